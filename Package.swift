@@ -1,0 +1,73 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// One list for every target, so that no part of the house is built to a looser rule than another.
+let settings: [SwiftSetting] = [
+  .treatAllWarnings(as: .error),
+  .enableUpcomingFeature("ExistentialAny"),
+  // A C type in a public signature of `Xen` or `DeviceMapper` does not compile: imports are internal.
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+]
+let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+
+let package = Package(
+  name: "ckpt",
+  products: [
+    .library(name: "Checkpoint", targets: ["Checkpoint"]),
+    .executable(name: "ckpt", targets: ["ckpt"]),
+    .executable(name: "ckpt-bench", targets: ["ckpt-bench"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+  ],
+  targets: [
+    // C libraries: module maps and the smallest shim headers.
+    .systemLibrary(
+      name: "CXen", pkgConfig: "xencontrol xenguest xenforeignmemory xenevtchn xenstore",
+      providers: [.apt(["libxen-dev"])]),
+    // A C target, not a module map: libdevmapper's log callback is variadic, and the pause has its own calls.
+    .target(
+      name: "CDeviceMapper", cSettings: [.enableWarning("all"), .treatAllWarnings(as: .error)],
+      linkerSettings: [.linkedLibrary("devmapper")]),
+    .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
+    .systemLibrary(name: "CXXHash", pkgConfig: "libxxhash", providers: [.apt(["libxxhash-dev"])]),
+    .target(
+      name: "CLinux", cSettings: [.enableWarning("all"), .treatAllWarnings(as: .error)]),
+
+    // Libraries: arrows point one way, downwards.
+    .target(name: "Xen", dependencies: ["CXen", "CLinux"], swiftSettings: settings),
+    .target(
+      name: "DeviceMapper", dependencies: ["CDeviceMapper", "CLinux"], swiftSettings: settings),
+    .target(name: "MigrationStream", swiftSettings: settings),
+    .target(
+      name: "EpochStore", dependencies: ["CLZ4", "CXXHash", "CLinux"], swiftSettings: settings),
+    .target(
+      name: "Checkpoint",
+      dependencies: ["Xen", "DeviceMapper", "MigrationStream", "EpochStore", "CLinux"],
+      swiftSettings: settings),
+
+    // Tools.
+    .executableTarget(
+      name: "ckpt",
+      dependencies: ["Checkpoint", "Xen", "DeviceMapper", "EpochStore", "MigrationStream", arguments],
+      path: "Tools/ckpt", swiftSettings: settings),
+    .executableTarget(
+      name: "ckpt-bench",
+      dependencies: ["Checkpoint", "Xen", "EpochStore", "CLZ4", arguments], path: "Tools/bench",
+      exclude: ["run", "lab"],
+      swiftSettings: settings),
+
+    // Tests that need neither Xen nor root. `Tests/Lab` holds the scenarios on real Xen.
+    .testTarget(name: "XenTests", dependencies: ["Xen"], swiftSettings: settings),
+    .testTarget(name: "DeviceMapperTests", dependencies: ["DeviceMapper"], swiftSettings: settings),
+    .testTarget(
+      name: "MigrationStreamTests", dependencies: ["MigrationStream"], swiftSettings: settings),
+    .testTarget(name: "EpochStoreTests", dependencies: ["EpochStore"], swiftSettings: settings),
+    .testTarget(name: "CommandTests", dependencies: ["ckpt", "EpochStore"], swiftSettings: settings),
+    .testTarget(
+      name: "CheckpointTests",
+      dependencies: ["Checkpoint", "DeviceMapper", "EpochStore", "MigrationStream", "Xen"], swiftSettings: settings),
+  ],
+  swiftLanguageModes: [.v6]
+)

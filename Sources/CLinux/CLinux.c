@@ -1,0 +1,8 @@
+#define _GNU_SOURCE
+#include <fcntl.h>
+
+#include "CLinux.h"
+
+const int ckpt_O_DIRECT = O_DIRECT;
+const int ckpt_FALLOC_FL_KEEP_SIZE = FALLOC_FL_KEEP_SIZE;
+const int ckpt_F_SETPIPE_SZ = F_SETPIPE_SZ;

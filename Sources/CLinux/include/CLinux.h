@@ -1,0 +1,18 @@
+// Linux calls that Swift's Glibc module hides (built without _GNU_SOURCE). The header must not define
+// _GNU_SOURCE itself: two modules would then disagree about libc's types.
+#ifndef CKPT_CLINUX_H
+#define CKPT_CLINUX_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "ckpt_block.h"
+
+extern const int ckpt_O_DIRECT;
+extern const int ckpt_FALLOC_FL_KEEP_SIZE;
+extern const int ckpt_F_SETPIPE_SZ;
+
+int fallocate(int descriptor, int mode, off_t offset, off_t length);
+int sync_file_range(int descriptor, off_t offset, off_t length, unsigned int flags);
+
+#endif

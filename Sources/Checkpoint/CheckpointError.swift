@@ -1,0 +1,58 @@
+import Xen
+
+/// What stops a take or a restore that neither the hypervisor, the pools nor the store could say better.
+public enum CheckpointError: Error, Equatable, CustomStringConvertible {
+  /// Domain-0 was named.
+  case isDomainZero
+  /// The guest is in a state that a take cannot begin from; it was not touched.
+  case notRunning(guest: String, state: String)
+  /// dom0 has too little memory to hold the guest's pages; the guest was not touched.
+  case noMemory(needed: UInt64, available: UInt64)
+  /// The guest grew beyond what was set aside while it suspended; it runs on.
+  case grew(guest: String, pages: Int, capacity: Int)
+  /// No epoch of this guest, or not this one.
+  case noSuchEpoch(guest: String, epoch: Int?, known: String)
+  /// A tool that we call failed; its own words.
+  case tool(command: String, status: Int32, message: String)
+  /// The host has too little free memory for the restored guest; nothing was touched.
+  case hostFull(guest: String, needed: UInt64, available: UInt64)
+  /// There is no store where one was to be read.
+  case noStore(String)
+  /// Another guest has the name; nothing was touched.
+  case nameTaken(guest: String, domain: UInt32)
+  /// The old guest's backends did not go away; it is destroyed, its disks and epochs are untouched.
+  case backendsLinger(guest: String, domain: UInt32)
+  /// The restore failed after the old guest was destroyed.
+  case restoreFailed(guest: String, epoch: Int, message: String)
+  /// An epoch's content cannot make a guest.
+  case badEpoch(guest: String, epoch: Int, String)
+
+  public var description: String {
+    switch self {
+    case .isDomainZero: "Domain-0 is the host itself and cannot be checkpointed; name a guest (`xl list`)"
+    case .notRunning(let guest, let state): "guest '\(guest)' is \(state); nothing was changed"
+    case .noMemory(let needed, let available):
+      "dom0 has \(available >> 20) MiB of memory free, the guest's pages need \(needed >> 20) MiB; give dom0 more memory"
+    case .grew(let guest, let pages, let capacity):
+      "guest '\(guest)' has \(pages) pages, \(capacity) were expected at most; it runs on; take again"
+    case .noSuchEpoch(let guest, nil, _): "no epoch of '\(guest)' in this store; `ckpt list` shows what it holds"
+    case .noSuchEpoch(let guest, let epoch?, let known):
+      "guest '\(guest)' has no epoch \(epoch); \(known)"
+    case .tool(let command, let status, let message): "`\(command)` failed with status \(status): \(message)"
+    case .hostFull(let guest, let needed, let available):
+      "guest '\(guest)' needs \(needed >> 20) MiB, the host has \(available >> 20) MiB free; nothing was changed"
+    case .noStore(let path):
+      "no store at \(path); name it with --store or CKPT_STORE, `ckpt take` makes it"
+    case .nameTaken(let guest, let domain):
+      "domain \(domain) is another guest named '\(guest)'; rename or destroy it first; nothing was changed"
+    case .backendsLinger(let guest, let domain):
+      "guest '\(guest)' (domain \(domain)) is destroyed but its backends do not go away; its disks are untouched; "
+        + "run the restore again when `xenstore-ls /local/domain/0/backend` no longer shows it"
+    case .restoreFailed(let guest, let epoch, let message):
+      "guest '\(guest)' is not running: epoch \(epoch) could not be started: \(message); its disks are as it "
+        + "left them and all epochs are kept; run `ckpt restore` again, or start it anew from its disks: xl create"
+    case .badEpoch(let guest, let epoch, let text):
+      "epoch \(epoch) of '\(guest)' cannot be restored: \(text); nothing was changed; restore another epoch"
+    }
+  }
+}

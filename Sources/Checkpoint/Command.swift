@@ -1,0 +1,127 @@
+import CLinux
+import Glibc
+
+/// Runs a tool of the host and waits for it.
+enum Command {
+  struct Result {
+    let status: Int32
+    let output: [UInt8]
+    let errors: String
+  }
+
+  /// - Throws: ``CheckpointError/tool(command:status:message:)`` when it cannot be started or fails.
+  @discardableResult
+  static func run(_ arguments: [String]) throws -> [UInt8] {
+    let child = try Child(arguments)
+    child.closeInput()
+    let result = try child.wait()
+    guard result.status == 0 else {
+      throw CheckpointError.tool(
+        command: arguments.joined(separator: " "), status: result.status, message: firstLines(result.errors))
+    }
+    return result.output
+  }
+
+  /// The words of a tool on one line. libxl tells the cause first and then, at length, what followed from it.
+  static func firstLines(_ text: String) -> String {
+    let lines = text.split(separator: "\n").map { $0.trimmingPrefix { $0 == " " } }
+    let errors = lines.filter { $0.contains("error") }
+    let told = (errors.isEmpty ? lines : errors).prefix(3)
+    return told.isEmpty ? "it said nothing" : told.joined(separator: "; ")
+  }
+}
+
+/// A child process whose standard input is a pipe of ours.
+///
+/// Its output goes to unnamed files, not to pipes: `xl restore` leaves a monitor behind that would hold a pipe open.
+final class Child {
+  /// The write end of the child's standard input.
+  private(set) var input: Int32
+  private let pid: pid_t
+  private let name: String
+  private let output: Int32
+  private let errors: Int32
+
+  init(_ arguments: [String]) throws {
+    name = arguments[0]
+    var ends: [Int32] = [-1, -1]
+    guard pipe(&ends) == 0 else { throw Child.failed(name, errno) }
+    input = ends[1]
+    output = try Child.unnamedFile(name)
+    errors = try Child.unnamedFile(name)
+    // The child must not hold the write end of its own input, or it would wait for ever.
+    _ = fcntl(input, F_SETFD, FD_CLOEXEC)
+    // The largest pipe an unprivileged process may have; fewer switches between us and xl.
+    _ = fcntl(input, ckpt_F_SETPIPE_SZ, 1 << 20)
+
+    var actions = posix_spawn_file_actions_t()
+    posix_spawn_file_actions_init(&actions)
+    defer { posix_spawn_file_actions_destroy(&actions) }
+    posix_spawn_file_actions_adddup2(&actions, ends[0], 0)
+    posix_spawn_file_actions_adddup2(&actions, output, 1)
+    posix_spawn_file_actions_adddup2(&actions, errors, 2)
+    posix_spawn_file_actions_addclose(&actions, ends[0])
+    var attributes = posix_spawnattr_t()
+    posix_spawnattr_init(&attributes)
+    defer { posix_spawnattr_destroy(&attributes) }
+    var defaults = sigset_t()
+    sigemptyset(&defaults)
+    sigaddset(&defaults, SIGPIPE)
+    posix_spawnattr_setsigdefault(&attributes, &defaults)
+    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGDEF))
+
+    var arguments: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) }
+    arguments.append(nil)
+    defer { for argument in arguments { free(argument) } }
+    var pid: pid_t = 0
+    let code = posix_spawnp(&pid, arguments[0]!, &actions, &attributes, arguments, environ)
+    close(ends[0])
+    self.pid = pid
+    guard code == 0 else {
+      close(input)
+      close(output)
+      close(errors)
+      throw Child.failed(name, code)
+    }
+  }
+
+  func closeInput() {
+    guard input >= 0 else { return }
+    close(input)
+    input = -1
+  }
+
+  func wait() throws -> Command.Result {
+    closeInput()
+    var status: Int32 = 0
+    while waitpid(pid, &status, 0) < 0 {
+      guard errno == EINTR else { throw Child.failed(name, errno) }
+    }
+    defer {
+      close(output)
+      close(errors)
+    }
+    let code = status & 0x7f == 0 ? (status >> 8) & 0xff : 128 + (status & 0x7f)
+    return Command.Result(
+      status: code, output: Child.contents(output), errors: String(decoding: Child.contents(errors), as: UTF8.self))
+  }
+
+  private static func unnamedFile(_ name: String) throws -> Int32 {
+    guard let file = tmpfile() else { throw failed(name, errno) }
+    defer { fclose(file) }
+    let descriptor = fcntl(fileno(file), F_DUPFD_CLOEXEC, 3)
+    guard descriptor >= 0 else { throw failed(name, errno) }
+    return descriptor
+  }
+
+  private static func contents(_ descriptor: Int32) -> [UInt8] {
+    let size = Int(max(0, lseek(descriptor, 0, SEEK_END)))
+    return [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
+      count = max(0, pread(descriptor, buffer.baseAddress, size, 0))
+    }
+  }
+
+  private static func failed(_ name: String, _ code: Int32) -> CheckpointError {
+    .tool(command: name, status: code, message: String(cString: strerror(code)))
+  }
+}

@@ -1,0 +1,154 @@
+import DeviceMapper
+public import EpochStore
+
+/// The epochs of one guest's disks: going back to one, and forgetting them. The guest must be destroyed, or suspended for good, while its
+/// disks are rolled back.
+///
+/// With disks in several pools each pool is journalled by itself; a crash between two is healed by rolling back again.
+public struct DiskHistory: Sendable {
+  let pools: Pools
+  let guestUUID: String
+
+  public init(_ pools: Pools, guestUUID: String) {
+    self.pools = pools
+    self.guestUUID = guestUUID
+  }
+
+  /// The epochs that have disks, ascending.
+  public func epochs() throws -> [Int] {
+    let all = try pools.catalogs().flatMap(\.epochs).filter { $0.guestUUID == guestUUID }
+    return Set(all.map(\.epoch)).sorted()
+  }
+
+  /// Finds out, changing nothing, whether the pools still hold every snapshot that an epoch's manifest names.
+  ///
+  /// - Throws: `DiskError.noSuchEpoch`, `DiskError.cannotRollBack`.
+  public func check(epoch: Int, expected: [DiskEpoch]) throws {
+    let catalogs = try pools.catalogs()
+    for disk in expected where disk.thinID != nil {
+      guard let catalog = catalogs.first(where: { $0.name == disk.pool }),
+        let snapshot = catalog.snapshots(guestUUID, epoch).first(where: { $0.vdev == disk.vdev }),
+        snapshot.thinID == disk.thinID
+      else { throw DiskError.noSuchEpoch(guest: guestUUID, epoch: epoch) }
+      try checkVolume(of: snapshot, in: catalog)
+    }
+  }
+
+  /// Shows the disks as they were in `epoch`: each device is pointed at a new snapshot of it, in place: same name, same major:minor, open
+  /// handles stay. What was live is kept until `commitRollback`; `undoRollback` goes back to it.
+  public func rollBack(to epoch: Int) throws {
+    var found = false
+    for catalog in try pools.catalogs() where catalog.has(guestUUID, epoch) {
+      found = true
+      let pool = try pools.open(catalog.name)
+      try PoolReserve.checkHealth(pool.name, pool.operations.poolStatus(pool.device))
+      let snapshots = pool.catalog.snapshots(guestUUID, epoch)
+      for snapshot in snapshots { try checkVolume(of: snapshot, in: pool.catalog) }
+
+      var swaps: [PoolCatalog.Swap] = []
+      try pool.change { catalog in
+        swaps = try snapshots.map { snapshot in
+          PoolCatalog.Swap(
+            guestUUID: guestUUID, device: snapshot.device, old: catalog.live(snapshot.device),
+            new: try catalog.takeThinID())
+        }
+      }
+      try pool.perform(.rollBack(swaps: swaps)) {
+        for (snapshot, swap) in zip(snapshots, swaps) {
+          try pool.operations.createSnapshot(pool: pool.device, id: swap.new, of: snapshot.thinID)
+        }
+        for swap in swaps { try pool.show(swap.new, on: swap.device) }
+      }
+    }
+    guard found else { throw DiskError.noSuchEpoch(guest: guestUUID, epoch: epoch) }
+  }
+
+  /// Deletes what was live before the last rollbacks.
+  public func commitRollback() throws {
+    try doom { catalog in
+      let (ours, others) = catalog.superseded.split { $0.guestUUID == guestUUID }
+      catalog.superseded = others
+      return ours.map(\.thinID)
+    }
+  }
+
+  /// Goes back to what was live before the last rollback.
+  ///
+  /// - Returns: false when there was nothing to go back to.
+  @discardableResult
+  public func undoRollback() throws -> Bool {
+    var undone = false
+    for catalog in try pools.catalogs()
+    where catalog.superseded.contains(where: { $0.guestUUID == guestUUID }) {
+      let pool = try pools.open(catalog.name)
+      var last: [String: PoolCatalog.Superseded] = [:]
+      for old in pool.catalog.superseded where old.guestUUID == guestUUID { last[old.device] = old }
+      let swaps = last.values.sorted { $0.device < $1.device }.map {
+        PoolCatalog.Swap(
+          guestUUID: guestUUID, device: $0.device, old: pool.catalog.live($0.device), new: $0.thinID)
+      }
+      guard !swaps.isEmpty else { continue }
+      try pool.perform(.undoRollback(swaps: swaps)) {
+        for swap in swaps { try pool.show(swap.new, on: swap.device) }
+      }
+      undone = true
+    }
+    return undone
+  }
+
+  /// Deletes the disks' part of an epoch. Harmless when it is gone already.
+  public func forget(epoch: Int) throws {
+    try forget { $0 == epoch }
+  }
+
+  /// Deletes the disks of every epoch that was not published: garbage of a crash between the disks' commit and the manifest. The
+  /// caller holds the guest's lock.
+  public func forgetUnpublished(published: Set<Int>) throws {
+    try forget { !published.contains($0) }
+  }
+
+  private func forget(_ matches: (Int) -> Bool) throws {
+    try doom { catalog in
+      let (ours, others) = catalog.epochs.split { $0.guestUUID == guestUUID && matches($0.epoch) }
+      catalog.epochs = others
+      return ours.map(\.thinID)
+    }
+  }
+
+  /// Takes ids out of every catalogue that has some, then deletes them in the pool.
+  private func doom(_ take: (inout PoolCatalog) -> [ThinID]) throws {
+    for var catalog in try pools.catalogs() where !take(&catalog).isEmpty {
+      let pool = try pools.open(catalog.name)
+      try pool.change { $0.doomed += take(&$0) }
+      try pool.deleteDoomed()
+      // Nothing became free: say so. The ids stay doomed and go with the first change after the repair.
+      if !pool.catalog.doomed.isEmpty {
+        try PoolReserve.checkHealth(pool.name, pool.operations.poolStatus(pool.device))
+      }
+    }
+  }
+
+  private func checkVolume(of snapshot: PoolCatalog.Snapshot, in catalog: PoolCatalog) throws {
+    guard let volume = catalog.volumes.first(where: { $0.device == snapshot.device }) else {
+      throw DiskError.cannotRollBack(device: snapshot.device, why: "the pool has no such disk any more")
+    }
+    guard volume.sizeSectors == snapshot.sizeSectors else {
+      throw DiskError.cannotRollBack(
+        device: snapshot.device,
+        why: "it has \(volume.sizeSectors * 512) bytes, the epoch's has \(snapshot.sizeSectors * 512)")
+    }
+  }
+}
+
+extension PoolCatalog {
+  fileprivate func live(_ device: String) -> ThinID {
+    // Callers have found the volume in the same catalogue.
+    volumes.first { $0.device == device }!.thinID
+  }
+}
+
+extension Array {
+  fileprivate func split(_ isFirst: (Element) -> Bool) -> ([Element], [Element]) {
+    (filter(isFirst), filter { !isFirst($0) })
+  }
+}

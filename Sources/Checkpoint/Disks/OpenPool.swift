@@ -1,0 +1,244 @@
+import DeviceMapper
+import Glibc
+
+/// A pool with its lock held, active and settled: the only way to change one.
+///
+/// Every change follows the same steps: the catalogue says what is about to be done (transaction T to T+1), the pool does it, the
+/// pool's transaction id goes from T to T+1, the catalogue says that it is done. `settle` finds in the pool which of them a
+/// crash left out.
+final class OpenPool {
+  let folder: PoolFolder
+  let operations: any ThinPoolOperations
+  private(set) var catalog: PoolCatalog
+  private let lock: PoolLock
+
+  var name: String { catalog.name }
+  var device: String { catalog.poolDevice }
+
+  init(_ folder: PoolFolder, _ operations: any ThinPoolOperations, wait: Double) throws {
+    self.folder = folder
+    self.operations = operations
+    guard folder.exists else { throw PoolError.unknown(pool: folder.name) }
+    lock = try folder.lock(wait: wait)
+    catalog = try folder.load()
+    let number = try activatePool()
+    try settle()
+    try activateVolumes(pool: number)
+  }
+
+  /// Changes the catalogue, on disk first.
+  func change(_ body: (inout PoolCatalog) throws -> Void) throws {
+    var new = catalog
+    try body(&new)
+    try folder.save(new)
+    catalog = new
+  }
+
+  // MARK: activation
+
+  private func activatePool() throws -> DeviceNumber {
+    let backing = try operations.attach(catalog.backing)
+    if let info = try operations.info(device) {
+      guard info.uuid == catalog.poolUUID else {
+        throw PoolError.deviceTaken(
+          device: device, why: "it was made by another program or store (uuid \(info.uuid))")
+      }
+      let devices = try operations.table(device).first?.poolDevices
+      guard let devices, devices == (backing.metadata, backing.data) else {
+        throw PoolError.deviceTaken(
+          device: device,
+          why: "it does not run on \(backing.metadata) and \(backing.data) as the catalogue says")
+      }
+      if info.suspended { try operations.resume(device) }
+      return info.number
+    }
+    // The kernel formats metadata that begins with zeros: right for a new pool, the end of an old one.
+    guard backing.metadataIsFormatted || catalog == catalog.asCreated else {
+      throw PoolError.unusable(
+        device: "\(backing.metadata)", why: "it is to hold the metadata of pool \(name), but it is empty")
+    }
+    let blocks = backing.dataSectors / catalog.blockSectors
+    let table = Target.thinPool(
+      metadata: backing.metadata, data: backing.data, dataSectors: blocks * catalog.blockSectors,
+      blockSectors: catalog.blockSectors, lowWaterBlocks: max(1, blocks / 20))
+    try operations.create(device, uuid: catalog.poolUUID, table: [table], readOnly: false)
+    return try number(of: device)
+  }
+
+  private func activateVolumes(pool: DeviceNumber) throws {
+    for volume in catalog.volumes {
+      guard let info = try operations.info(volume.device) else {
+        try activate(volume, pool: pool)
+        continue
+      }
+      guard info.uuid == catalog.uuid(of: volume) else {
+        throw PoolError.deviceTaken(device: volume.device, why: "it was made by another program or store")
+      }
+      // We hold the lock, so no take is in its pause: whoever loaded a table or suspended the device died.
+      if info.hasInactiveTable { try operations.clear(volume.device) }
+      if info.suspended { try operations.resume(volume.device) }
+      let (found, expected) = (try operations.table(volume.device), [table(of: volume, pool: pool)])
+      guard found == expected else {
+        throw DiskError.tableDiffers(
+          device: volume.device, found: found.map(\.description).joined(separator: " | "),
+          expected: expected[0].description)
+      }
+    }
+  }
+
+  private func activate(_ volume: PoolCatalog.Volume, pool: DeviceNumber) throws {
+    try operations.create(
+      volume.device, uuid: catalog.uuid(of: volume),
+      table: [table(of: volume, pool: pool)], readOnly: false)
+  }
+
+  private func table(of volume: PoolCatalog.Volume, pool: DeviceNumber) -> Target {
+    .thin(pool: pool, id: volume.thinID, sectors: volume.sizeSectors)
+  }
+
+  private func number(of device: String) throws -> DeviceNumber {
+    guard let info = try operations.info(device) else {
+      throw PoolError.deviceTaken(device: device, why: "it vanished while it was being made")
+    }
+    return info.number
+  }
+
+  // MARK: changes
+
+  /// Writes down what is about to be done. `body` makes the change, taking thin ids as it needs them.
+  func begin(_ body: (inout PoolCatalog) throws -> PoolCatalog.Intent.Change) throws {
+    try change { catalog in
+      let change = try body(&catalog)
+      catalog.intent = PoolCatalog.Intent(from: catalog.transactionID, change: change)
+    }
+  }
+
+  /// The pool has done it: moves its transaction id, then the catalogue.
+  func commit() throws {
+    guard let intent = catalog.intent else { throw DiskError.outOfOrder(call: "commit") }
+    try operations.setTransactionID(pool: device, from: intent.from, to: intent.from + 1)
+    try change { catalog in
+      if case .takeEpoch(let snapshots) = intent.change { catalog.epochs += snapshots }
+      Self.finish(intent, &catalog)
+    }
+    if case .createVolume(let volume) = intent.change { try activate(volume, pool: number(of: device)) }
+  }
+
+  /// Takes the begun change back.
+  func abandon() throws {
+    if catalog.intent != nil { try settle() }
+  }
+
+  /// Runs a whole change; takes it back when it fails.
+  func perform(_ change: PoolCatalog.Intent.Change, _ work: () throws -> Void) throws {
+    try begin { _ in change }
+    do {
+      try work()
+      try commit()
+    } catch {
+      // The first error is the one to report; what cannot be taken back now is settled by the next operation.
+      try? abandon()
+      throw error
+    }
+  }
+
+  /// Deletes what nothing refers to. One that is still in use stays on the list, and so does all of it while the pool takes
+  /// no messages.
+  func deleteDoomed() throws {
+    guard !catalog.doomed.isEmpty else { return }
+    // Every message to a read-only or failed pool is refused, this one too.
+    let mode = try operations.poolStatus(device).mode
+    guard mode == .readWrite || mode == .outOfDataSpace else { return }
+    var kept: [ThinID] = []
+    for id in catalog.doomed {
+      do { try operations.deleteThin(pool: device, id: id) } catch let error as DeviceMapperError
+        where error.code == EBUSY
+      {
+        kept.append(id)
+      }
+    }
+    try change { $0.doomed = kept }
+  }
+
+  // MARK: after a crash
+
+  /// Compares pool and catalogue. The pool is at T: the begun change is undone. At T+1: it is finished, save that an epoch is
+  /// dropped, because its manifest is written only after `commit`. Anything else is not ours to repair.
+  private func settle() throws {
+    let status = try operations.poolStatus(device)
+    // A failed pool shows no transaction id.
+    if status.mode == .failed { try PoolReserve.checkHealth(name, status) }
+    let found = status.transactionID
+    if let intent = catalog.intent {
+      switch found {
+      case intent.from: try undo(intent)
+      case intent.from + 1:
+        try change { catalog in
+          if case .takeEpoch(let snapshots) = intent.change { catalog.doomed += snapshots.map(\.thinID) }
+          Self.finish(intent, &catalog)
+        }
+      default: throw PoolError.foreignTransaction(pool: name, found: found, expected: intent.from)
+      }
+    } else if found != catalog.transactionID {
+      throw PoolError.foreignTransaction(pool: name, found: found, expected: catalog.transactionID)
+    }
+    try deleteDoomed()
+  }
+
+  private func undo(_ intent: PoolCatalog.Intent) throws {
+    switch intent.change {
+    case .rollBack(let swaps), .undoRollback(let swaps):
+      for swap in swaps { try show(swap.old, on: swap.device) }
+    case .createVolume, .takeEpoch: break
+    }
+    try change { catalog in
+      switch intent.change {
+      case .createVolume(let volume): catalog.doomed.append(volume.thinID)
+      case .takeEpoch(let snapshots): catalog.doomed += snapshots.map(\.thinID)
+      case .rollBack(let swaps): catalog.doomed += swaps.map(\.new)
+      case .undoRollback: break
+      }
+      catalog.intent = nil
+    }
+  }
+
+  /// The catalogue's part of a change that the pool has done.
+  private static func finish(_ intent: PoolCatalog.Intent, _ catalog: inout PoolCatalog) {
+    switch intent.change {
+    case .createVolume(let volume): catalog.volumes.append(volume)
+    case .takeEpoch: break
+    case .rollBack(let swaps):
+      for swap in swaps {
+        catalog.setLive(swap)
+        catalog.superseded.append(
+          PoolCatalog.Superseded(guestUUID: swap.guestUUID, device: swap.device, thinID: swap.old))
+      }
+    case .undoRollback(let swaps):
+      for swap in swaps {
+        catalog.setLive(swap)
+        catalog.superseded.removeAll { $0.thinID == swap.new }
+        catalog.doomed.append(swap.old)
+      }
+    }
+    catalog.transactionID = intent.from + 1
+    catalog.intent = nil
+  }
+
+  /// Makes the volume's device show `id`, in place. A device that is not active will be made from the catalogue.
+  func show(_ id: ThinID, on device: String) throws {
+    guard let volume = catalog.volumes.first(where: { $0.device == device }),
+      let info = try operations.info(device)
+    else { return }
+    // A table that a dead process loaded would go live at the next resume.
+    if info.hasInactiveTable { try operations.clear(device) }
+    let table = [Target.thin(pool: try number(of: self.device), id: id, sectors: volume.sizeSectors)]
+    if try operations.table(device) != table { try operations.swapTable(device, to: table) }
+  }
+}
+
+extension PoolCatalog {
+  fileprivate mutating func setLive(_ swap: Swap) {
+    guard let index = volumes.firstIndex(where: { $0.device == swap.device }) else { return }
+    volumes[index].thinID = swap.new
+  }
+}

@@ -1,0 +1,94 @@
+import DeviceMapper
+import Glibc
+
+/// The devices or files under a pool.
+enum PoolBacking {
+  static let smallestData: UInt64 = 128 << 20
+  /// The least that holds a superblock, the space maps and the reserve of an epoch.
+  static let smallestMetadata: UInt64 = 4 << 20
+  /// The kernel uses no more (THIN_METADATA_MAX_SECTORS: 255 bitmaps of 16320 blocks of 4 KiB).
+  static let largestMetadata: UInt64 = 255 * 16320 * 4096
+
+  /// 1/64 of the data: some 1000 bytes per 64 KiB block, enough for a mapping in about 16 epochs that share nothing. Sparse, so it costs
+  /// nothing until used.
+  static func metadataSize(forData size: UInt64) -> UInt64 { min(max(32 << 20, size / 64), largestMetadata) }
+
+  static func makeFiles(_ name: String, in folder: String, size: UInt64) throws -> PoolCatalog.Backing {
+    guard folder.hasPrefix("/") else {
+      throw PoolError.unusable(device: folder, why: "name a folder by its whole path")
+    }
+    guard size >= smallestData else { throw tooSmall("\(folder)/\(name).data", size, smallestData) }
+    guard mkdir(folder, 0o700) == 0 || errno == EEXIST else {
+      throw PoolError.io(operation: "create", path: folder, errno: errno)
+    }
+    let backing = PoolCatalog.Backing.files(
+      data: "\(folder)/\(name).data", metadata: "\(folder)/\(name).metadata")
+    try makeSparse("\(folder)/\(name).data", size: size / 65536 * 65536)
+    do { try makeSparse("\(folder)/\(name).metadata", size: metadataSize(forData: size) / 4096 * 4096) } catch {
+      unlink("\(folder)/\(name).data")
+      throw error
+    }
+    try DurableFile.syncFolder(folder)
+    return backing
+  }
+
+  private static func makeSparse(_ path: String, size: UInt64) throws {
+    let file = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
+    guard file >= 0 else { throw PoolError.io(operation: "create", path: path, errno: errno) }
+    defer { close(file) }
+    guard ftruncate(file, off_t(size)) == 0, fsync(file) == 0 else {
+      let code = errno
+      unlink(path)
+      throw PoolError.io(operation: "size", path: path, errno: code)
+    }
+  }
+
+  /// Removes what `makeFiles` made for a pool that did not come to be.
+  static func discardFiles(_ backing: PoolCatalog.Backing) {
+    guard case .files(let data, let metadata) = backing else { return }
+    for file in [data, metadata] {
+      if let loop = try? LoopDevice.find(file) { try? LoopDevice.detach(loop) }
+      unlink(file)
+    }
+  }
+
+  /// Refuses devices that are not ours to take. Files were made by us an instant ago.
+  static func check(_ backing: PoolCatalog.Backing, attached: AttachedBacking) throws {
+    guard case .devices(let data, let metadata) = backing else { return }
+    guard attached.data != attached.metadata else {
+      throw PoolError.unusable(device: data, why: "data and metadata are the same device")
+    }
+    for device in [data, metadata] {
+      guard try !BlockDevice.isInUse(device) else {
+        throw PoolError.unusable(device: device, why: "it is in use (mounted, or part of another device)")
+      }
+    }
+    for (device, least) in [(data, smallestData), (metadata, smallestMetadata)] {
+      let size = try BlockDevice.size(device)
+      guard size >= least else { throw tooSmall(device, size, least) }
+    }
+    for device in [metadata, data] {
+      guard let signature = try DeviceSignature.of(device) else { continue }
+      let pool =
+        "it holds thin-pool metadata: an existing pool; to give that up, run: wipefs -a, then zero 4 KiB"
+      let other = "it holds \(signature.rawValue); if that may go, run: wipefs -a \(device)"
+      throw PoolError.unusable(device: device, why: signature == .thinMetadata ? pool : other)
+    }
+    guard try BlockDevice.start(metadata, count: 4096).allSatisfy({ $0 == 0 }) else {
+      throw PoolError.unusable(
+        device: metadata,
+        why:
+          "its first 4 KiB are not zero; if they may go, run: dd if=/dev/zero of=\(metadata) bs=4096 count=1")
+    }
+  }
+
+  /// The kernel formats metadata whose first block is zero, and only then.
+  static func prepare(_ backing: PoolCatalog.Backing) throws {
+    guard case .devices(_, let metadata) = backing else { return }
+    try BlockDevice.zeroStart(metadata, count: 4096)
+  }
+
+  private static func tooSmall(_ device: String, _ size: UInt64, _ least: UInt64) -> PoolError {
+    .unusable(device: device, why: "\(size >> 20) MiB are too small, at least \(least >> 20) MiB are needed")
+  }
+}

@@ -1,0 +1,131 @@
+import DeviceMapper
+
+/// What we know of one pool: its devices, who owns which thin id, and the change that was about to be made. Written to
+/// `catalog.json` in the pool's folder before and after every change, so that a crash can be settled.
+struct PoolCatalog: Codable, Equatable, Sendable {
+  /// Where the pool's bytes are.
+  enum Backing: Codable, Equatable, Sendable {
+    case devices(data: String, metadata: String)
+    /// Sparse files, attached through loop devices.
+    case files(data: String, metadata: String)
+  }
+
+  /// A guest's disk: the thin id that is live now, and the device that shows it.
+  struct Volume: Codable, Equatable, Sendable {
+    var guest: String
+    var vdev: String
+    var thinID: ThinID
+    var sizeSectors: UInt64
+    var device: String
+
+    enum CodingKeys: String, CodingKey {
+      case guest, vdev, device
+      case thinID = "thin_id"
+      case sizeSectors = "size_sectors"
+    }
+  }
+
+  /// One disk of one epoch. Never active as a device.
+  struct Snapshot: Codable, Equatable, Sendable {
+    var guestUUID: String
+    var epoch: Int
+    var vdev: String
+    var thinID: ThinID
+    var sizeSectors: UInt64
+    /// The device of the volume it was taken of, and to which it is rolled back.
+    var device: String
+
+    enum CodingKeys: String, CodingKey {
+      case epoch, vdev, device
+      case guestUUID = "guest_uuid"
+      case thinID = "thin_id"
+      case sizeSectors = "size_sectors"
+    }
+  }
+
+  /// A live volume that a rollback replaced, kept until the rollback is committed.
+  struct Superseded: Codable, Equatable, Sendable {
+    var guestUUID: String
+    var device: String
+    var thinID: ThinID
+
+    enum CodingKeys: String, CodingKey {
+      case device
+      case guestUUID = "guest_uuid"
+      case thinID = "thin_id"
+    }
+  }
+
+  /// One device that goes from one thin id to another.
+  struct Swap: Codable, Equatable, Sendable {
+    var guestUUID: String
+    var device: String
+    var old: ThinID
+    var new: ThinID
+
+    enum CodingKeys: String, CodingKey {
+      case device, old, new
+      case guestUUID = "guest_uuid"
+    }
+  }
+
+  /// A change that was begun with the pool at transaction `from` and is done when the pool is at `from + 1`.
+  struct Intent: Codable, Equatable, Sendable {
+    enum Change: Codable, Equatable, Sendable {
+      case createVolume(volume: Volume)
+      case takeEpoch(snapshots: [Snapshot])
+      /// The new ids are snapshots made for this.
+      case rollBack(swaps: [Swap])
+      /// Back from a rollback: the new ids are the superseded volumes.
+      case undoRollback(swaps: [Swap])
+    }
+
+    var from: UInt64
+    var change: Change
+  }
+
+  static let currentFormat = 1
+
+  var format = Self.currentFormat
+  var name: String
+  /// Random, part of the uuids of our devices: a pool of the same name in another store is another pool.
+  var identity: String
+  var backing: Backing
+  var blockSectors: UInt64 = 128
+  var transactionID: UInt64 = 0
+  /// Ids are given once and never again, so that a late delete cannot hit a younger volume.
+  var nextThinID: ThinID = 1
+  var volumes: [Volume] = []
+  var epochs: [Snapshot] = []
+  var superseded: [Superseded] = []
+  /// Ids that nothing refers to any more, still to be deleted in the pool.
+  var doomed: [ThinID] = []
+  var intent: Intent?
+
+  enum CodingKeys: String, CodingKey {
+    case format, name, identity, backing, volumes, epochs, superseded, doomed, intent
+    case blockSectors = "block_sectors"
+    case transactionID = "transaction_id"
+    case nextThinID = "next_thin_id"
+  }
+
+  /// dm-thin stamps every snapshot with a 24-bit clock that wraps without a check and would corrupt mappings; each id given
+  /// is one tick at most. Stop well before 2^24.
+  static let lastThinID: ThinID = 15_000_000
+
+  // No guest's disk can be called "pool", so pool and disk devices never share a name.
+  var poolDevice: String { "\(DeviceName.namePrefix)\(name)-pool" }
+  var poolUUID: String { "\(DeviceName.uuidPrefix)\(identity)-pool" }
+  func uuid(of volume: Volume) -> String { "\(DeviceName.uuidPrefix)\(identity)-\(volume.device)" }
+
+  /// This catalogue as it was before the first change.
+  var asCreated: PoolCatalog {
+    PoolCatalog(name: name, identity: identity, backing: backing, blockSectors: blockSectors)
+  }
+
+  mutating func takeThinID() throws -> ThinID {
+    guard nextThinID <= Self.lastThinID else { throw PoolError.exhausted(pool: name) }
+    defer { nextThinID += 1 }
+    return nextThinID
+  }
+}

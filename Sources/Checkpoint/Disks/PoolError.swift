@@ -1,0 +1,99 @@
+/// What went wrong with a pool, where, and what to do about it.
+public enum PoolError: Error, Equatable, CustomStringConvertible {
+  case unknown(pool: String)
+  case exists(pool: String)
+  /// No pool, or more than one, and none was named.
+  case noDefault(pools: [String])
+  /// Another process changes the pool. Exit code 11.
+  case locked(pool: String)
+  /// A device is too small, busy, foreign or not a block device.
+  case unusable(device: String, why: String)
+  /// Below the reserve that keeps guests from I/O errors. Bytes.
+  case nearlyFull(pool: String, what: String, have: UInt64, need: UInt64, command: String)
+  /// Read-only, failed, out of data space, or its metadata needs a check.
+  case unhealthy(pool: String, state: String, command: String)
+  /// The pool's transaction id is neither ours nor the next: somebody else used it, or the device is another one.
+  case foreignTransaction(pool: String, found: UInt64, expected: UInt64)
+  /// A device of our name exists, made by somebody else or over other disks.
+  case deviceTaken(device: String, why: String)
+  /// The thin ids (or the pool's 24-bit clock) are used up.
+  case exhausted(pool: String)
+  case damaged(path: String, why: String)
+  case io(operation: String, path: String, errno: Int32)
+
+  public var description: String {
+    switch self {
+    case .unknown(let pool):
+      "pool \(pool): there is none of this name; run: ckpt pool list"
+    case .exists(let pool):
+      "pool \(pool): exists already"
+    case .noDefault(let pools) where pools.isEmpty:
+      "no pool: make one first; run: ckpt pool create NAME --data DEVICE --metadata DEVICE"
+    case .noDefault(let pools):
+      "more than one pool: name one with --pool (\(pools.joined(separator: ", ")))"
+    case .locked(let pool):
+      "pool \(pool): locked by another ckpt; try again when it is done"
+    case .unusable(let device, let why):
+      "\(device) cannot serve a pool: \(why)"
+    case .nearlyFull(let pool, let what, let have, let need, let command):
+      "pool \(pool): \(what) nearly full: \(mebibytes(have)) free, \(mebibytes(need)) needed; \(command)"
+    case .unhealthy(let pool, let state, let command):
+      "pool \(pool): \(state); \(command)"
+    case .foreignTransaction(let pool, let found, let expected):
+      "pool \(pool): transaction id is \(found), we left \(expected): another program used the pool, or its devices "
+        + "are not ours; nothing was changed; compare `thin_ls` with catalog.json before anything else"
+    case .deviceTaken(let device, let why):
+      "device \(device): \(why); nothing was changed"
+    case .exhausted(let pool):
+      "pool \(pool): its thin ids are used up; make a new pool and move the disks there"
+    case .damaged(let path, let why):
+      "\(path): damaged: \(why)"
+    case .io(let operation, let path, let code):
+      "\(operation) \(path): \(errnoText(code))"
+    }
+  }
+}
+
+/// What went wrong with a guest's disk.
+public enum DiskError: Error, Equatable, CustomStringConvertible {
+  /// A writable disk that no pool of ours holds: an epoch of it is not possible.
+  case notInPool(guest: String, vdev: String, path: String, sizeBytes: UInt64)
+  /// The device is ours by name, but what the kernel runs is not what the catalogue says.
+  case tableDiffers(device: String, found: String, expected: String)
+  case badName(String, why: String)
+  case exists(device: String)
+  case unknown(device: String)
+  case noSuchEpoch(guest: String, epoch: Int)
+  /// The volume to roll back is gone or has another size.
+  case cannotRollBack(device: String, why: String)
+  /// `reserve`, `snapshot`, `commit` out of order.
+  case outOfOrder(call: String)
+
+  public var description: String {
+    switch self {
+    case .notInPool(let guest, let vdev, let path, let size):
+      "disk \(vdev) (\(path)) of \(guest) is not in a pool, so it cannot be part of an epoch; move it: "
+        + "ckpt disk create \(guest) \(vdev) --size \(size == 0 ? "SIZE" : String(size)), "
+        + "shut the guest down, copy \(path) to the new device, name that in the guest's configuration"
+    case .tableDiffers(let device, let found, let expected):
+      "disk \(device): the kernel runs '\(found)', the catalogue says '\(expected)'; nothing was changed"
+    case .badName(let name, let why):
+      "'\(name)': \(why)"
+    case .exists(let device):
+      "disk \(device): exists already"
+    case .unknown(let device):
+      "disk \(device): there is none; run: ckpt disk list"
+    case .noSuchEpoch(let guest, let epoch):
+      "guest \(guest): no pool has disks of epoch \(epoch)"
+    case .cannotRollBack(let device, let why):
+      "disk \(device): cannot be rolled back: \(why)"
+    case .outOfOrder(let call):
+      "disks: \(call) was called out of order"
+    }
+  }
+}
+
+private func mebibytes(_ bytes: UInt64) -> String {
+  let tenths = bytes / (1024 * 1024 / 10)
+  return "\(tenths / 10).\(tenths % 10) MiB"
+}

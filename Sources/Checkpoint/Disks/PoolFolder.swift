@@ -1,0 +1,91 @@
+import FoundationEssentials
+import Glibc
+
+/// `<store>/pools/NAME`: the catalogue and the lock.
+struct PoolFolder: Sendable {
+  let name: String
+  let path: String
+
+  init(store: String, name: String) {
+    self.name = name
+    path = "\(store)/pools/\(name)"
+  }
+
+  private var file: String { "\(path)/catalog.json" }
+  var exists: Bool { access(file, F_OK) == 0 }
+
+  /// The pools of a store, by their folders.
+  static func all(store: String) -> [PoolFolder] {
+    guard let folder = opendir("\(store)/pools") else { return [] }
+    defer { closedir(folder) }
+    var result: [PoolFolder] = []
+    while let entry = readdir(folder) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) {
+        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+      }
+      let pool = PoolFolder(store: store, name: name)
+      if !name.hasPrefix("."), pool.exists { result.append(pool) }
+    }
+    return result.sorted { $0.name < $1.name }
+  }
+
+  /// Makes the folder, mode 0700, with its parents inside the store.
+  func make() throws {
+    let parent = String(path.dropLast(name.count + 1))
+    for folder in [parent, path] where mkdir(folder, 0o700) != 0 && errno != EEXIST {
+      throw PoolError.io(operation: "create", path: folder, errno: errno)
+    }
+    try DurableFile.syncFolder(parent)
+  }
+
+  func removeCatalog() { unlink(file) }
+
+  func load() throws -> PoolCatalog {
+    guard exists else { throw PoolError.unknown(pool: name) }
+    let bytes = try DurableFile.read(file)
+    let catalog: PoolCatalog
+    do { catalog = try JSONDecoder().decode(PoolCatalog.self, from: Data(bytes)) } catch {
+      throw PoolError.damaged(path: file, why: "not a catalogue: \(error)")
+    }
+    guard catalog.format == PoolCatalog.currentFormat else {
+      throw PoolError.damaged(path: file, why: "format \(catalog.format) is not \(PoolCatalog.currentFormat)")
+    }
+    guard catalog.name == name else {
+      throw PoolError.damaged(path: file, why: "it is of pool \(catalog.name)")
+    }
+    return catalog
+  }
+
+  func save(_ catalog: PoolCatalog) throws {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    try DurableFile.replace(file, with: [UInt8](encoder.encode(catalog)))
+  }
+
+  /// - Parameter wait: seconds to wait for another holder before `PoolError.locked`.
+  func lock(wait: Double) throws -> PoolLock { try PoolLock("\(path)/lock", pool: name, wait: wait) }
+}
+
+/// An flock on a pool's folder: held while the catalogue may change; it dies with the process.
+final class PoolLock: Sendable {
+  private let descriptor: Int32
+
+  fileprivate init(_ path: String, pool: String, wait: Double) throws {
+    descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+    guard descriptor >= 0 else { throw PoolError.io(operation: "open", path: path, errno: errno) }
+    let step: UInt32 = 20_000
+    var left = wait * 1_000_000
+    while flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
+      switch errno {
+      case EINTR: continue
+      case EWOULDBLOCK where left > 0:
+        usleep(step)
+        left -= Double(step)
+      case EWOULDBLOCK: throw PoolError.locked(pool: pool)
+      default: throw PoolError.io(operation: "lock", path: path, errno: errno)
+      }
+    }
+  }
+
+  deinit { if descriptor >= 0 { close(descriptor) } }
+}

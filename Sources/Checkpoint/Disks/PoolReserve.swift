@@ -1,0 +1,56 @@
+import DeviceMapper
+import Glibc
+
+/// The space that must be free before an epoch is begun. A snapshot makes every block of the disk shared, so that from then on each
+/// first write needs a new block: on a full pool the guest would get I/O errors where it could still write before.
+///
+/// - data: the larger of 64 MiB and 2 % of the pool;
+/// - metadata: the larger of 1 MiB and 5 %, beyond the kernel's own hidden reserve;
+/// - pools in files: the file system under them must have as much free as the data rule asks.
+enum PoolReserve {
+  static func data(ofTotal bytes: UInt64) -> UInt64 { max(64 << 20, bytes / 50) }
+  static func metadata(ofTotal bytes: UInt64) -> UInt64 { max(1 << 20, bytes / 20) }
+
+  static func check(_ catalog: PoolCatalog, _ status: PoolStatus) throws {
+    try checkHealth(catalog.name, status)
+    let blockBytes = catalog.blockSectors * 512
+    let needData = data(ofTotal: status.totalDataBlocks * blockBytes)
+    try require("data", catalog.name, have: status.freeDataBlocks * blockBytes, need: needData)
+    try require(
+      "metadata", catalog.name, have: status.freeMetadataBytes,
+      need: metadata(ofTotal: status.totalMetadataBytes))
+    if case .files(let file, _) = catalog.backing {
+      var system = statvfs()
+      guard statvfs(file, &system) == 0 else {
+        throw PoolError.io(operation: "examine the file system of", path: file, errno: errno)
+      }
+      let free = UInt64(system.f_bavail) * UInt64(system.f_frsize)
+      try require("the file system of \(file)", catalog.name, have: free, need: needData)
+    }
+  }
+
+  static func checkHealth(_ pool: String, _ status: PoolStatus) throws {
+    let repair = "repair it offline: thin_check, then thin_repair, on its metadata device"
+    switch status.mode {
+    case .failed: throw PoolError.unhealthy(pool: pool, state: "its metadata failed", command: repair)
+    case .readOnly:
+      let grow = "it is out of metadata space, or damaged: grow the metadata device, or \(repair)"
+      throw PoolError.unhealthy(
+        pool: pool, state: "it is read-only", command: status.needsCheck ? repair : grow)
+    case .outOfDataSpace:
+      throw PoolError.unhealthy(
+        pool: pool, state: "it is out of data space", command: "enlarge its data device")
+    case .readWrite:
+      if status.needsCheck {
+        throw PoolError.unhealthy(pool: pool, state: "its metadata needs a check", command: repair)
+      }
+    }
+  }
+
+  private static func require(_ what: String, _ pool: String, have: UInt64, need: UInt64) throws {
+    guard have < need else { return }
+    throw PoolError.nearlyFull(
+      pool: pool, what: what, have: have, need: need,
+      command: "enlarge the pool's devices")
+  }
+}

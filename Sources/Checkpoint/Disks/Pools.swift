@@ -1,0 +1,144 @@
+public import DeviceMapper
+import Glibc
+
+/// The pools of a store.
+public struct Pools: Sendable {
+  let store: String
+  let operations: any ThinPoolOperations
+  /// Seconds to wait for another process that changes a pool.
+  let lockWait: Double
+
+  public init(store: String, mapper: DeviceMapper, lockWait: Double = 5) {
+    self.init(store: store, operations: mapper, lockWait: lockWait)
+  }
+
+  init(store: String, operations: any ThinPoolOperations, lockWait: Double) {
+    self.store = store
+    self.operations = operations
+    self.lockWait = lockWait
+  }
+
+  /// Names, sorted.
+  public func names() -> [String] { PoolFolder.all(store: store).map(\.name) }
+
+  /// The pool to use when none was named: the only one.
+  ///
+  /// - Throws: `PoolError.noDefault`.
+  public func defaultName() throws -> String {
+    let names = names()
+    guard names.count == 1 else { throw PoolError.noDefault(pools: names) }
+    return names[0]
+  }
+
+  // MARK: making
+
+  /// Makes a pool on two block devices. They must be unused, carry nothing we recognise, and not be the same.
+  public func create(_ name: String, data: String, metadata: String) throws {
+    try create(name, makeBacking: { .devices(data: data, metadata: metadata) })
+  }
+
+  /// Makes a pool in sparse files `NAME.data` and `NAME.metadata` in the folder `file`, for trials.
+  ///
+  /// - Parameter size: bytes of guest data, rounded down to the block.
+  public func create(_ name: String, file: String, size: UInt64) throws {
+    try create(name, makeBacking: { try PoolBacking.makeFiles(name, in: file, size: size) })
+  }
+
+  private func create(_ name: String, makeBacking: () throws -> PoolCatalog.Backing) throws {
+    try DeviceName.check(name)
+    let folder = PoolFolder(store: store, name: name)
+    try folder.make()
+    let lock = try folder.lock(wait: lockWait)
+    guard !folder.exists else { throw PoolError.exists(pool: name) }
+    let backing = try makeBacking()
+    do {
+      try PoolBacking.check(backing, attached: operations.attach(backing))
+      let identity = (0..<4).map { _ in String(UInt16.random(in: 0x1000...0xffff), radix: 16) }.joined()
+      let catalog = PoolCatalog(name: name, identity: identity, backing: backing)
+      if let info = try operations.info(catalog.poolDevice) {
+        throw PoolError.deviceTaken(device: catalog.poolDevice, why: "it exists already (uuid \(info.uuid))")
+      }
+      try PoolBacking.prepare(backing)
+      try folder.save(catalog)
+    } catch {
+      PoolBacking.discardFiles(backing)
+      throw error
+    }
+    // The lock is needed again by `open`; until then the catalogue is complete and a crash leaves a pool to activate.
+    _ = consume lock
+    do { _ = try open(name) } catch {
+      folder.removeCatalog()
+      PoolBacking.discardFiles(backing)
+      throw error
+    }
+  }
+
+  // MARK: using
+
+  /// The pool, locked, active and settled.
+  func open(_ name: String) throws -> OpenPool {
+    try OpenPool(PoolFolder(store: store, name: name), operations, wait: lockWait)
+  }
+
+  /// After a reboot: attaches loop devices, makes the pool and its volumes' devices from the catalogue, settles what a crash left.
+  /// Does nothing to what is there already.
+  public func ensureActive(_ name: String) throws { _ = try open(name) }
+
+  /// The first act of a starting daemon, and the guard's: lets every device of ours run that something left suspended. Takes no lock.
+  ///
+  /// - Returns: the devices that had been suspended.
+  @discardableResult
+  public func resumeSuspended() throws -> [String] {
+    var resumed: [String] = []
+    for (device, _) in try operations.list() where device.hasPrefix(DeviceName.namePrefix) {
+      guard let info = try operations.info(device), info.isOurs, info.suspended else { continue }
+      // A table loaded by a dead rollback would go live; the pool's settling decides about it later.
+      if info.hasInactiveTable { try operations.clear(device) }
+      try operations.resume(device)
+      resumed.append(device)
+    }
+    return resumed
+  }
+
+  /// - Throws: `PoolError.unknown`.
+  public func status(_ name: String) throws -> PoolReport {
+    let catalog = try PoolFolder(store: store, name: name).load()
+    let active = try operations.info(catalog.poolDevice)?.uuid == catalog.poolUUID
+    let status = active ? try operations.poolStatus(catalog.poolDevice) : nil
+    return PoolReport(catalog, status)
+  }
+
+  public func list() throws -> [PoolReport] { try names().map(status) }
+
+  func catalogs() throws -> [PoolCatalog] { try PoolFolder.all(store: store).map { try $0.load() } }
+}
+
+/// A pool as `ckpt pool` shows it. Bytes.
+public struct PoolReport: Equatable, Sendable {
+  public var name: String
+  public var device: String
+  public var data: String
+  public var metadata: String
+  /// nil when the pool is not active.
+  public var status: PoolStatus?
+  public var blockBytes: UInt64
+  public var volumes: Int
+  /// Snapshots of disks, over all epochs.
+  public var snapshots: Int
+  /// Why an epoch would be refused now; nil when it would not.
+  public var problem: String?
+
+  init(_ catalog: PoolCatalog, _ status: PoolStatus?) {
+    name = catalog.name
+    device = "/dev/mapper/\(catalog.poolDevice)"
+    switch catalog.backing {
+    case .devices(let data, let metadata), .files(let data, let metadata):
+      (self.data, self.metadata) = (data, metadata)
+    }
+    self.status = status
+    blockBytes = catalog.blockSectors * 512
+    volumes = catalog.volumes.count
+    snapshots = catalog.epochs.count
+    do { if let status { try PoolReserve.check(catalog, status) } } catch { problem = "\(error)" }
+  }
+}

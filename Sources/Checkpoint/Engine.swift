@@ -1,0 +1,113 @@
+import DeviceMapper
+public import EpochStore
+import Glibc
+import MigrationStream
+import Xen
+
+/// Takes and restores epochs of this host's guests in one store.
+///
+/// Everything a tool or a service does to a guest goes through here; it opens Xen and device-mapper only when asked
+/// for something that needs them, so a store can be read anywhere.
+public struct Engine {
+  public static let defaultStore = "/var/lib/ckpt"
+
+  private let storePath: String
+
+  public init(storePath: String = Engine.defaultStore) { self.storePath = storePath }
+
+  /// The store, made when it is missing.
+  public func store() throws -> EpochStore { try EpochStore(path: storePath) }
+
+  /// The store to read.
+  ///
+  /// - Throws: ``CheckpointError/noStore(_:)`` rather than make an empty one.
+  public func existingStore() throws -> EpochStore {
+    guard access(storePath, F_OK) == 0 else { throw CheckpointError.noStore(storePath) }
+    return try store()
+  }
+
+  /// The pools of the store and their disks.
+  ///
+  /// - Throws: `DeviceMapperError` where the kernel has no device-mapper.
+  public func pools() throws -> Pools { Pools(store: storePath, mapper: try DeviceMapper()) }
+
+  /// Takes an epoch of a running guest, named by name, id or uuid.
+  public func take(_ guest: String, report: @escaping (Phase) -> Void = { _ in }) throws -> EpochManifest {
+    report(.probe)
+    let start = ContinuousClock.now
+    let hypervisor = try Hypervisor()
+    let xenstore = try XenStore()
+    let domain = try hypervisor.find(guest, store: xenstore)
+    let subject = try XenGuest(hypervisor, xenstore, domain)
+    let disks = try GuestDisks(
+      pools: pools(), guest: subject.identity.name, guestUUID: subject.identity.uuid,
+      disks: GuestDevices(xenstore, domain: domain.id).disks().map(GuestDisk.init))
+    let folder = try store().folder(uuid: subject.identity.uuid, create: true)
+    let take = Take(subject, disks: disks, into: folder, report: report)
+    return try take.run(probed: ContinuousClock.now - start)
+  }
+
+  /// A restore that has not begun; see ``Restore``.
+  public func restore(_ guest: String, epoch: Int, report: @escaping (String) -> Void = { _ in }) throws -> Restore {
+    let hypervisor = try Hypervisor()
+    let folder = try folder(of: guest)
+    return try Restore(
+      hypervisor, XenStore(), disks: DiskHistory(pools(), guestUUID: folder.uuid), in: folder,
+      epoch: checked(epoch, in: folder, of: guest), report: report)
+  }
+
+  /// The epochs of one guest, or of all, by guest and number.
+  public func list(_ guest: String?) throws -> [EpochList] {
+    guard let guest else {
+      let store = try existingStore()
+      return try store.guests().map { try store.folder(uuid: $0.uuid, create: false).epochs() }
+    }
+    return [try folder(of: guest).epochs()]
+  }
+
+  public func show(_ guest: String, epoch: Int) throws -> EpochManifest {
+    let folder = try folder(of: guest)
+    return try folder.manifest(checked(epoch, in: folder, of: guest))
+  }
+
+  /// Writes an epoch as the stream that `xl restore` reads; every page is checked on the way.
+  public func export(_ guest: String, epoch: Int, to descriptor: Int32) throws {
+    let folder = try folder(of: guest)
+    let lock = try folder.lock(.shared)
+    defer { _ = lock }
+    let stream = try EpochStream(folder.open(epoch: checked(epoch, in: folder, of: guest)))
+    var writer = StreamWriter(DescriptorSink(descriptor))
+    try stream.write(to: &writer)
+  }
+
+  /// A guest's folder by name or uuid; a number is a running domain's.
+  private func folder(of guest: String) throws -> GuestFolder {
+    let store = try existingStore()
+    if let folder = try store.find(guest) { return folder }
+    if UInt32(guest) != nil, let hypervisor = try? Hypervisor(), let xenstore = try? XenStore(),
+      let domain = try? hypervisor.find(guest, store: xenstore), let folder = try store.find(domain.uuid)
+    {
+      return folder
+    }
+    throw CheckpointError.noSuchEpoch(guest: guest, epoch: nil, known: "")
+  }
+
+  private func checked(_ epoch: Int, in folder: GuestFolder, of guest: String) throws -> Int {
+    do { return try folder.manifest(epoch).epoch } catch {
+      guard case .notFound = error else { throw error }
+      let numbers = try folder.epochs().epochs.map { String($0.epoch) }
+      let known = numbers.isEmpty ? "it has none" : "it has \(numbers.suffix(8).joined(separator: ", "))"
+      throw CheckpointError.noSuchEpoch(guest: guest, epoch: epoch, known: known)
+    }
+  }
+}
+
+extension GuestDisk {
+  /// A disk without a block device in dom0 (a file behind qemu, a driver domain) has number 0:0, which no pool has.
+  init(_ disk: Xen.GuestDisk) {
+    self.init(
+      vdev: disk.vdev,
+      number: .init(major: disk.device?.major ?? 0, minor: disk.device?.minor ?? 0),
+      path: disk.path, readOnly: disk.isReadOnly)
+  }
+}

@@ -1,0 +1,57 @@
+/// One line of a device-mapper table. Sizes are 512-byte sectors. The words and their order are those of the
+/// kernel's admin-guide/device-mapper/thin-provisioning.rst.
+public struct Target: Equatable, Sendable, CustomStringConvertible {
+  public var start: UInt64
+  public var sectors: UInt64
+  public var type: String
+  public var parameters: String
+
+  public init(start: UInt64 = 0, sectors: UInt64, type: String, parameters: String) {
+    self.start = start
+    self.sectors = sectors
+    self.type = type
+    self.parameters = parameters
+  }
+
+  /// The form `dmsetup table` prints.
+  public var description: String { "\(start) \(sectors) \(type) \(parameters)" }
+
+  /// A pool over all of `data`. `blockSectors` is fixed for the life of the pool: 128…2097152, a multiple of 128.
+  /// When free data falls below `lowWaterBlocks` the kernel raises an event. Blocks are zeroed before first use
+  /// (guests may share a pool), and a full pool queues writes for the kernel's no_space_timeout before it fails them.
+  public static func thinPool(
+    metadata: DeviceNumber, data: DeviceNumber, dataSectors: UInt64, blockSectors: UInt64,
+    lowWaterBlocks: UInt64
+  ) -> Target {
+    Target(
+      sectors: dataSectors, type: "thin-pool",
+      parameters: "\(metadata) \(data) \(blockSectors) \(lowWaterBlocks)")
+  }
+
+  /// A volume of a pool. The id must exist when the line is loaded.
+  public static func thin(pool: DeviceNumber, id: ThinID, sectors: UInt64) -> Target {
+    Target(sectors: sectors, type: "thin", parameters: "\(pool) \(id)")
+  }
+
+  /// Pool and id of a thin line without external origin, nil for anything else.
+  public var thinVolume: (pool: DeviceNumber, id: ThinID)? {
+    let words = parameters.split(separator: " ")
+    guard type == "thin", words.count == 2, let pool = DeviceNumber(words[0]), let id = ThinID(words[1])
+    else {
+      return nil
+    }
+    return (pool, id)
+  }
+
+  /// Metadata and data device of a pool line, nil for anything else.
+  public var poolDevices: (metadata: DeviceNumber, data: DeviceNumber)? {
+    let words = parameters.split(separator: " ")
+    guard type == "thin-pool", words.count >= 4, let metadata = DeviceNumber(words[0]),
+      let data = DeviceNumber(words[1])
+    else { return nil }
+    return (metadata, data)
+  }
+}
+
+/// The number of a volume or snapshot inside its pool: 0…2^24-1 (kernel: dm_thin_id is 24 bits wide).
+public typealias ThinID = UInt32

@@ -1,0 +1,69 @@
+import Glibc
+
+// Thin pools. A message that returns has been committed to the pool's metadata (kernel: pool_message in dm-thin.c).
+extension DeviceMapper {
+  public func poolStatus(_ pool: String) throws -> PoolStatus {
+    let lines = try status(pool)
+    guard lines.count == 1, lines[0].type == "thin-pool", let status = PoolStatus(line: lines[0].parameters)
+    else {
+      throw DeviceMapperError.badStatus(device: pool, text: lines.map(\.description).joined(separator: " | "))
+    }
+    return status
+  }
+
+  /// - Throws: EEXIST when the pool has this id.
+  public func createThin(pool: String, id: ThinID) throws { try message(pool, "create_thin \(id)") }
+
+  /// The origin must be suspended, or not active, while this runs.
+  ///
+  /// - Throws: EEXIST when the pool has this id, ENODATA when it lacks the origin.
+  public func createSnapshot(pool: String, id: ThinID, of origin: ThinID) throws {
+    try message(pool, "create_snap \(id) \(origin)")
+  }
+
+  /// Deletes a volume or snapshot. Holds the pool's metadata lock while its tree is walked: tens of milliseconds for a
+  /// small volume, seconds for a terabyte.
+  ///
+  /// - Returns: false when the pool had no such id.
+  /// - Throws: EBUSY while a device (or a loaded table) uses it.
+  @discardableResult
+  public func deleteThin(pool: String, id: ThinID) throws -> Bool {
+    do {
+      try message(pool, "delete \(id)")
+      return true
+    } catch let error as DeviceMapperError where error.code == ENODATA {
+      return false
+    }
+  }
+
+  /// Compare and swap of the pool's transaction id.
+  ///
+  /// - Throws: EINVAL when the pool's is not `old`.
+  public func setTransactionID(pool: String, from old: UInt64, to new: UInt64) throws {
+    try message(pool, "set_transaction_id \(old) \(new)")
+  }
+
+  /// Points a live device at another table without closing it: same name, same major:minor, same open handles
+  /// (kernel: do_resume in dm-ioctl.c). The size must not change: blkback would tell the guest of a resized disk.
+  /// Then drops what dom0 cached of the device.
+  ///
+  /// The device is running when this returns, and also when it throws unless the error says otherwise.
+  public func swapTable(_ device: String, to table: [Target]) throws {
+    try suspend(device)
+    do {
+      try load(device, table: table)
+    } catch let error as DeviceMapperError {
+      do { try resume(device) } catch { throw (error as? DeviceMapperError)?.leaving(.suspended) ?? error }
+      throw error.leaving(.running)
+    }
+    do { try resume(device) } catch let error as DeviceMapperError {
+      // The new table was refused on the way in; without it the old one is still there to run.
+      try? clear(device)
+      do { try resume(device) } catch { throw (error as? DeviceMapperError)?.leaving(.suspended) ?? error }
+      throw error.leaving(.running)
+    }
+    do { try BlockDevice.flushBuffers("/dev/mapper/\(device)") } catch let error as DeviceMapperError {
+      throw error.leaving(.running)
+    }
+  }
+}

@@ -1,0 +1,51 @@
+/// The numbers of the epoch file, version 1. `Format.md` is the description; this is its Swift half.
+public enum EpochFormat {
+  public static let version = 1
+  /// Bytes of a page.
+  public static let pageSize = 4096
+  /// Pages of a group, aligned: group number = pfn / 16. A frame holds pages of one group.
+  public static let framePages = 16
+  /// pfns are below this (4 PiB of guest memory).
+  public static let pfnLimit: UInt64 = 1 << 40
+  /// Largest body of a record, bytes.
+  public static let recordLimit = 128 << 20
+  /// Most records of one epoch.
+  public static let recordCountLimit = 65_536
+  /// Epoch numbers are 1 and up, at most this.
+  public static let epochLimit = Int(UInt32.max)
+
+  static let groupLimit: UInt64 = pfnLimit / UInt64(framePages)
+  static let groupBytes = pageSize * framePages
+  static let headerMagic: [UInt8] = Array("CKPTEPO1".utf8)
+  static let trailerMagic: [UInt8] = Array("CKPTEND1".utf8)
+  static let frameMagic: UInt32 = 0x4d52_4643  // "CFRM" in the file
+  static let headerBytes = 40
+  static let frameHeaderBytes = 20
+  static let pageEntryBytes = 40
+  static let recordEntryBytes = 32
+  static let trailerBytes = 88
+  /// An index larger than this is refused before memory is set aside for it: 6 TiB of guest memory.
+  static let indexLimit: UInt64 = 4 << 30
+
+  /// Bytes that `pages` pages and records of `recordBytes` bytes in all can take at worst: every page
+  /// incompressible and alone in its group. What `GuestFolder.create` should reserve to be safe.
+  public static func worstCaseBytes(pages: Int, records: Int = 0, recordBytes: Int = 0) -> UInt64 {
+    let perPage = pageSize + frameHeaderBytes + pageEntryBytes
+    return UInt64(headerBytes + trailerBytes + pages * perPage + records * recordEntryBytes + recordBytes)
+  }
+}
+
+extension UnsafeRawPointer {
+  /// Little endian integer at a byte offset, aligned or not.
+  @inline(__always)
+  func little<T: FixedWidthInteger & BitwiseCopyable>(_ offset: Int, _ type: T.Type) -> T {
+    T(littleEndian: loadUnaligned(fromByteOffset: offset, as: type))
+  }
+}
+
+extension UnsafeMutableRawPointer {
+  @inline(__always)
+  func setLittle<T: FixedWidthInteger & BitwiseCopyable>(_ offset: Int, _ value: T) {
+    storeBytes(of: value.littleEndian, toByteOffset: offset, as: T.self)
+  }
+}

@@ -1,0 +1,176 @@
+import CLZ4
+import CXXHash
+
+/// What one thread of `EpochWriter.append` owns: an output buffer, scratch space and LZ4's state, all set
+/// aside once. Turns groups of pages into frames, and hands full buffers to the file.
+final class FramePacker {
+  /// Places `count` bytes in the file and writes them; returns where.
+  typealias Writer = (UnsafeRawBufferPointer) throws(StoreError) -> UInt64
+
+  private(set) var entries: [PageEntry] = []
+  /// Entries from here on still carry offsets inside the output buffer.
+  private var unplaced = 0
+  private let output: UnsafeMutableRawBufferPointer
+  private var used = 0
+  /// The pages of a group side by side, for groups with zero pages in between.
+  private let gathered: UnsafeMutableRawPointer
+  private let lz4State: UnsafeMutableRawPointer
+  private let epoch: UInt32
+  private var lastWasRaw = false
+
+  /// Room that a frame may need in the output buffer, whatever its content.
+  private static let frameRoom = EpochFormat.frameHeaderBytes + Int(LZ4_compressBound(Int32(EpochFormat.groupBytes)))
+
+  init(epoch: UInt32, bufferBytes: Int) {
+    self.epoch = epoch
+    output = .allocate(byteCount: bufferBytes, alignment: 4096)
+    gathered = .allocate(byteCount: EpochFormat.groupBytes, alignment: 4096)
+    lz4State = .allocate(byteCount: Int(LZ4_sizeofState()), alignment: 64)
+  }
+
+  deinit {
+    output.deallocate()
+    gathered.deallocate()
+    lz4State.deallocate()
+  }
+
+  /// Adds pages `range` of `staged`, whose bounds do not cut a group.
+  func add(_ staged: StagedPages, _ range: Range<Int>, round: UInt32, writer: Writer) throws(StoreError) {
+    let pfns = staged.pfns.baseAddress.unsafelyUnwrapped
+    var first = range.lowerBound
+    while first < range.upperBound {
+      let group = pfns[first] / UInt64(EpochFormat.framePages)
+      var end = first &+ 1
+      while end < range.upperBound, pfns[end] / UInt64(EpochFormat.framePages) == group { end &+= 1 }
+      if output.count - used < Self.frameRoom { try flush(writer) }
+      addGroup(group, staged, first, end, round)
+      first = end
+    }
+  }
+
+  /// Writes what the output buffer holds and gives its entries their place in the file.
+  func flush(_ writer: Writer) throws(StoreError) {
+    guard used > 0 else { return }
+    let base = try writer(UnsafeRawBufferPointer(rebasing: output[..<used]))
+    for index in unplaced..<entries.count where entries[index].hasFrame { entries[index].offset += base }
+    unplaced = entries.count
+    used = 0
+  }
+
+  /// Hands over the entries of an append that has ended with `flush`.
+  func takeEntries() -> [PageEntry] {
+    defer {
+      entries.removeAll(keepingCapacity: true)
+      unplaced = 0
+    }
+    return entries
+  }
+
+  private func addGroup(_ group: UInt64, _ staged: StagedPages, _ first: Int, _ end: Int, _ round: UInt32) {
+    let contents = staged.pages.baseAddress.unsafelyUnwrapped
+    var entry = PageEntry(
+      group: group, offset: 0, hash: 0, types: 0, length: 0, epoch: 0, data: 0, zero: 0, round: round)
+    var firstData = end
+    var lastData = first
+    var index = first
+    while index < end {
+      let slot = Int(truncatingIfNeeded: staged.pfns[index]) & (EpochFormat.framePages - 1)
+      entry.types |= UInt64(staged.types[index]) << UInt64(slot &* 4)
+      if isZeroPage(contents + index &* EpochFormat.pageSize) {
+        entry.zero |= 1 << UInt16(slot)
+      } else {
+        entry.data |= 1 << UInt16(slot)
+        firstData = min(firstData, index)
+        lastData = index
+      }
+      index &+= 1
+    }
+    let count = entry.data.nonzeroBitCount
+    if count > 0 {
+      let source: UnsafeRawPointer
+      if lastData &- firstData &+ 1 == count {
+        source = contents + firstData &* EpochFormat.pageSize
+      } else {
+        source = gather(staged, firstData...lastData, entry.zero)
+      }
+      pack(source, count &* EpochFormat.pageSize, into: &entry)
+    }
+    entries.append(entry)
+  }
+
+  private func gather(_ staged: StagedPages, _ range: ClosedRange<Int>, _ zero: UInt16) -> UnsafeRawPointer {
+    let contents = staged.pages.baseAddress.unsafelyUnwrapped
+    var target = gathered
+    for index in range {
+      let slot = Int(truncatingIfNeeded: staged.pfns[index]) & (EpochFormat.framePages - 1)
+      guard zero & (1 << UInt16(slot)) == 0 else { continue }
+      target.copyMemory(from: contents + index &* EpochFormat.pageSize, byteCount: EpochFormat.pageSize)
+      target += EpochFormat.pageSize
+    }
+    return UnsafeRawPointer(gathered)
+  }
+
+  private func compress(_ source: UnsafeRawPointer, _ bytes: Int, to target: UnsafeMutableRawPointer) -> Int {
+    Int(
+      LZ4_compress_fast_extState(
+        lz4State, source.assumingMemoryBound(to: CChar.self), target.assumingMemoryBound(to: CChar.self),
+        Int32(bytes), LZ4_compressBound(Int32(bytes)), 1))
+  }
+
+  /// What cannot be compressed mostly stands together: after a raw frame one page speaks for the next frame.
+  private func sampleCompresses(_ source: UnsafeRawPointer, _ bytes: Int, scratch: UnsafeMutableRawPointer) -> Bool {
+    let sample = source + bytes / EpochFormat.pageSize / 2 * EpochFormat.pageSize
+    return compress(sample, EpochFormat.pageSize, to: scratch) &* 100 < EpochFormat.pageSize &* 97
+  }
+
+  /// Appends one frame to the output buffer: header, payload, hash of both.
+  private func pack(_ source: UnsafeRawPointer, _ bytes: Int, into entry: inout PageEntry) {
+    let frame = output.baseAddress.unsafelyUnwrapped + used
+    let payload = frame + EpochFormat.frameHeaderBytes
+    var length = 0
+    if !lastWasRaw || sampleCompresses(source, bytes, scratch: payload) {
+      length = compress(source, bytes, to: payload)
+    }
+    var flags = FrameFlags.lz4
+    // Less than 3 % won is not worth the decompression at restore.
+    lastWasRaw = length <= 0 || length &* 100 >= bytes &* 97
+    if lastWasRaw {
+      payload.copyMemory(from: source, byteCount: bytes)
+      length = bytes
+      flags = FrameFlags.raw
+    }
+    frame.setLittle(0, EpochFormat.frameMagic)
+    frame.setLittle(4, flags)
+    frame.setLittle(6, entry.data)
+    frame.setLittle(8, entry.group)
+    frame.setLittle(16, UInt32(length))
+    let total = EpochFormat.frameHeaderBytes &+ length
+    entry.offset = UInt64(used)
+    entry.hash = XXH3_64bits(frame, total)
+    entry.length = UInt32(length)
+    entry.epoch = epoch
+    used &+= total
+  }
+}
+
+/// How a frame's payload is stored.
+enum FrameFlags {
+  static let raw: UInt16 = 0
+  static let lz4: UInt16 = 1
+}
+
+/// True when all 4096 bytes are zero. Stops at the first 64-byte line that is not.
+@inline(__always)
+func isZeroPage(_ page: UnsafeRawPointer) -> Bool {
+  var offset = 0
+  while offset < EpochFormat.pageSize {
+    let line = page + offset
+    var bits = line.load(fromByteOffset: 0, as: UInt64.self) | line.load(fromByteOffset: 8, as: UInt64.self)
+    bits |= line.load(fromByteOffset: 16, as: UInt64.self) | line.load(fromByteOffset: 24, as: UInt64.self)
+    bits |= line.load(fromByteOffset: 32, as: UInt64.self) | line.load(fromByteOffset: 40, as: UInt64.self)
+    bits |= line.load(fromByteOffset: 48, as: UInt64.self) | line.load(fromByteOffset: 56, as: UInt64.self)
+    if bits != 0 { return false }
+    offset &+= 64
+  }
+  return true
+}

@@ -1,0 +1,145 @@
+import Glibc
+
+/// The epochs of one guest. Nothing is held open: a value of this type may be kept and passed around.
+public struct GuestFolder: Hashable, Sendable {
+  /// Lower case, 36 characters.
+  public let uuid: String
+  public let path: String
+
+  /// Takes the guest's lock at once or throws `locked`. Held until the result goes away, or the process.
+  public func lock(_ kind: FolderLock.Kind) throws(StoreError) -> FolderLock {
+    try FolderLock(path: path + "/lock", kind: kind)
+  }
+
+  /// All published epochs by number. A manifest that cannot be read is listed apart and hides no other.
+  public func epochs() throws(StoreError) -> EpochList {
+    var list = EpochList()
+    for (epoch, suffix) in try names() where suffix == ".json" {
+      do { list.epochs.append(try manifest(epoch)) } catch {
+        // Removed between listing and reading: it is simply gone.
+        if case .notFound = error { continue }
+        list.damaged.append(DamagedEpoch(epoch: epoch, error: error))
+      }
+    }
+    list.epochs.sort { $0.epoch < $1.epoch }
+    list.damaged.sort { $0.epoch < $1.epoch }
+    return list
+  }
+
+  /// One epoch's manifest. Throws `notFound` when the epoch does not exist, `damaged` when it cannot be trusted.
+  public func manifest(_ epoch: Int) throws(StoreError) -> EpochManifest {
+    do { return try ManifestFile.read(path + "/" + EpochName.manifest(epoch), uuid: uuid, epoch: epoch) } catch {
+      guard case .system(_, _, ENOENT) = error else { throw error }
+      throw .notFound("epoch \(epoch) of guest \(uuid)")
+    }
+  }
+
+  /// The number that the next epoch shall have: above every number ever used, published or not.
+  public func nextEpochNumber() throws(StoreError) -> Int {
+    let used = max(try counter(), try names().map(\.epoch).max() ?? 0)
+    guard used < EpochFormat.epochLimit else { throw .invalid("\(path) has used up its epoch numbers") }
+    return used + 1
+  }
+
+  /// Starts epoch `epoch` and sets `bytes` bytes aside for it, so that a full disk shows now and not when the
+  /// guest waits. The number counts as used from here on. The caller holds the exclusive lock.
+  ///
+  /// Throws `full` when the reserve does not fit, `exists` when the number was used before.
+  public func create(epoch: Int, reserving bytes: UInt64) throws(StoreError) -> EpochWriter {
+    guard epoch >= (try nextEpochNumber()) else { throw .exists(path: path, epoch: epoch) }
+    guard epoch <= EpochFormat.epochLimit else { throw .invalid("epoch \(epoch) is not below 2^32") }
+    try setCounter(epoch)
+    let partial = path + "/" + EpochName.file(epoch) + EpochName.partial
+    let file = try StoreFile.open(partial, O_RDWR | O_CREAT | O_EXCL)
+    do {
+      try file.reserve(bytes)
+      return try EpochWriter(folder: self, epoch: epoch, file: file)
+    } catch {
+      _ = try? StoreName.remove(partial)
+      throw error
+    }
+  }
+
+  /// Opens a published epoch and checks all of it but its pages and records, which are checked as read.
+  public func open(epoch: Int) throws(StoreError) -> EpochReader {
+    try EpochReader(folder: self, manifest: try manifest(epoch))
+  }
+
+  /// Removes what interrupted takes left: partial files, and epoch files whose manifest never came.
+  /// The caller holds the exclusive lock. Returns the names removed.
+  @discardableResult
+  public func discardUnpublished() throws(StoreError) -> [String] {
+    let names = try names()
+    let published = Set(names.filter { $0.suffix == ".json" }.map(\.epoch))
+    var removed: [String] = []
+    // The numbers stay used though nothing bears them any more.
+    if let highest = names.map(\.epoch).max(), highest > (try counter()) { try setCounter(highest) }
+    for (epoch, suffix) in names.sorted(by: { ($0.epoch, $0.suffix) < ($1.epoch, $1.suffix) }) {
+      let stem = EpochName.file(epoch).dropLast(".epoch".count)
+      guard suffix.hasSuffix(EpochName.partial) || !published.contains(epoch) else { continue }
+      if try StoreName.remove(path + "/" + stem + suffix) { removed.append(stem + suffix) }
+    }
+    if !removed.isEmpty { try StoreName.syncFolder(path) }
+    return removed
+  }
+
+  private func names() throws(StoreError) -> [(epoch: Int, suffix: String)] {
+    try StoreName.list(path).compactMap(EpochName.parse)
+  }
+
+  // MARK: The highest number ever used
+
+  private var counterPath: String { path + "/counter" }
+
+  private func counter() throws(StoreError) -> Int {
+    let file: StoreFile
+    do { file = try StoreFile.open(counterPath, O_RDONLY) } catch {
+      if case .system(_, _, ENOENT) = error { return 0 }
+      throw error
+    }
+    let size = try file.regularSize()
+    guard size <= 16 else { throw .damaged(path: counterPath, what: "it is not a number") }
+    let text = String(decoding: try file.read(count: Int(size), at: 0), as: UTF8.self)
+    guard text.hasSuffix("\n"), let number = Int(text.dropLast()), 0...EpochFormat.epochLimit ~= number else {
+      throw .damaged(path: counterPath, what: "it is not a number; remove it if every epoch is still there")
+    }
+    return number
+  }
+
+  private func setCounter(_ number: Int) throws(StoreError) {
+    try publish(bytes: Array("\(number)\n".utf8), as: counterPath)
+  }
+
+  /// Writes a small file so that a crash leaves the old one or the new one: partial, fsync, rename, fsync folder.
+  func publish(bytes: [UInt8], as target: String) throws(StoreError) {
+    let partial = target + EpochName.partial
+    try StoreName.remove(partial)
+    do {
+      let file = try StoreFile.open(partial, O_WRONLY | O_CREAT | O_EXCL)
+      try file.write(bytes, at: 0)
+      try file.sync()
+      try StoreName.rename(partial, to: target)
+    } catch {
+      _ = try? StoreName.remove(partial)
+      throw error
+    }
+    try StoreName.syncFolder(path)
+  }
+}
+
+/// The published epochs of a guest.
+public struct EpochList: Sendable {
+  /// By number.
+  public internal(set) var epochs: [EpochManifest] = []
+  /// Epochs whose manifest cannot be trusted, by number.
+  public internal(set) var damaged: [DamagedEpoch] = []
+
+  /// The numbers of all published epochs, damaged ones too: their disks may still be wanted.
+  public var allNumbers: [Int] { epochs.map(\.epoch) + damaged.map(\.epoch) }
+}
+
+/// An epoch whose manifest cannot be trusted, and why.
+public struct DamagedEpoch: Sendable {
+  public let epoch: Int
+  public let error: StoreError
+}

@@ -1,0 +1,102 @@
+import CXXHash
+import FoundationEssentials
+import Glibc
+
+/// The manifest as bytes: one JSON object, keys sorted, whose last member is the checksum of all bytes
+/// before it. The tail has a fixed form and length, so every byte of the file is either hashed or known.
+enum ManifestFile {
+  /// Far above any real manifest; bounds what a damaged file can make us read.
+  static let sizeLimit: UInt64 = 1 << 20
+  private static let tailStart = ",\n  \"checksum\" : \""
+  private static let tailEnd = "\"\n}\n"
+
+  static func encode(_ manifest: EpochManifest) throws(StoreError) -> [UInt8] {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    var bytes: [UInt8]
+    do { bytes = Array(try encoder.encode(manifest)) } catch {
+      throw .invalid("the manifest of epoch \(manifest.epoch) has a number that JSON cannot hold")
+    }
+    // Opened again: the checksum follows as the last member.
+    precondition(bytes.suffix(2) == Array("\n}".utf8)[...], "JSONEncoder ends an object with a line of its own")
+    bytes.removeLast(2)
+    bytes = seal(bytes)
+    guard bytes.count <= sizeLimit else {
+      throw .invalid("the manifest of epoch \(manifest.epoch) is larger than 1 MiB")
+    }
+    return bytes
+  }
+
+  /// Closes an object that was left open, with the checksum of what there is as its last member.
+  static func seal(_ open: [UInt8]) -> [UInt8] {
+    open + Array((tailStart + hexadecimal(hash(open)) + tailEnd).utf8)
+  }
+
+  static func decode(_ bytes: [UInt8], path: String) throws(StoreError) -> EpochManifest {
+    let tailBytes = tailStart.utf8.count + 16 + tailEnd.utf8.count
+    guard bytes.count > tailBytes else { throw .damaged(path: path, what: "it is too short") }
+    let body = Array(bytes.dropLast(tailBytes))
+    guard seal(body) == bytes else {
+      throw .damaged(path: path, what: "its checksum does not match")
+    }
+    let decoder = JSONDecoder()
+    let json = Data(body + Array("\n}".utf8))
+    do {
+      let version = try decoder.decode(Version.self, from: json).format
+      guard version == EpochFormat.version else { throw StoreError.newerFormat(path: path, version: version) }
+      return try decoder.decode(EpochManifest.self, from: json)
+    } catch let error as StoreError {
+      throw error
+    } catch {
+      throw .damaged(path: path, what: "it is not a manifest")
+    }
+  }
+
+  /// Reads and checks the manifest of `epoch` in a folder.
+  static func read(_ path: String, uuid: String, epoch: Int) throws(StoreError) -> EpochManifest {
+    let file = try StoreFile.open(path, O_RDONLY)
+    let size = try file.regularSize()
+    guard size <= sizeLimit else { throw .damaged(path: path, what: "it is larger than 1 MiB") }
+    let manifest = try decode(try file.read(count: Int(size), at: 0), path: path)
+    guard manifest.uuid == uuid, manifest.epoch == epoch, manifest.file == EpochName.file(epoch) else {
+      throw .damaged(path: path, what: "it belongs to epoch \(manifest.epoch) of \(manifest.uuid)")
+    }
+    return manifest
+  }
+
+  /// Only this is read before the version is known: the rest may have another shape then.
+  private struct Version: Decodable { let format: Int }
+
+  static func hash(_ bytes: [UInt8]) -> UInt64 {
+    bytes.withUnsafeBytes { XXH3_64bits($0.baseAddress, $0.count) }
+  }
+
+  /// 16 lower-case hex digits.
+  static func hexadecimal(_ value: UInt64) -> String {
+    let digits = String(value, radix: 16)
+    return String(repeating: "0", count: 16 - digits.count) + digits
+  }
+}
+
+/// Names of an epoch's files in the guest's folder.
+enum EpochName {
+  static func file(_ epoch: Int) -> String { padded(epoch) + ".epoch" }
+  static func manifest(_ epoch: Int) -> String { padded(epoch) + ".json" }
+  static let partial = ".partial"
+
+  /// The epoch that a name belongs to, with what follows the number; nil for names that are not ours.
+  static func parse(_ name: String) -> (epoch: Int, suffix: String)? {
+    guard let dot = name.firstIndex(of: ".") else { return nil }
+    guard let epoch = Int(name[..<dot]), 1...EpochFormat.epochLimit ~= epoch, padded(epoch) == name[..<dot]
+    else { return nil }
+    let suffix = String(name[dot...])
+    guard [".epoch", ".json", ".epoch.partial", ".json.partial"].contains(suffix) else { return nil }
+    return (epoch, suffix)
+  }
+
+  /// At least eight digits, so that names sort as numbers do.
+  private static func padded(_ epoch: Int) -> String {
+    let digits = String(epoch)
+    return String(repeating: "0", count: max(0, 8 - digits.count)) + digits
+  }
+}

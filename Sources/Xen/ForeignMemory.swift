@@ -1,0 +1,47 @@
+import CXen
+import Glibc
+
+/// Bytes in one page of guest memory, everywhere.
+public let pageSize = 4096
+
+/// A run of guest frames mapped read-only into this process, in the order they were asked for.
+///
+/// The memory is shared with a running guest: copy first, then check the copy. A slot whose frame could not
+/// be mapped is not backed and faults on access; `isMapped` tells. The mapping holds a reference on every frame,
+/// so a page that the guest gives back meanwhile stays allocated until this object goes.
+final class ForeignMapping: @unchecked Sendable {
+  let base: UnsafeRawPointer
+  let count: Int
+  private let handle: OpaquePointer
+  private let errors: [Int32]
+
+  /// - Parameter frames: gfns: machine frames for PV, the guest's own for PVH (xenforeignmemory.h).
+  /// - Throws: ``XenError/call(_:domain:errno:)`` when nothing could be mapped at all.
+  init(_ hypervisor: Hypervisor, domain: UInt32, frames: [UInt64]) throws(XenError) {
+    var errors = [Int32](repeating: 0, count: frames.count)
+    let mapped = frames.withUnsafeBufferPointer { frames in
+      frames.withMemoryRebound(to: xen_pfn_t.self) { frames in
+        xenforeignmemory_map(
+          hypervisor.foreignMemory, domain, PROT_READ, frames.count, frames.baseAddress, &errors)
+      }
+    }
+    guard let mapped else { throw .call("mapping \(frames.count) pages", domain: domain, errno: errno) }
+    base = UnsafeRawPointer(mapped)
+    count = frames.count
+    handle = hypervisor.foreignMemory
+    self.errors = errors
+  }
+
+  deinit { xenforeignmemory_unmap(handle, UnsafeMutableRawPointer(mutating: base), count) }
+
+  func isMapped(_ index: Int) -> Bool { errors[index] == 0 }
+
+  func page(_ index: Int) -> UnsafeRawPointer { base + index * pageSize }
+
+  /// - Throws: ``XenError/guestData(domain:_:)`` when a page is not there.
+  func requireAll(_ what: String, domain: UInt32) throws(XenError) {
+    guard errors.allSatisfy({ $0 == 0 }) else {
+      throw .guestData(domain: domain, "\(what) lies in memory that the guest does not have")
+    }
+  }
+}

@@ -1,0 +1,100 @@
+import CXen
+import Glibc
+
+/// What kind of guest a domain is.
+public enum GuestKind: String, Sendable {
+  case pv
+  case pvh
+}
+
+/// Everything of a running guest that an epoch holds besides its disks: memory, CPUs, policies.
+///
+/// Made and prepared while the guest runs; ``freeze()``, ``GuestMemory/copy(chunk:to:types:)`` and ``state()``
+/// belong into the pause.
+public final class GuestImage {
+  /// What only the guest's kind can tell about a suspended guest.
+  public enum State: Sendable {
+    case pv(PVState)
+    case pvh(tsc: TSCInfo, HVMState)
+  }
+
+  public struct PVState: Sendable {
+    public let tsc: TSCInfo
+    /// The whole shared info page.
+    public let sharedInfo: [UInt8]
+    public let vcpus: [VCPUState]
+    /// The guest's frames that hold its p2m list.
+    public let p2mFrames: [UInt64]
+    /// The guest's highest frame number.
+    public let highestPFN: UInt64
+    public let startInfoPFN: UInt64
+  }
+
+  public let kind: GuestKind
+  public let memory: GuestMemory
+  public let policy: CPUPolicy
+  private let hypervisor: Hypervisor
+  private let domain: Domain
+  private let pv: PVFrameMap?
+  private let hvmStateSize: Int
+
+  /// - Throws: ``XenError/unsupported(domain:_:)`` for HVM and 32-bit PV guests.
+  public init(_ hypervisor: Hypervisor, _ store: XenStore, _ domain: Domain) throws(XenError) {
+    self.hypervisor = hypervisor
+    self.domain = domain
+    policy = try CPUPolicy(hypervisor, domain: domain.id)
+    if domain.isTranslated {
+      guard store.read("/libxl/\(domain.id)/type") == "pvh" else {
+        throw .unsupported(
+          domain: domain.id, "it is an HVM guest, whose device model is not saved yet; PV and PVH guests are")
+      }
+      kind = .pvh
+      pv = nil
+      hvmStateSize = try HVMState.size(hypervisor, domain: domain.id)
+      memory = GuestMemory(hypervisor, domain: domain.id, frameMap: TranslatedFrameMap(hypervisor, domain))
+    } else {
+      var width: UInt32 = 0
+      guard xc_domain_get_guest_width(hypervisor.handle, domain.id, &width) == 0 else {
+        throw .call("guest width", domain: domain.id, errno: errno)
+      }
+      guard width == 8 else { throw .unsupported(domain: domain.id, "it is a 32-bit PV guest; 64-bit ones are saved") }
+      let frameMap = try PVFrameMap(hypervisor, domain)
+      kind = .pv
+      pv = frameMap
+      hvmStateSize = 0
+      memory = GuestMemory(hypervisor, domain: domain.id, frameMap: frameMap)
+    }
+  }
+
+  /// Reads CPUs, clock and shared state of the suspended guest. Before the resume: it changes vCPU 0's rax.
+  public func state() throws(XenError) -> State {
+    let tsc = try TSCInfo(hypervisor, domain: domain.id)
+    guard let pv else {
+      return .pvh(tsc: tsc, try HVMState(hypervisor, domain: domain.id, size: hvmStateSize))
+    }
+    let vcpus = try VCPUReader(hypervisor: hypervisor, domain: domain, frameMap: pv).read()
+    return .pv(
+      PVState(
+        tsc: tsc,
+        sharedInfo: [UInt8](UnsafeRawBufferPointer(start: pv.sharedInfo.base, count: pageSize)),
+        vcpus: vcpus.vcpus, p2mFrames: try pv.listFrames(), highestPFN: UInt64(pv.p2m.count - 1),
+        startInfoPFN: vcpus.startInfoPFN))
+  }
+
+  /// Checks the copied start info page: a guest that suspended properly wrote its own frame numbers of the store
+  /// and console rings there (Linux's xen_pre_suspend); one that did not could never be restored.
+  ///
+  /// - Throws: ``XenError/guestData(domain:_:)``.
+  public func checkStartInfo(_ page: UnsafeRawPointer, _ store: XenStore) throws(XenError) {
+    guard let pv else { return }
+    // public/xen.h, struct start_info on x86-64: store_mfn at 56, console.domU.mfn at 72.
+    for (ring, offset) in [("store", 56), ("console", 72)] {
+      let pfn = page.load(fromByteOffset: offset, as: UInt64.self)
+      guard pfn < UInt64(pv.p2m.count), let frame = pv.confirmedFrame(Int(pfn)),
+        store.read("/local/domain/\(domain.id)/\(ring)/ring-ref").flatMap({ UInt64($0) }) == frame
+      else {
+        throw .guestData(domain: domain.id, "its start_info does not name its \(ring) ring as a frame of its own")
+      }
+    }
+  }
+}

@@ -1,0 +1,115 @@
+import CXen
+import Glibc
+
+/// A PV guest's own table from its frame numbers to machine frames (the linear p2m list), mapped read-only.
+///
+/// The guest keeps it in its memory and anchors it in the shared info page (public/arch-x86/xen.h,
+/// `arch_shared_info`: max_pfn, p2m_cr3, p2m_vaddr). Everything here is guest data that may change while it is
+/// read: bounded before use, copied before it is checked.
+final class LinearP2M: @unchecked Sendable {
+  /// Number of entries: the guest's frames are 0 up to one below it.
+  let count: Int
+  /// Machine frames of the pages that hold the list, in order.
+  let leaves: [UInt64]
+  private let mapping: ForeignMapping
+
+  private static let entriesPerPage = pageSize / 8
+
+  /// - Throws: ``XenError/unsupported(domain:_:)`` for a guest with only the legacy three-level list,
+  ///   ``XenError/guestData(domain:_:)`` for one that contradicts itself.
+  init(
+    _ hypervisor: Hypervisor, _ domain: Domain, sharedInfo: UnsafeRawPointer, machine: MachineToPhysical
+  ) throws(XenError) {
+    let anchor = try LinearP2M.anchor(sharedInfo, domain)
+    let leaves = try LinearP2M.walk(hypervisor, domain, anchor, machine)
+    mapping = try ForeignMapping(hypervisor, domain: domain.id, frames: leaves)
+    try mapping.requireAll("the p2m list", domain: domain.id)
+    self.leaves = leaves
+    count = anchor.count
+  }
+
+  /// The machine frame that the guest names for its frame, or nil where it has none.
+  ///
+  /// Linux marks absent (~0), foreign (bit 63) and identity (bit 62) entries; all lie beyond RAM.
+  func machineFrame(of pfn: Int, in machine: MachineToPhysical) -> UInt64? {
+    let entry = mapping.base.load(fromByteOffset: pfn &* 8, as: UInt64.self)
+    return entry < machine.frameCount && entry != 0 ? entry : nil
+  }
+
+  /// Whether the upper levels still lead to the same pages; the guest is suspended when this is asked.
+  func stillHolds(
+    _ hypervisor: Hypervisor, _ domain: Domain, sharedInfo: UnsafeRawPointer, machine: MachineToPhysical
+  ) throws(XenError) -> Bool {
+    let anchor = try LinearP2M.anchor(sharedInfo, domain)
+    guard anchor.count == count else { return false }
+    return try LinearP2M.walk(hypervisor, domain, anchor, machine) == leaves
+  }
+
+  struct Anchor {
+    let count: Int
+    let root: UInt64
+    let address: UInt64
+    let generation: UInt64
+  }
+
+  /// Reads the four words once each and bounds them.
+  static func anchor(_ sharedInfo: UnsafeRawPointer, _ domain: Domain) throws(XenError) -> Anchor {
+    let arch = MemoryLayout<shared_info_t>.offset(of: \shared_info_t.arch)!
+    func word(_ path: PartialKeyPath<arch_shared_info_t>) -> UInt64 {
+      sharedInfo.load(
+        fromByteOffset: arch + MemoryLayout<arch_shared_info_t>.offset(of: path)!, as: UInt64.self)
+    }
+    let count = word(\.max_pfn)
+    let cr3 = word(\.p2m_cr3)
+    let address = word(\.p2m_vaddr)
+    guard cr3 != 0 else {
+      throw .unsupported(
+        domain: domain.id,
+        "its kernel keeps only the legacy p2m tree; a kernel with the linear list (Linux 3.19 or later) is needed")
+    }
+    // Twice what it may own, and a million frames for holes: more would be our memory at the guest's word.
+    let limit = domain.maximumKiB / 4 * 2 + (1 << 20)
+    guard count > 0, count <= limit else {
+      throw .guestData(domain: domain.id, "it claims \(count) frames, at most \(limit) are plausible")
+    }
+    let end = address &+ (count + 511) / 512 * UInt64(pageSize)
+    let highHalf: UInt64 = 0xFFFF_8800_0000_0000
+    guard address % UInt64(pageSize) == 0, end > address,
+      end <= 0x0000_8000_0000_0000 || address >= highHalf
+    else { throw .guestData(domain: domain.id, "its p2m list has no valid address") }
+    return Anchor(
+      count: Int(count), root: (cr3 & 0x000F_FFFF_FFFF_F000) >> 12, address: address,
+      generation: word(\.p2m_generation))
+  }
+
+  /// Follows the guest's own page tables, level 4 down to 1, to the machine frames of the list.
+  private static func walk(
+    _ hypervisor: Hypervisor, _ domain: Domain, _ anchor: Anchor, _ machine: MachineToPhysical
+  ) throws(XenError) -> [UInt64] {
+    let first = anchor.address & 0x0000_FFFF_FFFF_FFFF
+    let last = first + UInt64((anchor.count + entriesPerPage - 1) / entriesPerPage * pageSize) - 1
+    var tables = [anchor.root]
+    guard anchor.root != 0, anchor.root < machine.frameCount else {
+      throw .guestData(domain: domain.id, "the root of its p2m list is no frame of this host")
+    }
+    for level in stride(from: 4, through: 1, by: -1) {
+      let shift = UInt64(9 * level + 3)
+      let mapping = try ForeignMapping(hypervisor, domain: domain.id, frames: tables)
+      try mapping.requireAll("a level \(level) table of its p2m list", domain: domain.id)
+      let indices = (first >> shift)...(last >> shift)
+      var next: [UInt64] = []
+      next.reserveCapacity(indices.count)
+      for index in indices {
+        let table = Int(index / 512 - indices.lowerBound / 512)
+        let entry = mapping.page(table).load(fromByteOffset: Int(index % 512) * 8, as: UInt64.self)
+        let frame = (entry & 0x000F_FFFF_FFFF_F000) >> 12
+        guard entry & 1 == 1, frame != 0, frame < machine.frameCount else {
+          throw .guestData(domain: domain.id, "its p2m list has a hole at level \(level)")
+        }
+        next.append(frame)
+      }
+      tables = next
+    }
+    return tables
+  }
+}

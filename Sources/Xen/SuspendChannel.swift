@@ -1,0 +1,121 @@
+import CXen
+import Glibc
+
+/// The event channel on which Xen announces that one domain has suspended.
+///
+/// While it is subscribed Xen sends no VIRQ_DOM_EXC, so the `xl create` monitor of the guest does not see the
+/// suspend and stays. One subscriber per domain; the subscription outlives a dead process, so `close()` clears it.
+final class SuspendChannel {
+  private let hypervisor: Hypervisor
+  private let domain: UInt32
+  private let events: OpaquePointer
+  private let localPort: Int32
+  private var lock: Int32?
+  private var isOpen = true
+
+  /// The node in which we keep the port that we made in the guest: dom0 cannot close the guest's end, and a guest
+  /// has 1023 ports, so later takes bind the same one again.
+  private static func portNode(_ domain: UInt32) -> String { "/local/domain/\(domain)/ckpt/completion-port" }
+
+  private init(_ hypervisor: Hypervisor, _ domain: UInt32, _ events: OpaquePointer, _ localPort: Int32, lock: Int32?) {
+    self.hypervisor = hypervisor
+    self.domain = domain
+    self.events = events
+    self.localPort = localPort
+    self.lock = lock
+  }
+
+  deinit { close() }
+
+  /// A channel of ours, made inside the guest; it only announces completion.
+  static func ours(_ hypervisor: Hypervisor, _ store: XenStore, domain: UInt32) throws(XenError) -> SuspendChannel {
+    guard let events = xenevtchn_open(nil, 0) else { throw .unreachable(service: "/dev/xen/evtchn", errno: errno) }
+    let ports: (guest: UInt32, local: Int32)
+    do { ports = try bindOurs(hypervisor, store, events, domain) } catch {
+      xenevtchn_close(events)
+      throw error
+    }
+    let channel = SuspendChannel(hypervisor, domain, events, ports.local, lock: nil)
+    guard xc_domain_subscribe_for_suspend(hypervisor.handle, domain, ports.guest) == 0 else {
+      throw .call("subscribing for the suspend event", domain: domain, errno: errno)
+    }
+    // Xen marks a freshly bound port pending at once, so that no event can be lost.
+    channel.drain()
+    return channel
+  }
+
+  private static func bindOurs(
+    _ hypervisor: Hypervisor, _ store: XenStore, _ events: OpaquePointer, _ domain: UInt32
+  ) throws(XenError) -> (guest: UInt32, local: Int32) {
+    if let port = store.read(portNode(domain)).flatMap({ UInt32($0) }) {
+      let local = xenevtchn_bind_interdomain(events, domain, port)
+      if local >= 0 { return (port, local) }
+    }
+    let port = xc_evtchn_alloc_unbound(hypervisor.handle, domain, Hypervisor.ownDomain)
+    guard port >= 0 else { throw .call("making an event channel in the guest", domain: domain, errno: errno) }
+    let local = xenevtchn_bind_interdomain(events, domain, UInt32(port))
+    guard local >= 0 else { throw .call("binding the suspend event channel", domain: domain, errno: errno) }
+    try store.write(portNode(domain), String(port))
+    return (UInt32(port), local)
+  }
+
+  /// The channel that the guest offers in `device/suspend/event-channel`, under the lock that xl uses as well.
+  ///
+  /// - Throws: ``XenError/busy(domain:_:)`` when another tool holds the lock.
+  static func offered(_ hypervisor: Hypervisor, domain: UInt32, port: UInt32) throws(XenError) -> SuspendChannel {
+    guard let events = xenevtchn_open(nil, 0) else { throw .unreachable(service: "/dev/xen/evtchn", errno: errno) }
+    var lock: Int32 = -1
+    let localPort = xc_suspend_evtchn_init_exclusive(hypervisor.handle, events, domain, Int32(port), &lock)
+    guard localPort >= 0 else {
+      let code = errno
+      xenevtchn_close(events)
+      if lockIsHeld(domain) { throw .busy(domain: domain, "another tool holds its suspend event channel") }
+      throw .call("binding the guest's suspend event channel", domain: domain, errno: code)
+    }
+    return SuspendChannel(hypervisor, domain, events, localPort, lock: lock)
+  }
+
+  /// libxenguest says EINVAL for a held lock as for a bad port; asking the lock itself tells them apart.
+  private static func lockIsHeld(_ domain: UInt32) -> Bool {
+    let descriptor = open("/var/run/xen/suspend-evtchn-\(domain).lock", O_RDWR | O_CLOEXEC)
+    guard descriptor >= 0 else { return false }
+    defer { Glibc.close(descriptor) }
+    var lock = flock()
+    lock.l_type = Int16(F_WRLCK)
+    lock.l_whence = Int16(SEEK_SET)
+    lock.l_len = 1
+    return withUnsafeMutablePointer(to: &lock) { fcntl(descriptor, F_GETLK, $0) } == 0
+      && lock.l_type != Int16(F_UNLCK)
+  }
+
+  var descriptor: Int32 { xenevtchn_fd(events) }
+
+  /// Asks the guest to suspend; only for a channel that the guest offered.
+  func notify() throws(XenError) {
+    guard xenevtchn_notify(events, evtchn_port_t(localPort)) == 0 else {
+      throw .call("notifying the suspend event channel", domain: domain, errno: errno)
+    }
+  }
+
+  /// Takes pending events without waiting; the domain's state is the truth, an event only says to look.
+  func drain() {
+    var waiting = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+    while poll(&waiting, 1, 0) == 1 {
+      let port = xenevtchn_pending(events)
+      guard port >= 0 else { return }
+      _ = xenevtchn_unmask(events, evtchn_port_t(port))
+    }
+  }
+
+  /// Clears the subscription, then lets go of the channel.
+  func close() {
+    guard isOpen else { return }
+    isOpen = false
+    _ = xc_domain_subscribe_for_suspend(hypervisor.handle, domain, 0)
+    if var lock {
+      // Returns -1 even on success in 4.17: nothing to learn from it.
+      _ = xc_suspend_evtchn_release(hypervisor.handle, events, domain, localPort, &lock)
+    }
+    xenevtchn_close(events)
+  }
+}

@@ -1,0 +1,69 @@
+import Glibc
+
+/// What can go wrong between us and the hypervisor.
+///
+/// Every case leaves the guest as its documentation says; unless it says otherwise the guest was not touched.
+public enum XenError: Error, Equatable, CustomStringConvertible {
+  /// No hypervisor under this kernel: `/dev/xen/privcmd` is missing.
+  case noXen
+  /// Xen is there, but we may not use it.
+  case notRoot
+  /// Xen is there but a library could not reach it.
+  case unreachable(service: String, errno: Int32)
+  /// The tool was built for one Xen release; domctls of another have other layouts.
+  case wrongRelease(found: String, needed: String)
+  /// No domain with this name, id or uuid runs here.
+  case noSuchDomain(String)
+  /// The handle we held points to another domain by now, or to none.
+  case domainGone(UInt32)
+  /// A call to the hypervisor failed.
+  case call(String, domain: UInt32, errno: Int32)
+  /// A xenstore operation failed.
+  case store(operation: String, path: String, errno: Int32)
+  /// The guest's own data contradicts itself or Xen's rules; it may be broken or hostile.
+  case guestData(domain: UInt32, String)
+  /// The guest has a feature that this release cannot checkpoint.
+  case unsupported(domain: UInt32, String)
+  /// The guest says in `control/feature-suspend` that it will not suspend. It runs on.
+  case suspendRefused(domain: UInt32, String)
+  /// Nothing answered the request in time; the request was withdrawn. The guest runs on.
+  case suspendIgnored(domain: UInt32, seconds: Int)
+  /// The guest took the request and did not suspend in time. The guest runs on.
+  case suspendTimedOut(domain: UInt32, seconds: Int)
+  /// Another tool is saving this guest, or asked it to shut down. The guest was not touched.
+  case busy(domain: UInt32, String)
+  /// The guest could not be resumed: it is still suspended.
+  case resumeFailed(domain: UInt32, errno: Int32)
+
+  public var description: String {
+    switch self {
+    case .noXen:
+      "no Xen here: /dev/xen/privcmd is missing; run this in dom0, or see it work without Xen: ./Tools/demo"
+    case .notRoot: "not root: Xen's control interface needs root; run it as root or with sudo"
+    case .unreachable(let service, let errno):
+      "cannot reach \(service): \(errorText(errno)); is this dom0, and is xenstored running?"
+    case .wrongRelease(let found, let needed):
+      "this ckpt was built for Xen \(needed), the host runs Xen \(found); install the build for that release"
+    case .noSuchDomain(let name): "no guest '\(name)' is running; `xl list` shows the running ones"
+    case .domainGone(let id): "domain \(id) went away meanwhile; `xl list` shows what runs"
+    case .call(let call, let domain, let errno): "\(call) on domain \(domain): \(errorText(errno))"
+    case .store(let operation, let path, let errno): "xenstore \(operation) \(path): \(errorText(errno))"
+    case .guestData(let domain, let text): "domain \(domain): \(text); the guest was left running"
+    case .unsupported(let domain, let text): "domain \(domain): \(text)"
+    case .suspendRefused(let domain, let text):
+      "domain \(domain) refuses to suspend: \(text); the guest runs on"
+    case .suspendIgnored(let domain, let seconds):
+      "domain \(domain) did not answer the suspend request in \(seconds) s; the request is withdrawn and the "
+        + "guest runs on; does its kernel have Xen PV drivers?"
+    case .suspendTimedOut(let domain, let seconds):
+      "domain \(domain) took the suspend request but did not suspend in \(seconds) s; the guest runs on; "
+        + "its kernel log names the task that did not freeze"
+    case .busy(let domain, let text): "domain \(domain) is busy: \(text); try again when that is done"
+    case .resumeFailed(let domain, let errno):
+      "domain \(domain) could not be resumed: \(errorText(errno)); IT IS STILL SUSPENDED"
+    }
+  }
+}
+
+/// The system's text for an errno value, without the number's mystery.
+func errorText(_ errno: Int32) -> String { String(cString: strerror(errno)) }

@@ -1,0 +1,148 @@
+import DeviceMapper
+import EpochStore
+import Glibc
+import Testing
+
+@testable import Checkpoint
+
+struct GuestDisksTests {
+  @Test func anEpochHoldsEveryDiskAsItWas() throws {
+    let house = try PoolHouse()
+    let disks = try house.guestDisks()
+    #expect(disks.disks.map(\.thinID) == [nil, nil])
+    try disks.reserve(epoch: 1)
+    #expect(try disks.snapshot().keys.sorted() == ["create_snap", "resume", "suspend"])
+    try disks.commit()
+    for device in house.devices { house.fake.write("second", to: device) }
+
+    #expect(try house.content(ofEpoch: 1) == ["xvda": "first", "xvdb": "first"])
+    let entry = try #require(disks.disks.first)
+    #expect(entry.vdev == "xvda" && entry.pool == "p" && entry.sizeBytes == 1 << 20)
+    #expect(entry.device == "/dev/mapper/ckpt-web-xvda")
+    #expect(entry.thinID == (try house.catalog().snapshots(PoolHouse.uuid, 1).first?.thinID))
+    try house.expectSettled("after a take")
+  }
+
+  @Test func aRefusedSnapshotLeavesDevicesRunningAndNothingBehind() throws {
+    let house = try PoolHouse()
+    house.fake.kernel { $0.refuseSnapshots = true }
+    let disks = try house.guestDisks()
+    try disks.reserve(epoch: 1)
+    #expect(throws: DeviceMapperError.self) { try disks.snapshot() }
+    #expect(house.fake.kernel { $0.devices.values.allSatisfy { !$0.suspended } })
+    try disks.abandon()
+    try house.expectSettled("after a refused snapshot")
+    #expect(try house.history.epochs() == [])
+
+    house.fake.kernel { $0.refuseSnapshots = false }
+    try house.take(1)
+    #expect(try house.history.epochs() == [1])
+  }
+
+  @Test func aTakeThatFailsAfterItsCommitIsAbandoned() throws {
+    let house = try PoolHouse()
+    try house.take(1)
+    let disks = try house.guestDisks()
+    try disks.reserve(epoch: 2)
+    _ = try disks.snapshot()
+    try disks.commit()
+    try disks.abandon()
+    #expect(try house.history.epochs() == [1])
+    try house.expectSettled("abandoned after commit")
+  }
+
+  @Test func onlyPublishedEpochsAreKept() throws {
+    let house = try PoolHouse()
+    for epoch in 1...3 { try house.take(epoch) }
+    try house.history.forgetUnpublished(published: [1, 3])
+    #expect(try house.history.epochs() == [1, 3])
+    try house.expectSettled("after forgetting")
+  }
+
+  @Test func aForeignWritableDiskIsRefusedAndAReadOnlyOneLeftAlone() throws {
+    let house = try PoolHouse()
+    let foreign = GuestDisk(
+      vdev: "xvdc", number: DeviceNumber(major: 8, minor: 1), path: "/dev/vg/web", readOnly: false)
+    let error = #expect(throws: DiskError.self) {
+      try GuestDisks(pools: house.pools, guest: "web", guestUUID: PoolHouse.uuid, disks: [foreign])
+    }
+    #expect(error?.description.contains("ckpt disk create web xvdc --size") == true)
+
+    var cdrom = foreign
+    cdrom.readOnly = true
+    let disks = try GuestDisks(pools: house.pools, guest: "web", guestUUID: PoolHouse.uuid, disks: [cdrom])
+    try disks.reserve(epoch: 1)
+    _ = try disks.snapshot()
+    try disks.commit()
+    #expect(disks.disks.map(\.thinID) == [nil])
+  }
+
+  @Test func aTableThatIsNotTheCataloguesIsRefused() throws {
+    let house = try PoolHouse()
+    let pool = DeviceNumber(major: 253, minor: 0)
+    house.fake.kernel { $0.devices["ckpt-web-xvda"]?.table = [.thin(pool: pool, id: 99, sectors: 2048)] }
+    #expect(throws: DiskError.self) { try house.guestDisks() }
+  }
+
+  @Test func theReserveIsKept() throws {
+    let house = try PoolHouse()
+    let disks = try house.guestDisks()
+    // 4 GiB of data ask for 81.92 MiB: 1311 blocks.
+    house.fake.kernel { $0.status.usedDataBlocks = 65536 - 1310 }
+    let error = #expect(throws: PoolError.self) { try disks.reserve(epoch: 1) }
+    guard case .nearlyFull(_, "data", let have, let need, _) = try #require(error) else {
+      Issue.record("\(error!)")
+      return
+    }
+    #expect(have == 1310 * 65536 && need == (4 << 30) / 50)
+    try house.expectSettled("after a refused reserve")
+    house.fake.kernel { $0.status.usedDataBlocks = 65536 - 1311 }
+    try disks.reserve(epoch: 1)
+    try disks.abandon()
+
+    house.fake.kernel { $0.status.usedMetadataBlocks = 16384 - 819 }
+    #expect(throws: PoolError.self) { try disks.reserve(epoch: 1) }
+  }
+
+  @Test(arguments: [
+    (PoolStatus.Mode.readOnly, false), (.outOfDataSpace, false), (.failed, true), (.readWrite, true),
+  ])
+  func anUnhealthyPoolTakesNoEpoch(mode: PoolStatus.Mode, needsCheck: Bool) throws {
+    let house = try PoolHouse()
+    let disks = try house.guestDisks()
+    house.fake.kernel { ($0.status.mode, $0.status.needsCheck) = (mode, needsCheck) }
+    let error = #expect(throws: PoolError.self) { try disks.reserve(epoch: 1) }
+    guard case .unhealthy = try #require(error) else {
+      Issue.record("\(error!)")
+      return
+    }
+  }
+
+  @Test func forgettingInAReadOnlyPoolSaysThatNothingBecameFreeAndHappensLater() throws {
+    let house = try PoolHouse()
+    try house.take(1)
+    house.fake.kernel { $0.status.mode = .readOnly }
+    #expect(throws: PoolError.self) { try house.history.forget(epoch: 1) }
+    #expect(try house.history.epochs() == [])
+    house.fake.kernel { $0.status.mode = .readWrite }
+    try house.pools.ensureActive("p")
+    try house.expectSettled("after the repair")
+  }
+
+  @Test func aPoolInUseIsLocked() throws {
+    let house = try PoolHouse()
+    let disks = try house.guestDisks()
+    try disks.reserve(epoch: 1)
+    #expect(throws: PoolError.locked(pool: "p")) { try house.guestDisks().reserve(epoch: 1) }
+    try disks.abandon()
+    try house.take(1)
+  }
+
+  @Test func anEpochIsNotTakenTwice() throws {
+    let house = try PoolHouse()
+    try house.take(1)
+    #expect(throws: DiskError.self) { try house.take(1) }
+    #expect(try house.content(ofEpoch: 1).count == 2)
+    try house.expectSettled("after a double take")
+  }
+}

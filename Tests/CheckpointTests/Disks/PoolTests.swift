@@ -1,0 +1,150 @@
+import DeviceMapper
+import Glibc
+import Testing
+
+@testable import Checkpoint
+
+struct PoolTests {
+  @Test func theCatalogueComesBackAsWritten() throws {
+    let house = try PoolHouse()
+    let volume = PoolCatalog.Volume(
+      guest: "Web.1", vdev: "xvda", thinID: 3, sizeSectors: 2048, device: "ckpt-web-1-xvda")
+    let snapshot = PoolCatalog.Snapshot(
+      guestUUID: PoolHouse.uuid, epoch: 7, vdev: "xvda", thinID: 4, sizeSectors: 2048,
+      device: "ckpt-web-1-xvda")
+    let swap = PoolCatalog.Swap(guestUUID: PoolHouse.uuid, device: "ckpt-web-1-xvda", old: 3, new: 5)
+    let changes: [PoolCatalog.Intent.Change] = [
+      .createVolume(volume: volume), .takeEpoch(snapshots: [snapshot]), .rollBack(swaps: [swap]),
+      .undoRollback(swaps: [swap]),
+    ]
+    let folder = PoolFolder(store: house.store, name: "p")
+    for change in changes {
+      var catalog = PoolCatalog(
+        name: "p", identity: "ab", backing: .files(data: "/x/p.data", metadata: "/x/p.metadata"))
+      catalog.transactionID = 41
+      catalog.nextThinID = 9
+      catalog.volumes = [volume]
+      catalog.epochs = [snapshot]
+      catalog.superseded = [.init(guestUUID: PoolHouse.uuid, device: volume.device, thinID: 2)]
+      catalog.doomed = [1]
+      catalog.intent = .init(from: 41, change: change)
+      try folder.save(catalog)
+      #expect(try folder.load() == catalog)
+    }
+    var status = stat()
+    #expect(stat("\(folder.path)/catalog.json", &status) == 0)
+    #expect(status.st_mode & 0o777 == 0o600)
+  }
+
+  @Test(arguments: ["", "{}", "[]", "{\"format\": 1"])
+  func aDamagedCatalogueIsNamed(text: String) throws {
+    let house = try PoolHouse(disks: false)
+    try DurableFile.replace("\(house.store)/pools/p/catalog.json", with: Array(text.utf8))
+    let error = #expect(throws: PoolError.self) { try house.pools.ensureActive("p") }
+    #expect(error?.description.contains("catalog.json: damaged") == true)
+  }
+
+  @Test func aForeignTransactionIsRefusedAndNothingTouched() throws {
+    let house = try PoolHouse()
+    house.fake.kernel { $0.transactionID += 3 }
+    let before = house.fake.kernel { ($0.contents, $0.transactionID) }
+    let error = #expect(throws: PoolError.self) { try house.take(1) }
+    #expect(error == .foreignTransaction(pool: "p", found: before.1, expected: before.1 - 3))
+    #expect(house.fake.kernel { $0.contents } == before.0)
+  }
+
+  @Test func aDeviceOfAnotherStoreIsNotTouched() throws {
+    let house = try PoolHouse()
+    house.fake.kernel { $0.devices["ckpt-p-pool"]?.uuid = "CKPT-other-pool" }
+    #expect(throws: PoolError.self) { try house.take(1) }
+    house.fake.kernel { $0.devices = [:] }
+    try house.pools.ensureActive("p")
+    house.fake.kernel { $0.devices["ckpt-web-xvda"]?.uuid = "LVM-x" }
+    #expect(throws: PoolError.self) { try house.pools.ensureActive("p") }
+  }
+
+  @Test func emptyMetadataIsNotFormattedUnderAnOldPool() throws {
+    let house = try PoolHouse()
+    house.fake.kernel { ($0.devices, $0.formatted) = ([:], false) }
+    #expect(throws: PoolError.self) { try house.pools.ensureActive("p") }
+    #expect(house.fake.kernel { $0.devices.isEmpty })
+  }
+
+  @Test func suspendedDevicesOfOursRunAgain() throws {
+    let house = try PoolHouse()
+    house.fake.kernel { kernel in
+      for device in kernel.devices.keys { kernel.devices[device]?.suspended = true }
+      kernel.devices["ckpt-web-xvda"]?.inactive = true
+      kernel.devices["ckpt-strange"] = .init(
+        uuid: "LVM-x", number: DeviceNumber(major: 253, minor: 77), table: [], suspended: true)
+    }
+    #expect(Set(try house.pools.resumeSuspended()) == ["ckpt-p-pool", "ckpt-web-xvda", "ckpt-web-xvdb"])
+    #expect(house.fake.kernel { $0.devices["ckpt-strange"]?.suspended } == true)
+    try house.expectSettled("after resuming")
+  }
+
+  @Test func idsEndBeforeThePoolsClockWraps() throws {
+    let house = try PoolHouse()
+    let folder = PoolFolder(store: house.store, name: "p")
+    var catalog = try folder.load()
+    catalog.nextThinID = PoolCatalog.lastThinID
+    try folder.save(catalog)
+    #expect(throws: PoolError.exhausted(pool: "p")) { try house.take(1) }
+    try house.expectSettled("after the last id")
+  }
+
+  @Test(arguments: [
+    ("web", "xvda", "ckpt-web-xvda"), ("Web_1.example", "sdb2", "ckpt-web-1-example-sdb2"),
+    ("9p", "hdaa", "ckpt-9p-hdaa"),
+  ])
+  func deviceNames(guest: String, vdev: String, name: String) throws {
+    #expect(try Disks.deviceName(guest: guest, vdev: vdev) == name)
+  }
+
+  @Test(arguments: [
+    ("", "xvda"), ("-web", "xvda"), ("é", "xvda"), ("web", ""), ("web", "xvd"), ("web", "xvd1"),
+    ("web", "xvda/../x"),
+    ("web", "pool"), ("web", "xvda1234"), ("web", "vda"), ("web", "xvdA"),
+  ])
+  func badDeviceNames(guest: String, vdev: String) {
+    #expect(throws: DiskError.self) { try Disks.deviceName(guest: guest, vdev: vdev) }
+  }
+
+  @Test func aDiskIsRoundedUpToTheBlockAndNotMadeTwice() throws {
+    let house = try PoolHouse()
+    #expect(
+      try Disks(house.pools).create(guest: "db", vdev: "xvda", size: 65537) == "/dev/mapper/ckpt-db-xvda")
+    let disk = try #require(try Disks(house.pools).list().last)
+    #expect(disk.sizeBytes == 131072 && disk.pool == "p" && disk.guest == "db")
+    #expect(throws: DiskError.exists(device: "ckpt-db-xvda")) {
+      try Disks(house.pools).create(guest: "DB", vdev: "xvda", size: 1)
+    }
+    #expect(throws: PoolError.unknown(pool: "q")) {
+      try Disks(house.pools).create(guest: "db", vdev: "xvdb", size: 1, pool: "q")
+    }
+  }
+
+  @Test func rollbackGoesBackAndForthAndIsThenFinal() throws {
+    let house = try PoolHouse()
+    try house.take(1)
+    house.fake.write("second", to: "ckpt-web-xvda")
+    let number = house.fake.kernel { $0.devices["ckpt-web-xvda"]?.number }
+    try house.history.rollBack(to: 1)
+    #expect(house.fake.content(of: "ckpt-web-xvda") == "first")
+    house.fake.write("branch", to: "ckpt-web-xvda")
+    #expect(try house.content(ofEpoch: 1)["xvda"] == "first")
+    #expect(try house.history.undoRollback())
+    #expect(house.fake.content(of: "ckpt-web-xvda") == "second")
+    #expect(try !house.history.undoRollback())
+
+    try house.history.rollBack(to: 1)
+    try house.history.commitRollback()
+    #expect(try !house.history.undoRollback())
+    #expect(house.fake.content(of: "ckpt-web-xvda") == "first")
+    #expect(house.fake.kernel { $0.devices["ckpt-web-xvda"]?.number } == number)
+    try house.expectSettled("after rollbacks")
+    #expect(throws: DiskError.noSuchEpoch(guest: PoolHouse.uuid, epoch: 2)) {
+      try house.history.rollBack(to: 2)
+    }
+  }
+}

@@ -1,0 +1,66 @@
+#!/bin/bash
+# Full stores and full pools: refused before the guest is touched, or survived in the middle.
+# time limit: 600
+set -uo pipefail
+. /lab/lib.sh
+
+is_untouched() { # no suspend was asked of it, and it is right
+  [[ $(guest_domid web) == "$domid" ]] && guest_is_right web "$nonce"
+}
+
+no_suspend_since() { # LINES of the guest's console
+  ! tail -n "+$(($1 + 1))" /var/log/xen/console/guest-web.log | grep -i 'freezing'
+}
+
+export CKPT_STORE=/run/lab/store
+mkdir -p "$CKPT_STORE"
+mkfs.ext4 -q -F /dev/vde
+mount /dev/vde "$CKPT_STORE"
+ckpt pool create small --file /var/tmp/small --size 192M >/dev/null
+disk=$(ckpt disk create web xvda --size 128M)
+guest_start pv web memory=128 area=16 rate=2 stamps=5 disks="phy:$disk,xvda,w"
+nonce=$(guest_nonce web)
+domid=$(guest_domid web)
+check "a first epoch" ckpt take web
+
+lines=$(wc -l </var/log/xen/console/guest-web.log)
+filler=$CKPT_STORE/filler
+fallocate -l "$(($(df -B1 --output=avail "$CKPT_STORE" | tail -1) - (40 << 20)))" "$filler"
+check "a store that is full" refuses 1 "no room for the epoch" ckpt take web
+check "the guest was not asked to suspend" no_suspend_since "$lines"
+check "the guest is untouched" is_untouched
+rm "$filler"
+
+check "a store whose write fails in the middle" \
+  refuses 1 "cannot write" bash -c 'ulimit -f 4096; exec ckpt take web'
+check "the guest is untouched" is_untouched
+check "nothing half-made is left" eval '[[ -z $(find "$CKPT_STORE" -name "*.partial") ]]'
+check "its snapshot is gone from the pool" eval '[[ $(ckpt pool show --json | sed -n "s/.*\"snapshots\" : //p" | tr -d ,) == 1 ]]'
+check "the next take works" ckpt take web
+
+lines=$(wc -l </var/log/xen/console/guest-web.log)
+other=$(ckpt disk create filler xvda --size 128M)
+dd if=/dev/urandom of="$other" bs=1M count=128 oflag=direct status=none
+check "a pool that is nearly full" refuses 1 "data" ckpt take web
+check "the guest was not asked to suspend" no_suspend_since "$lines"
+check "the guest is untouched" is_untouched
+check "older epochs restore" ckpt restore web 1 --yes
+check "and are right" guest_is_right web "$nonce"
+guest_stop web
+
+# Metadata runs full by count of devices and mappings, whatever the data.
+truncate -s 4M /run/lab/metadata
+losetup /dev/loop7 /run/lab/metadata
+ckpt pool create lean --data /dev/vdc --metadata /dev/loop7 --yes >/dev/null
+disk=$(ckpt disk create lean xvda --size 16M --pool lean)
+guest_start pv lean memory=128 area=4 rate=1 disks="phy:$disk,xvda,w"
+nonce=$(guest_nonce lean)
+check "a lean pool still takes" ckpt take lean
+for ((id = 1000000; id < 1000900; id++)); do
+  (($(ckpt pool show lean --json | json_number metadata_free_bytes) > 1 << 20)) || break
+  for ((more = id; more < id + 60; more++)); do dmsetup message ckpt-lean-pool 0 "create_thin $more" || break 2; done
+  id=$more
+done
+check "metadata that is nearly full" refuses 1 "metadata" ckpt take lean
+check "the guest is right" guest_is_right lean "$nonce"
+lab_finish

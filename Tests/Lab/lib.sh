@@ -1,0 +1,193 @@
+# Sourced by every scenario, in dom0: checks, and probe guests to check on.
+# A scenario says what it found with `check`, and ends with `lab_finish`.
+
+lab_passed=0 lab_failed=0
+
+# check TEXT COMMAND…: one line per check; what a failed command printed stands below it.
+check() {
+  local text=$1 output status=0
+  shift
+  output=$("$@" 2>&1) || status=$?
+  ((status != 75)) || exit 75 # guest_start saw the emulator break its guest
+  if ((status == 0)); then
+    ((++lab_passed))
+    echo "ok    $text"
+  else
+    ((++lab_failed))
+    echo "FAIL  $text ($* returned $status)"
+    [[ -z $output ]] || sed 's/^/      | /' <<<"$output"
+    end_if_emulator_broke_a_guest
+  fi
+}
+
+# QEMU's SVM now and then runs a PVH guest with Xen's own code segment and stack (in one of three scenarios seen), and the guest dies
+# of a triple fault; xl dmesg then shows it. It happens to guests that only xl has touched as well, so the
+# run proves nothing: status 75, and lab test runs the scenario again.
+end_if_emulator_broke_a_guest() {
+  local xen
+  xen=$(xl dmesg)
+  [[ $xen =~ 'hvm guest' && $xen =~ 'RIP:    e008:' ]] || return 0
+  grep -A 20 'Triple fault' <<<"$xen" | sed 's/^/      /'
+  echo "the emulator broke a guest"
+  exit 75
+}
+
+# refuses STATUS WORDS COMMAND…: the command fails with this status and one line on stderr that holds the words.
+refuses() {
+  local status=$1 words=$2 text code=0
+  shift 2
+  text=$("$@" 2>&1 >/dev/null </dev/null) || code=$?
+  echo "status $code: $text"
+  [[ $code == "$status" && $(wc -l <<<"$text") == 1 && $text == ckpt:* && $text == *"$words"* ]]
+}
+
+# json_number KEY: the first number of that key in ckpt's JSON on standard input.
+json_number() { sed -n "s/^ *\"$1\" : \([0-9.]*\),*$/\1/p" | head -1; }
+
+lab_finish() {
+  # What Xen said since it booted explains many a failure.
+  ((lab_failed == 0)) || xl dmesg | sed '1,/Freed .* init memory/d' | tail -n 60 | sed 's/^/      /'
+  echo "$lab_passed passed, $lab_failed failed"
+  ((lab_failed == 0 && lab_passed > 0))
+  exit
+}
+
+# until_true SECONDS COMMAND…: tries again and again until the command succeeds.
+until_true() {
+  local deadline=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    ((SECONDS < deadline)) || return 1
+    sleep 0.1
+  done
+}
+
+# The words of a probe's answer: answer_field LINE KEY.
+answer_field() {
+  local word
+  for word in $1; do
+    [[ $word != "$2="* ]] || { echo "${word#*=}"; return 0; }
+  done
+  return 1
+}
+
+guest_domid() { xl domid "$1" 2>/dev/null; }
+
+# guest_config KIND NAME [KEY=VALUE…]: writes /run/lab/NAME.cfg and prints its name.
+#   memory= (MiB) vcpus=     as in xl
+#   disks=                   xl disk specifications, ';' between them, in the order xvda, xvdb, …
+#   area= rate= stamps= busy=   the probe's memory area (MiB), its dirtying rate (MiB/s), stamps per second, busy threads
+#   ignore=1 refuse=1        a guest that never hears a suspend request; one that acknowledges it and cannot follow
+#   extra=                   more words for the kernel command line
+guest_config() {
+  local kind=$1 name=$2 config=/run/lab/$2.cfg word line disk list= count=0 extra=
+  shift 2
+  local memory=256 vcpus=1 disks= area=64 rate=8 stamps=20 busy=0 ignore=0 refuse=0
+  for word in "$@"; do
+    [[ $word =~ ^(memory|vcpus|disks|area|rate|stamps|busy|ignore|refuse|extra)= ]] || { echo "guest_config: $word?" >&2; return 1; }
+    local "$word"
+  done
+  local IFS=';'
+  for disk in $disks; do
+    list+="'$disk', "
+    ((++count))
+  done
+  unset IFS
+  line="probe.area=$area probe.rate=$rate probe.stamps=$stamps probe.busy=$busy probe.disks=$count"
+  # The guest's kernel then sets up no handler for shutdown requests at all.
+  ((ignore == 0)) || line+=" probe.ignore_suspend=1 initcall_blacklist=xen_setup_shutdown_event"
+  ((refuse == 0)) || line+=" probe.refuse_suspend=1"
+  mkdir -p /run/lab
+  sed -e "s/^name = .*/name = \"$name\"/" -e "s/^memory = .*/memory = $memory/" -e "s/^vcpus = .*/vcpus = $vcpus/" \
+    -e "s/probe\.area=[0-9]*/$line${extra:+ $extra}/" "/lab/guests/$kind.cfg" >"$config"
+  echo "disk = [ ${list%, } ]" >>"$config"
+  echo "$config"
+}
+
+# guest_start KIND NAME [KEY=VALUE…]: as guest_config; returns when the probe in it answers.
+guest_start() {
+  local config
+  config=$(guest_config "$@") || return
+  xl create -q "$config" || return
+  if ! guest_ask "$2" 120 quick >/dev/null; then
+    # A guest that only xl has touched so far: a triple fault in its first seconds is the emulator's as well.
+    [[ $(xl dmesg) != *'Triple fault'* ]] || exit 75
+    guest_console "$2" >&2
+    return 1
+  fi
+}
+
+# guest_ask NAME [SECONDS] [quick]: prints the probe's answer to a new question. It checks all memory and disks before it answers, unless quick.
+guest_ask() {
+  local name=$1 limit=${2:-60} domid question answer deadline
+  domid=$(guest_domid "$name") || { echo "guest_ask: no guest $name" >&2; return 1; }
+  question=${3:-full}-$RANDOM$RANDOM$RANDOM
+  deadline=$((SECONDS + limit))
+  xenstore-write "/local/domain/$domid/data/ask" "$question" || return
+  while ((SECONDS < deadline)); do
+    answer=$(xenstore-read "/local/domain/$domid/data/answer" 2>/dev/null) || true
+    if [[ $answer == "$question "* ]]; then
+      echo "${answer#* }"
+      return 0
+    fi
+    xenstore-exists "/local/domain/$domid/data" 2>/dev/null || { echo "guest_ask: $name is gone" >&2; return 1; }
+    sleep 0.1
+  done
+  echo "guest_ask: $name did not answer within $limit s" >&2
+  return 1
+}
+
+# guest_is_right NAME NONCE: it answers, it is the guest that had this nonce, and it found nothing wrong. Prints the answer if not.
+guest_is_right() {
+  local answer
+  answer=$(guest_ask "$1") || return
+  echo "$answer"
+  [[ $(answer_field "$answer" nonce) == "$2" && $(answer_field "$answer" walk_errors) == 0 &&
+    $(answer_field "$answer" stamp_errors) == 0 && $(answer_field "$answer" stuck) == 0 ]]
+}
+
+# guest_goes_on NAME: its walker and stamper move.
+guest_goes_on() {
+  local before after
+  before=$(guest_ask "$1" 60 quick) || return
+  sleep 2
+  after=$(guest_ask "$1" 60 quick) || return
+  printf '%s\n' "$before" "$after"
+  [[ $(answer_field "$before" gen),$(answer_field "$before" cursor) != $(answer_field "$after" gen),$(answer_field "$after" cursor) ]] &&
+    (($(answer_field "$before" disks) == 0 || $(answer_field "$before" stamps) < $(answer_field "$after" stamps)))
+}
+
+# guest_nonce NAME
+guest_nonce() { answer_field "$(guest_ask "$1" 60 quick)" nonce; }
+
+# The guest's console, as xenconsoled logged it.
+guest_console() { tail -n "${2:-40}" "/var/log/xen/console/guest-$1.log"; }
+
+# frontends_states NAME: one "device/vbd/51712 4" per frontend; 4 is connected.
+frontends_states() {
+  local home state
+  home=/local/domain/$(guest_domid "$1")
+  for state in $(xenstore-list -p "$home/device" 2>/dev/null | tail -n +1); do
+    local device
+    for device in $(xenstore-list "$state" 2>/dev/null); do
+      [[ ! $(xenstore-read "$state/$device/state" 2>/dev/null) =~ ^[0-9]+$ ]] ||
+        echo "${state#"$home"/}/$device $(xenstore-read "$state/$device/state")"
+    done
+  done
+}
+
+# guest_stop NAME: destroys it and waits until nothing is left of it. Fine when it is gone already.
+guest_stop() {
+  local domid
+  domid=$(guest_domid "$1") || return 0
+  xl destroy "$1" || return
+  until_true 60 guest_is_gone "$domid"
+}
+
+guest_is_gone() {
+  ! xl list "$1" >/dev/null 2>&1 && ! xenstore-exists "/local/domain/0/backend/vbd/$1" 2>/dev/null
+}
+
+# raw_disk PATH MIB / ext4_disk PATH MIB: a blank image file in dom0, for disks=.
+raw_disk() { rm -f "$1" && truncate -s "$2M" "$1"; }
+ext4_disk() { raw_disk "$@" && mkfs.ext4 -q -F "$1"; }

@@ -1,0 +1,38 @@
+import ArgumentParser
+import Glibc
+
+@main
+struct Ckpt: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "ckpt",
+    abstract: "Light-weight checkpoints of running Xen guests: memory and disks of one instant.",
+    discussion: """
+      Exit status: 0 done, 1 failed, 10 no such guest, epoch or store, 11 locked or busy, 12 this host or this \
+      guest's configuration does not allow it, 64 wrong usage, 130 interrupted.
+      """,
+    subcommands: [
+      TakeCommand.self, RestoreCommand.self, ListCommand.self, ShowCommand.self, ExportCommand.self,
+      PoolCommand.self, DiskCommand.self,
+    ])
+
+  /// Like the parser's own `main`, but an error of ours is one line and has its documented status.
+  static func main() {
+    // A reader that goes away is an error of the write, not the end of the process; so is a file size limit.
+    signal(SIGPIPE, SIG_IGN)
+    signal(SIGXFSZ, SIG_IGN)
+    do {
+      var command = try parseAsRoot()
+      try command.run()
+    } catch {
+      guard let status = ExitStatus(error) else { exit(withError: error) }
+      Terminal.error("ckpt: \(error)")
+      Glibc.exit(status.rawValue)
+    }
+  }
+}
+
+/// Options that every command has.
+struct CommonOptions: ParsableArguments {
+  @Option(help: "Folder that holds epochs and pools (also CKPT_STORE; default /var/lib/ckpt).") var store: String?
+  @Flag(help: "Print JSON.") var json = false
+}

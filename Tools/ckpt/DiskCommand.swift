@@ -1,0 +1,56 @@
+import ArgumentParser
+import Checkpoint
+
+struct DiskCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "disk", abstract: "Guests' disks in the pools.", subcommands: [Create.self, List.self])
+
+  struct Create: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Make an empty disk; the last line printed is its device path for the xl config.")
+
+    @Argument(help: "Name of the guest.") var vm: String
+    @Argument(help: "Name of the disk in the guest, like xvda.") var vdev: String
+    @Option(help: "Size, like 10G.") var size: String
+    @Option(help: "Pool; may be left out when there is only one.") var pool: String?
+    @OptionGroup var common: CommonOptions
+
+    func run() throws {
+      let bytes = try Quantity.parseBytes(size)
+      let disks = Disks(try common.engine.pools())
+      let path = try disks.create(guest: vm, vdev: vdev, size: bytes, pool: pool)
+      guard common.json else { return print(path) }
+      if let entry = try disks.list().first(where: { $0.path == path }) { try Terminal.printJSON(View(entry)) }
+    }
+  }
+
+  struct List: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "List the disks in all pools.")
+
+    @OptionGroup var common: CommonOptions
+
+    func run() throws {
+      _ = try common.engine.existingStore()
+      let entries = try Disks(common.engine.pools()).list().map(View.init)
+      if common.json { return try Terminal.printJSON(entries) }
+      let rows = entries.map { [$0.guest, $0.vdev, $0.pool, Quantity.bytes($0.sizeBytes), String($0.epochs), $0.path] }
+      Terminal.printTable([["GUEST", "DISK", "POOL", "SIZE", "EPOCHS", "PATH"]] + rows)
+    }
+  }
+
+  private struct View: Encodable {
+    let guest, vdev, pool, path: String
+    let sizeBytes: UInt64
+    let epochs: Int
+
+    enum CodingKeys: String, CodingKey {
+      case guest, vdev, pool, path, epochs
+      case sizeBytes = "size_bytes"
+    }
+
+    init(_ entry: Disks.Entry) {
+      (guest, vdev, pool, path) = (entry.guest, entry.vdev, entry.pool, entry.path)
+      (sizeBytes, epochs) = (entry.sizeBytes, entry.epochs)
+    }
+  }
+}

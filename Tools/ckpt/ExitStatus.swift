@@ -1,0 +1,64 @@
+import Checkpoint
+import DeviceMapper
+import EpochStore
+import MigrationStream
+import Xen
+
+/// The documented exit statuses.
+enum ExitStatus: Int32 {
+  case failed = 1
+  case notFound = 10
+  case locked = 11
+  case badConfiguration = 12
+
+  /// nil for an error that is not ours, such as wrong usage.
+  init?(_ error: any Error) {
+    switch error {
+    case let error as XenError: self = ExitStatus(xen: error)
+    case let error as CheckpointError: self = ExitStatus(checkpoint: error)
+    case let error as StoreError:
+      switch error {
+      case .notFound: self = .notFound
+      case .locked: self = .locked
+      default: self = .failed
+      }
+    case let error as PoolError:
+      switch error {
+      case .locked: self = .locked
+      case .unknown, .noDefault: self = .notFound
+      default: self = .failed
+      }
+    case let error as DiskError:
+      switch error {
+      case .notInPool, .badName, .tableDiffers: self = .badConfiguration
+      case .noSuchEpoch: self = .notFound
+      default: self = .failed
+      }
+    case is DeviceMapperError, is StreamError, is XLConfigError: self = .failed
+    case is UsageRefused: self = .badConfiguration
+    default: return nil
+    }
+  }
+
+  private init(xen error: XenError) {
+    switch error {
+    case .noXen, .notRoot, .wrongRelease, .unsupported: self = .badConfiguration
+    case .noSuchDomain: self = .notFound
+    case .busy: self = .locked
+    default: self = .failed
+    }
+  }
+
+  private init(checkpoint error: CheckpointError) {
+    switch error {
+    case .noSuchEpoch, .noStore: self = .notFound
+    case .isDomainZero: self = .badConfiguration
+    default: self = .failed
+    }
+  }
+}
+
+/// What the user has to say differently.
+struct UsageRefused: Error, CustomStringConvertible {
+  let description: String
+}

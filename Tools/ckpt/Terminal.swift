@@ -1,0 +1,85 @@
+import FoundationEssentials
+import Glibc
+
+/// What goes to the terminal, and what is asked there.
+enum Terminal {
+  static func error(_ line: String) { write(line + "\n") }
+
+  /// Straight to the descriptor: C's stderr is shared mutable state to Swift.
+  private static func write(_ text: String) {
+    var text = text
+    text.withUTF8 { _ = Glibc.write(STDERR_FILENO, $0.baseAddress, $0.count) }
+  }
+
+  /// A step of a long command; only people want to see it.
+  static func progress(_ line: String) {
+    if isatty(STDERR_FILENO) == 1 { write(line + "\n") }
+  }
+
+  /// Asks before something is destroyed.
+  ///
+  /// - Throws: ``UsageRefused`` where nobody can answer, or when the answer is no.
+  static func confirm(_ question: String, yes: Bool) throws {
+    if yes { return }
+    guard isatty(STDIN_FILENO) == 1 else {
+      throw UsageRefused(description: "\(question) Say --yes, there is no terminal to ask on; nothing was changed")
+    }
+    write("\(question) Go on? [y/N] ")
+    guard let answer = readLine(), ["y", "yes"].contains(answer.lowercased()) else {
+      throw UsageRefused(description: "not confirmed; nothing was changed")
+    }
+  }
+
+  static func printJSON(_ value: some Encodable) throws {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    print(String(decoding: try encoder.encode(value), as: UTF8.self))
+  }
+
+  /// Rows in columns as wide as their widest cell; the first row is the head.
+  static func printTable(_ rows: [[String]]) {
+    let columns = rows.map(\.count).max() ?? 0
+    let widths = (0..<columns).map { column in rows.map { column < $0.count ? $0[column].count : 0 }.max() ?? 0 }
+    for row in rows {
+      let cells = row.enumerated().map { column, cell in
+        column == row.count - 1 ? cell : cell + String(repeating: " ", count: widths[column] - cell.count)
+      }
+      print(cells.joined(separator: "  "))
+    }
+  }
+}
+
+/// How sizes and times are written and read.
+enum Quantity {
+  /// `1.5G`, `64M`, `512`: binary units.
+  static func bytes(_ count: UInt64) -> String {
+    let units = ["B", "K", "M", "G", "T"]
+    var value = Double(count)
+    var unit = 0
+    while value >= 1024, unit < units.count - 1 {
+      value /= 1024
+      unit += 1
+    }
+    return unit == 0 ? "\(count)B" : tenths(value) + units[unit]
+  }
+
+  static func milliseconds(_ value: Double) -> String { tenths(value) + " ms" }
+
+  private static func tenths(_ value: Double) -> String {
+    let tenths = Int((value * 10).rounded())
+    return "\(tenths / 10).\(tenths % 10)"
+  }
+
+  /// Reads `10G`, `512M`, `4096`.
+  ///
+  /// - Throws: ``UsageRefused``.
+  static func parseBytes(_ text: String) throws -> UInt64 {
+    let units: [Character: UInt64] = ["K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40]
+    let unit = text.last.flatMap { units[Character($0.uppercased())] }
+    let digits = unit == nil ? Substring(text) : text.dropLast()
+    guard let number = UInt64(digits), number > 0, !number.multipliedReportingOverflow(by: unit ?? 1).overflow else {
+      throw UsageRefused(description: "'\(text)' is no size; write it like 10G, 512M or 4096")
+    }
+    return number * (unit ?? 1)
+  }
+}

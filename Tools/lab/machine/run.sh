@@ -1,0 +1,63 @@
+# Running something in dom0: from the booted snapshot, or from a cold boot.
+
+# run_start: a machine up to the point where dom0 listens. Needs $run_fresh, the delivery paths and the script.
+run_start() {
+  local base booted flags=()
+  base=$(cache_get base)
+  if [[ -n ${run_fresh:-} ]]; then
+    machine_prepare "$base/root.raw" raw
+  else
+    booted=$(cache_get booted)
+    machine_prepare "$booted/root.qcow2" qcow2
+    flags=(-incoming "exec:cat '$booted/memory'")
+  fi
+  run_write_command "$@"
+  delivery_pack
+  machine_start "$base" "${flags[@]}"
+  [[ -z ${run_fresh:-} ]] || machine_hear ready "$lab_boot_limit"
+}
+
+# run_write_command WORD…: what dom0 shall do, as a file, so that no argument passes through a second shell.
+run_write_command() {
+  mkdir -p "$machine_dir/command"
+  printf 'exec' >"$machine_dir/command/.command"
+  printf ' %q' "$@" >>"$machine_dir/command/.command"
+  echo >>"$machine_dir/command/.command"
+  delivery_add "$machine_dir/command/.command"
+}
+
+# run_script SCRIPT [ARGUMENT…]: streams its output, returns its status. 124 when the machine was lost or the time was over.
+run_script() {
+  local script=$1 status printer
+  shift
+  if [[ -f $script ]]; then
+    delivery_add "$script"
+    script=/lab/$(basename "$script")
+    run_start bash "$script" "$@"
+  else
+    run_start "$script" "$@" # a command that dom0 has
+  fi
+  : >>"$machine_dir/output"
+  tail -q -c +1 -s 0.2 -f --pid="$machine_pid" "$machine_dir/output" &
+  printer=$!
+  # The restored clock stands where the snapshot was taken: dom0 sets it from ours.
+  machine_tell "run $(date +%s)"
+  status=124
+  ! machine_hear exit "$run_limit" || status=$heard
+  machine_end
+  wait "$printer" || true
+  machine_clean
+  return "$status"
+}
+
+run_shell() {
+  [[ -t 0 ]] || die "lab shell needs a terminal"
+  local machine_on_terminal=yes settings
+  settings=$(stty -g)
+  run_start bash -i
+  stty raw -echo
+  machine_tell "shell $(date +%s) $(stty size <&1)"
+  machine_hear exit 1000000 || true
+  stty "$settings"
+  machine_clean
+}

@@ -1,0 +1,59 @@
+# The scenarios of Tests/Lab, each in a machine of its own.
+
+# test_all [--jobs N] [FILTER]: prints every check, then how many passed. Fails when one failed.
+test_all() {
+  local jobs=1 filter= scenario results passed failed running=0
+  while (($#)); do
+    case $1 in
+      --jobs) jobs=${2:?}; shift 2 ;;
+      -*) die "test: unknown option $1" ;;
+      *) filter=$1; shift ;;
+    esac
+  done
+  [[ $jobs =~ ^[1-9][0-9]*$ ]] || die "test: --jobs wants a number, not '$jobs'"
+  export CKPT_LAB_BINARIES=$lab_binaries # built once, for all scenarios
+  cache_get booted >/dev/null
+  results=$(mktemp -d)
+  trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$results"' EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM HUP
+
+  for scenario in "$repo_dir"/Tests/Lab/*.sh; do
+    [[ ${scenario##*/} != lib.sh && ${scenario##*/} == *"$filter"* ]] || continue
+    if ((jobs == 1)); then
+      test_one "$scenario" "$results" &
+      wait $! || true
+    else
+      ((running++ < jobs)) || wait -n || true
+      test_one "$scenario" "$results" >"$results/${scenario##*/}.text" && cat "$results/${scenario##*/}.text" &
+    fi
+  done
+  wait
+
+  passed=$(cat "$results"/*.lines 2>/dev/null | grep -c '^ok ' || true)
+  failed=$(cat "$results"/*.lines 2>/dev/null | grep -c '^FAIL ' || true)
+  echo "$passed passed, $failed failed"
+  ((failed == 0 && passed > 0))
+}
+
+# test_one SCENARIO RESULTS: prints its checks, and one more that fails when it did not come to its end in order.
+test_one() {
+  local name=${1##*/} lines=$2/${1##*/}.lines limit status started=$SECONDS again
+  name=${name%.sh}
+  limit=$(sed -n 's/^# time limit: *\([0-9]\{1,\}\).*/\1/p' "$1" | head -n 1)
+  for again in yes yes yes yes yes yes no; do
+    echo "== $name"
+    status=0
+    "$lab_dir/lab" run --limit "${limit:-300}" "$1" 2>&1 | tee "$lines" | grep --line-buffered -vE '^[0-9]+ passed, [0-9]+ failed$' ||
+      status=${PIPESTATUS[0]}
+    # 75: lib.sh found that QEMU, not we, lost a guest. Such a run proves nothing.
+    [[ $status == 75 && $again == yes ]] || break
+  done
+  # A scenario that ends early, or with a status that its checks do not explain, is a failure of its own.
+  if ! grep -qE '^[0-9]+ passed, [0-9]+ failed$' "$lines"; then
+    echo "FAIL  $name did not come to its end (status $status)" | tee -a "$lines"
+  elif ((status != 0)) && ! grep -q '^FAIL ' "$lines"; then
+    echo "FAIL  $name ended with status $status" | tee -a "$lines"
+  fi
+  echo "== $name took $((SECONDS - started)) s"
+}
