@@ -24,7 +24,7 @@ let package = Package(
   targets: [
     // C libraries: module maps and the smallest shim headers.
     .systemLibrary(
-      name: "CXen", pkgConfig: "xencontrol xenguest xenforeignmemory xenevtchn xenstore",
+      name: "CXen", pkgConfig: "xencontrol xenguest xendevicemodel xenforeignmemory xenevtchn xenstore",
       providers: [.apt(["libxen-dev"])]),
     // A C target, not a module map: libdevmapper's log callback is variadic, and the pause has its own calls.
     .target(

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <xenctrl.h>
+#include <xendevicemodel.h>
 #include <xenevtchn.h>
 #include <xenforeignmemory.h>
 #include <xenguest.h>

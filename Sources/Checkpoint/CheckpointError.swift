@@ -8,8 +8,16 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
   case notRunning(guest: String, state: String)
   /// dom0 has too little memory to hold the guest's pages; the guest was not touched.
   case noMemory(needed: UInt64, available: UInt64)
-  /// The guest grew beyond what was set aside while it suspended; it runs on.
-  case grew(guest: String, pages: Int, capacity: Int)
+  /// The changed pages did not fit into the memory set aside, and the policy forbids to spill; the guest runs on.
+  case stagingFull(guest: String, bytes: Int)
+  /// The pause lasted longer than allowed; the guest was let go before the epoch was complete.
+  case pauseTooLong(guest: String, seconds: Double)
+  /// The take did not get to its pause in the time given; the guest runs on.
+  case timedOut(guest: String, seconds: Double)
+  /// Somebody told us to stop; the guest runs on.
+  case interrupted
+  /// Another tool read the guest's log of dirty pages during the take; the guest runs on.
+  case trackingLost(guest: String)
   /// No epoch of this guest, or not this one.
   case noSuchEpoch(guest: String, epoch: Int?, known: String)
   /// A tool that we call failed; its own words.
@@ -33,8 +41,17 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
     case .notRunning(let guest, let state): "guest '\(guest)' is \(state); nothing was changed"
     case .noMemory(let needed, let available):
       "dom0 has \(available >> 20) MiB of memory free, the guest's pages need \(needed >> 20) MiB; give dom0 more memory"
-    case .grew(let guest, let pages, let capacity):
-      "guest '\(guest)' has \(pages) pages, \(capacity) were expected at most; it runs on; take again"
+    case .stagingFull(let guest, let bytes):
+      "guest '\(guest)' changed more than the \(bytes >> 20) MiB set aside for the pause; it runs on; "
+        + "raise `staging` or set `staging-full = spill`"
+    case .pauseTooLong(let guest, let seconds):
+      "guest '\(guest)' was held for longer than the \(seconds) s allowed; it runs again, no epoch was made; "
+        + "raise `max-pause` or take when the host is less busy"
+    case .timedOut(let guest, let seconds):
+      "guest '\(guest)': the take was not ready for its pause within \(seconds) s; it runs on, no epoch was made"
+    case .interrupted: "interrupted; the guest runs on, no epoch was made"
+    case .trackingLost(let guest):
+      "guest '\(guest)': another tool read its log of dirty pages meanwhile; it runs on; take again when that is done"
     case .noSuchEpoch(let guest, nil, _): "no epoch of '\(guest)' in this store; `ckpt list` shows what it holds"
     case .noSuchEpoch(let guest, let epoch?, let known):
       "guest '\(guest)' has no epoch \(epoch); \(known)"

@@ -1,5 +1,6 @@
 public import EpochStore
 public import MigrationStream
+public import Xen
 
 /// What an epoch says of its guest.
 public struct GuestIdentity: Sendable, Equatable {
@@ -23,39 +24,70 @@ public struct GuestIdentity: Sendable, Equatable {
   }
 }
 
-/// A running guest as the engine sees it: to be asked, held, copied, and let go.
+/// A running guest as the engine sees it: to be watched, held, copied, and let go.
 ///
-/// `XenGuest` is the real one; unit tests script another. Calls come in the order in which they stand here.
+/// `XenGuest` is the real one; unit tests script another.
 public protocol Guest: AnyObject {
   var identity: GuestIdentity { get }
   /// The configuration with which the guest can be built again.
   var configuration: [UInt8] { get }
   /// The word for how the guest is asked to suspend; known once it is armed.
   var suspendPath: String { get }
+  /// Why that is not the way which the guest offered; nil when there is nothing to say.
+  var suspendNote: String? { get }
 
-  /// Prepares everything that the pause needs while the guest runs: mappings, channel, static records.
+  /// Prepares the request and everything of the pause that can be prepared.
   func arm() throws
-  /// Pages of the guest as known now.
-  var pageCount: Int { get }
+  /// Lets go of everything; the guest runs.
+  func disarm()
+
+  // MARK: Memory
+
+  /// Finds out which frame numbers have a page; see ``present``.
+  func scan() throws
+  var present: PageSet { get }
+  /// Maps all memory and keeps it mapped, for a pause that compares every page.
+  func keepMapped() throws
+  /// Brings ``present`` up to date with the suspended guest, and tells what came (or moved) and what went.
+  func settle() throws -> (come: PageSet, gone: PageSet)
+  /// As `settle`, from a new scan.
+  func settleAnew() throws -> (come: PageSet, gone: PageSet)
+  /// Copies pages to `receiver`, on any thread; returns how many were dealt with before there was no room.
+  func copy(_ pfns: [UInt64], running: Bool, to receiver: some PageReceiver) throws -> Int
+
+  // MARK: The log of dirty pages
+
+  func beginLog() throws -> LogDirty.Start
+  func endLog()
+  /// Takes the pages written since the last call out of the log; returns how many.
+  func collect(into pages: inout PageSet, final: Bool) throws -> Int
+  /// Puts a page into the log that must come with the next collect; false when this guest has no such call.
+  func mark(_ pfn: UInt64) -> Bool
+  /// A note that stays with the running domain and goes with it; nil when there is none.
+  var trackingNote: String? { get }
+  func setTrackingNote(_ note: String?) throws
+
+  // MARK: The pause
 
   /// Asks the guest to suspend.
   func request() throws
   /// Waits until it is. When this throws, the guest runs on.
   func awaitSuspended() throws
-  /// Brings the mappings up to date with the suspended guest.
-  /// - Returns: whether anything moved; `pageCount` and the frame numbers may then differ.
-  func revalidate() throws -> Bool
-  /// Pieces of memory that can be copied on their own, on any thread.
-  var chunkCount: Int { get }
-  /// Page i of the guest goes to `pages + i * 4096`, its type to `types[i]`.
-  func copy(chunk: Int, to pages: UnsafeMutableRawPointer, types: UnsafeMutableBufferPointer<UInt8>) throws
-  /// The frame number of every page, ascending.
-  func writePFNs(to pfns: UnsafeMutableBufferPointer<UInt64>)
-  /// CPUs, clock and the rest of the suspended guest, as records of the migration stream.
-  func records(in staging: StagedMemory) throws -> [Record]
+  /// CPUs, clock and the rest of the suspended guest.
+  func state() throws -> GuestState
   /// Lets the guest go on in place. When this throws, the guest is still suspended.
   func resume() throws
+}
 
-  /// Lets go of everything; the guest runs.
-  func disarm()
+/// A suspended guest without its memory.
+public struct GuestState: Sendable {
+  /// Records of the migration stream.
+  public var records: [Record]
+  /// A page that the guest will write as soon as it runs again.
+  public var canary: UInt64?
+
+  public init(records: [Record], canary: UInt64? = nil) {
+    self.records = records
+    self.canary = canary
+  }
 }

@@ -1,6 +1,6 @@
 /// The phases of a take, in order; the same words in code, statistics and messages.
 public enum Phase: String, Sendable, CaseIterable {
-  case probe, reserve, arm, request, freeze, copy, disks, resume, write, publish
+  case probe, reserve, arm, precopy, request, freeze, copy, disks, resume, write, publish, retire
 }
 
 /// Milliseconds that each phase took.

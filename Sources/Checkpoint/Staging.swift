@@ -1,51 +1,107 @@
 import EpochStore
 import Glibc
+import Synchronization
 
-/// RAM for a guest's pages during the pause: locked and faulted in before, so that the copy never waits.
-public final class Staging {
-  /// Pages that are locked and ready.
-  public let preparedPages: Int
-  /// Pages that fit; those beyond `preparedPages` are faulted in as they come.
-  public let capacity: Int
-  let pages: UnsafeMutableRawPointer
-  let pfns: UnsafeMutableBufferPointer<UInt64>
-  let types: UnsafeMutableBufferPointer<UInt8>
+/// RAM for copied pages: locked and faulted in before the pause, so that a copy never waits.
+///
+/// It is cut into blocks. A thread fills one block at a time, in ascending order of frame numbers; blocks are written in the
+/// order in which they were begun, so that of two copies of a page the younger counts.
+final class Staging: @unchecked Sendable {
+  final class Block: @unchecked Sendable {
+    let pages: UnsafeMutableRawPointer
+    let pfns: UnsafeMutableBufferPointer<UInt64>
+    let types: UnsafeMutableBufferPointer<UInt8>
+    fileprivate(set) var count = 0
+
+    fileprivate init(_ pages: UnsafeMutableRawPointer, capacity: Int) {
+      self.pages = pages
+      pfns = .allocate(capacity: capacity)
+      types = .allocate(capacity: capacity)
+      // Written once, so that the pause takes no page fault here either.
+      pfns.initialize(repeating: 0)
+      types.initialize(repeating: 0)
+    }
+
+    deinit {
+      pfns.deallocate()
+      types.deallocate()
+    }
+
+    var isFull: Bool { count == pfns.count }
+    var next: UnsafeMutableRawPointer { pages + count * EpochFormat.pageSize }
+
+    func received(_ pfn: UInt64, _ type: UInt8) {
+      pfns[count] = pfn
+      types[count] = type
+      count += 1
+    }
+
+    var stored: StagedPages {
+      StagedPages(
+        pfns: UnsafeBufferPointer(rebasing: pfns[..<count]), types: UnsafeBufferPointer(rebasing: types[..<count]),
+        pages: UnsafeRawBufferPointer(start: pages, count: count * EpochFormat.pageSize))
+    }
+  }
+
+  /// Pages that fit.
+  let capacity: Int
+  private let base: UnsafeMutableRawPointer
+  private let blocks: [Block]
+  private let claimed = Mutex(0)
 
   /// - Parameters:
-  ///   - pages: the guest's pages now.
-  ///   - most: as many as it may ever have; only address space is taken for the difference.
+  ///   - pages: as many as shall fit, at least one.
+  ///   - threads: how many fill it side by side.
   /// - Throws: ``CheckpointError/noMemory(needed:available:)``.
-  public init(pages prepared: Int, most: Int) throws {
-    let needed = UInt64(prepared * EpochFormat.pageSize)
-    if let available = Staging.availableBytes(), available < needed + Staging.reserve {
-      throw CheckpointError.noMemory(needed: needed + Staging.reserve, available: available)
+  init(pages: Int, threads: Int) throws {
+    let size = max(1, min(Staging.blockPages, pages / (2 * threads)))
+    let count = max(threads, pages / size)
+    capacity = count * size
+    let bytes = capacity * EpochFormat.pageSize
+    if let available = Staging.availableBytes(), available < UInt64(bytes) + Staging.reserve {
+      throw CheckpointError.noMemory(needed: UInt64(bytes) + Staging.reserve, available: available)
     }
-    preparedPages = prepared
-    capacity = max(prepared, most)
-    let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
-    let mapped = mmap(nil, capacity * EpochFormat.pageSize, PROT_READ | PROT_WRITE, flags, -1, 0)
+    let mapped = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
     guard let mapped, mapped != MAP_FAILED else {
-      throw CheckpointError.noMemory(needed: needed, available: Staging.availableBytes() ?? 0)
+      throw CheckpointError.noMemory(needed: UInt64(bytes), available: Staging.availableBytes() ?? 0)
     }
-    pages = mapped
-    pfns = .allocate(capacity: capacity)
-    types = .allocate(capacity: capacity)
     // mlock faults every page in; without it the copy would take one page fault per page, in the pause.
-    guard prepared == 0 || mlock(pages, prepared * EpochFormat.pageSize) == 0 else {
-      throw CheckpointError.noMemory(needed: needed, available: Staging.availableBytes() ?? 0)
+    guard mlock(mapped, bytes) == 0 else {
+      munmap(mapped, bytes)
+      throw CheckpointError.noMemory(needed: UInt64(bytes), available: Staging.availableBytes() ?? 0)
     }
-    pfns.initialize(repeating: 0)
-    types.initialize(repeating: 0)
+    base = mapped
+    blocks = (0..<count).map { Block(mapped + $0 * size * EpochFormat.pageSize, capacity: size) }
   }
 
-  deinit {
-    munmap(pages, capacity * EpochFormat.pageSize)
-    pfns.deallocate()
-    types.deallocate()
-  }
+  deinit { munmap(base, capacity * EpochFormat.pageSize) }
 
-  /// Left to dom0 when a guest is staged, in bytes.
+  /// Large enough that several threads compress one, small enough that no thread's last one wastes much.
+  private static let blockPages = 4096
+  /// Left to dom0, in bytes.
   static let reserve: UInt64 = 64 << 20
+
+  /// An empty block, or nil when all are in use. Any thread.
+  func claim() -> Block? {
+    claimed.withLock { claimed in
+      guard claimed < blocks.count else { return nil }
+      claimed += 1
+      return blocks[claimed - 1]
+    }
+  }
+
+  /// Blocks with pages, in the order in which they were begun.
+  var filled: [Block] { claimed.withLock { blocks[..<$0].filter { $0.count > 0 } } }
+
+  var isEmpty: Bool { filled.isEmpty }
+
+  /// Forgets all pages.
+  func clear() {
+    claimed.withLock { claimed in
+      for block in blocks[..<claimed] { block.count = 0 }
+      claimed = 0
+    }
+  }
 
   /// What the kernel says it can give without swapping (proc(5), MemAvailable).
   private static func availableBytes() -> UInt64? {
@@ -59,54 +115,5 @@ public final class Staging {
       if words.first == "MemAvailable:", words.count > 1, let kib = UInt64(words[1]) { return kib << 10 }
     }
     return nil
-  }
-}
-
-/// A guest's memory as it stood in one pause.
-public struct StagedMemory {
-  let staging: Staging
-  /// Pages that carry data; they stand first, in ascending order of their frame numbers.
-  private(set) var count: Int
-
-  /// - Parameter count: pages that the guest wrote, some of which may carry no data.
-  init(_ staging: Staging, count: Int) {
-    self.staging = staging
-    self.count = count
-  }
-
-  var pfns: UnsafeBufferPointer<UInt64> { UnsafeBufferPointer(rebasing: staging.pfns[..<count]) }
-
-  /// The staged page of a frame number, or nil.
-  public func page(_ pfn: UInt64) -> UnsafeRawPointer? {
-    let pfns = pfns
-    var low = 0
-    var high = count
-    while low < high {
-      let middle = (low + high) / 2
-      if pfns[middle] < pfn { low = middle + 1 } else { high = middle }
-    }
-    return low < count && pfns[low] == pfn ? UnsafeRawPointer(staging.pages + low * EpochFormat.pageSize) : nil
-  }
-
-  /// Closes the gaps of pages whose type carries no data. After the pause: it moves memory.
-  mutating func dropEmpty(_ carriesData: (UInt8) -> Bool) {
-    var kept = 0
-    for index in 0..<count where carriesData(staging.types[index]) {
-      if kept != index {
-        memcpy(
-          staging.pages + kept * EpochFormat.pageSize, staging.pages + index * EpochFormat.pageSize,
-          EpochFormat.pageSize)
-        staging.pfns[kept] = staging.pfns[index]
-        staging.types[kept] = staging.types[index]
-      }
-      kept += 1
-    }
-    count = kept
-  }
-
-  var stored: StagedPages {
-    StagedPages(
-      pfns: pfns, types: UnsafeBufferPointer(rebasing: staging.types[..<count]),
-      pages: UnsafeRawBufferPointer(start: staging.pages, count: count * EpochFormat.pageSize))
   }
 }

@@ -9,8 +9,7 @@ public enum GuestKind: String, Sendable {
 
 /// Everything of a running guest that an epoch holds besides its disks: memory, CPUs, policies.
 ///
-/// Made and prepared while the guest runs; ``freeze()``, ``GuestMemory/copy(chunk:to:types:)`` and ``state()``
-/// belong into the pause.
+/// Made while the guest runs; ``state()`` belongs into the pause.
 public final class GuestImage {
   /// What only the guest's kind can tell about a suspended guest.
   public enum State: Sendable {
@@ -27,6 +26,7 @@ public final class GuestImage {
     public let p2mFrames: [UInt64]
     /// The guest's highest frame number.
     public let highestPFN: UInt64
+    /// The guest rewrites this page as soon as it is resumed: it must come with the next collect of dirty pages.
     public let startInfoPFN: UInt64
   }
 
@@ -36,6 +36,8 @@ public final class GuestImage {
   private let hypervisor: Hypervisor
   private let domain: Domain
   private let pv: PVFrameMap?
+  /// Machine frames of the store and console rings of a PV guest: the toolstack sets them once.
+  private let rings: [String: UInt64]
   private let hvmStateSize: Int
 
   /// - Throws: ``XenError/unsupported(domain:_:)`` for HVM and 32-bit PV guests.
@@ -50,6 +52,7 @@ public final class GuestImage {
       }
       kind = .pvh
       pv = nil
+      rings = [:]
       hvmStateSize = try HVMState.size(hypervisor, domain: domain.id)
       memory = GuestMemory(hypervisor, domain: domain.id, frameMap: TranslatedFrameMap(hypervisor, domain))
     } else {
@@ -61,6 +64,11 @@ public final class GuestImage {
       let frameMap = try PVFrameMap(hypervisor, domain)
       kind = .pv
       pv = frameMap
+      var rings: [String: UInt64] = [:]
+      for ring in ["store", "console"] {
+        rings[ring] = store.read("/local/domain/\(domain.id)/\(ring)/ring-ref").flatMap { UInt64($0) }
+      }
+      self.rings = rings
       hvmStateSize = 0
       memory = GuestMemory(hypervisor, domain: domain.id, frameMap: frameMap)
     }
@@ -73,6 +81,7 @@ public final class GuestImage {
       return .pvh(tsc: tsc, try HVMState(hypervisor, domain: domain.id, size: hvmStateSize))
     }
     let vcpus = try VCPUReader(hypervisor: hypervisor, domain: domain, frameMap: pv).read()
+    try checkStartInfo(vcpus.startInfoPFN, pv)
     return .pv(
       PVState(
         tsc: tsc,
@@ -81,18 +90,18 @@ public final class GuestImage {
         startInfoPFN: vcpus.startInfoPFN))
   }
 
-  /// Checks the copied start info page: a guest that suspended properly wrote its own frame numbers of the store
+  /// Checks the start info page: a guest that suspended properly wrote its own frame numbers of the store
   /// and console rings there (Linux's xen_pre_suspend); one that did not could never be restored.
-  ///
-  /// - Throws: ``XenError/guestData(domain:_:)``.
-  public func checkStartInfo(_ page: UnsafeRawPointer, _ store: XenStore) throws(XenError) {
-    guard let pv else { return }
+  private func checkStartInfo(_ startInfo: UInt64, _ pv: PVFrameMap) throws(XenError) {
+    guard let frame = pv.confirmedFrame(Int(startInfo)) else {
+      throw .guestData(domain: domain.id, "its start_info page is not in its memory")
+    }
+    let page = try ForeignMapping(hypervisor, domain: domain.id, frames: [frame])
+    try page.requireAll("its start_info page", domain: domain.id)
     // public/xen.h, struct start_info on x86-64: store_mfn at 56, console.domU.mfn at 72.
     for (ring, offset) in [("store", 56), ("console", 72)] {
-      let pfn = page.load(fromByteOffset: offset, as: UInt64.self)
-      guard pfn < UInt64(pv.p2m.count), let frame = pv.confirmedFrame(Int(pfn)),
-        store.read("/local/domain/\(domain.id)/\(ring)/ring-ref").flatMap({ UInt64($0) }) == frame
-      else {
+      let pfn = page.base.load(fromByteOffset: offset, as: UInt64.self)
+      guard pfn < UInt64(pv.p2m.count), let frame = pv.confirmedFrame(Int(pfn)), rings[ring] == frame else {
         throw .guestData(domain: domain.id, "its start_info does not name its \(ring) ring as a frame of its own")
       }
     }

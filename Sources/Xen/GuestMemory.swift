@@ -1,32 +1,37 @@
 import CXen
 import Glibc
 
-/// All memory of one guest, mapped before the pause and copied within it.
-///
-/// Mapping is the slow half of reading a guest (one page-table update per page), so it is done while the guest
-/// runs. What the map says may be out of date at the pause; ``freeze()`` proves it page by page and maps anew
-/// only what moved. Pages are kept in chunks of 1024 frame numbers, so a page that comes or goes touches one chunk.
-public final class GuestMemory: @unchecked Sendable {
-  /// Frame numbers per chunk, and the most that one type query takes.
-  static let chunkFrames = PageType.batch
+/// Takes the pages that ``GuestMemory/copy(_:running:to:)`` finds. Pages come in ascending order of their numbers.
+public protocol PageReceiver: AnyObject {
+  /// Whether the epoch holds the page with this content and type already, so that it need not be copied.
+  /// `page` may be live memory, which changes while it is read.
+  func holds(_ pfn: UInt64, _ page: UnsafeRawPointer, type: UInt8) -> Bool
+  /// Where the next page shall go, 4096 bytes; nil when there is no room.
+  func room() -> UnsafeMutableRawPointer?
+  /// The page whose room was asked for last is complete.
+  func received(_ pfn: UInt64, type: UInt8)
+  /// The guest has no page there, or one without content.
+  func absent(_ pfn: UInt64)
+  /// A page table caught in the middle of a change; only while the guest runs. It must be asked for again.
+  func torn(_ pfn: UInt64)
+}
 
-  struct Chunk {
-    /// The guest's frame numbers present here, ascending.
-    var pfns: [UInt64] = []
-    /// What to map for each: machine frames for PV, the frame numbers themselves for PVH.
-    var frames: [UInt64] = []
-    var mapping: ForeignMapping?
-    /// Where the chunk's first page stands among all pages.
-    var start = 0
-  }
+/// The memory of one guest: which frame numbers have a page, and their content.
+///
+/// Pages are mapped for each copy and let go after it, so that a mapping can never show a page that the guest no longer
+/// has there; ``keepMapped()`` is for a guest without a log of dirty pages, whose whole memory is read in the pause.
+public final class GuestMemory: @unchecked Sendable {
+  /// The most pages of one ``copy(_:running:to:)``; Xen's type query takes no more.
+  public static let batchFrames = PageType.batch
 
   private let hypervisor: Hypervisor
   private let domain: UInt32
   private let frameMap: any FrameMap
-  private var chunks: [Chunk] = []
+  /// Kept mappings by frame number / ``batchFrames``, with the frames that they show.
+  private var kept: [(frames: [UInt64], mapping: ForeignMapping)?] = []
 
-  /// Number of pages found by the last ``prepare()`` or ``freeze()``.
-  public private(set) var pageCount = 0
+  /// The frame numbers that have a page, as of the last ``scan()`` or ``settle()``.
+  public private(set) var present = PageSet()
 
   init(_ hypervisor: Hypervisor, domain: UInt32, frameMap: any FrameMap) {
     self.hypervisor = hypervisor
@@ -34,126 +39,116 @@ public final class GuestMemory: @unchecked Sendable {
     self.frameMap = frameMap
   }
 
-  /// Chunks to copy, each on its own and on any thread.
-  public var chunkCount: Int { chunks.count }
+  /// Finds out which frame numbers have a page, while the guest runs.
+  public func scan() throws(XenError) { present = try frameMap.scan() }
 
-  /// Maps the whole guest while it runs.
-  public func prepare() throws(XenError) {
-    try rebuild(keepingMappings: false)
+  /// Maps all pages that ``scan()`` found and keeps them mapped. What is mapped already stays so where nothing moved.
+  public func keepMapped() throws(XenError) {
     // A guest that balloons right now is mapped again a few times; if it goes on, the pause does it.
-    for _ in 0..<3 where try frameMap.check() == .untrusted { try rebuild(keepingMappings: false) }
+    for _ in 0..<3 {
+      try mapAll()
+      try frameMap.mapped()
+      guard try frameMap.change(since: present).mappingsAreStale else { return }
+      kept = []
+      try scan()
+    }
   }
 
-  /// Brings the map up to date with the suspended guest: within the pause.
-  ///
-  /// - Returns: how many pages had to be mapped anew.
-  public func freeze() throws(XenError) -> Int {
-    switch try frameMap.check() {
-    case .unchanged: return 0
-    case .framesMoved: return try rebuild(keepingMappings: true)
-    case .untrusted: return try rebuild(keepingMappings: false)
+  private func mapAll() throws(XenError) {
+    var batches = PageSet.Batches(present)
+    while let pfns = batches.take() {
+      let index = Int(pfns[0]) / GuestMemory.batchFrames
+      while kept.count <= index { kept.append(nil) }
+      let frames = frameMap.frames(of: pfns)
+      if kept[index]?.frames == frames { continue }
+      kept[index] = (frames, try ForeignMapping(hypervisor, domain: domain, frames: frames))
     }
+  }
+
+  /// Brings ``present`` up to date with the suspended guest.
+  ///
+  /// - Returns: frame numbers that got a page, or another one, since the scan; and those that lost theirs.
+  public func settle() throws(XenError) -> (come: PageSet, gone: PageSet) {
+    let change = try frameMap.change(since: present)
+    // Without kept references the same number may be another page by now; the log of dirty pages tells of those.
+    if change.mappingsAreStale { kept = [] }
+    present.formUnion(change.come)
+    present.subtract(change.gone)
+    return (change.come, change.gone)
+  }
+
+  /// As ``settle()``, from a new scan: for a guest of which a page turned up that no scan had seen.
+  public func settleAnew() throws(XenError) -> (come: PageSet, gone: PageSet) {
+    let before = present
+    try scan()
+    return (present.subtracting(before), before.subtracting(present))
   }
 
   /// Lets go of all mappings, and with them of the guest's frames.
-  public func release() {
-    chunks = []
-    pageCount = 0
-  }
+  public func release() { kept = [] }
 
-  @discardableResult
-  private func rebuild(keepingMappings: Bool) throws(XenError) -> Int {
-    let old = chunks
-    var fresh = try frameMap.scan()
-    var mappedPages = 0
-    var start = 0
-    for index in fresh.indices {
-      fresh[index].start = start
-      start += fresh[index].pfns.count
-      if keepingMappings, index < old.count, old[index].frames == fresh[index].frames,
-        old[index].pfns == fresh[index].pfns
-      {
-        fresh[index].mapping = old[index].mapping
-      } else if !fresh[index].frames.isEmpty {
-        fresh[index].mapping = try ForeignMapping(hypervisor, domain: domain, frames: fresh[index].frames)
-        mappedPages += fresh[index].frames.count
-      }
-    }
-    chunks = fresh
-    pageCount = start
-    try frameMap.mapped()
-    return mappedPages
-  }
-
-  /// Writes the frame number of every page, in the order in which ``copy(chunk:to:types:)`` places them.
-  public func writePFNs(to pfns: UnsafeMutableBufferPointer<UInt64>) {
-    for chunk in chunks {
-      for (offset, pfn) in chunk.pfns.enumerated() { pfns[chunk.start + offset] = pfn }
-    }
-  }
-
-  /// Copies one chunk of the suspended guest: page i of the guest goes to `pages + i * 4096`, its type to `types[i]`.
+  /// Copies pages to `receiver`, page tables normalised in the copy. May be called on several threads at once.
   ///
-  /// Page tables are normalised in the copy. A page whose type carries no data leaves its place untouched.
-  /// - Throws: ``XenError/guestData(domain:_:)`` for a page table that cannot be expressed; never skipped.
-  public func copy(
-    chunk index: Int, to pages: UnsafeMutableRawPointer, types: UnsafeMutableBufferPointer<UInt8>
-  ) throws(XenError) {
-    let chunk = chunks[index]
-    guard let mapping = chunk.mapping else { return }
-    let own = UnsafeMutableBufferPointer(rebasing: types[chunk.start..<chunk.start + chunk.pfns.count])
-    try PageType.query(hypervisor, domain: domain, frames: chunk.frames, into: own)
-    let target = pages + chunk.start * pageSize
-    var page = 0
-    while page < own.count {
-      // Ordinary pages mostly stand in long runs; one copy for each run.
-      var end = page
-      while end < own.count, own[end] == PageType.ordinary, mapping.isMapped(end) { end += 1 }
-      if end > page {
-        memcpy(target + page * pageSize, mapping.page(page), (end - page) * pageSize)
-        page = end
+  /// - Parameters:
+  ///   - pfns: ascending, at most ``batchFrames``.
+  ///   - running: the guest works meanwhile: a page table may be torn.
+  /// - Returns: how many were dealt with; fewer than asked for when there was no room.
+  /// - Throws: ``XenError/guestData(domain:_:)`` for a page of the suspended guest that cannot be saved; never skipped.
+  public func copy(_ pfns: [UInt64], running: Bool, to receiver: some PageReceiver) throws(XenError) -> Int {
+    let frames = frameMap.frames(of: pfns)
+    let mapping = try mapping(pfns, frames)
+    var types = [UInt8](repeating: 0, count: pfns.count)
+    try types.withUnsafeMutableBufferPointer { types throws(XenError) in
+      try PageType.query(hypervisor, domain: domain, frames: frames, into: types)
+    }
+    for index in pfns.indices {
+      let (pfn, type) = (pfns[index], types[index])
+      guard frames[index] != 0 || pfn == 0, PageType.carriesData(type) else {
+        receiver.absent(pfn)
         continue
       }
-      if PageType.carriesData(own[page]) {
-        try copySingle(chunk, page, mapping, own[page], to: target + page * pageSize)
+      guard mapping.isMapped(index) else {
+        // A translated guest's page may have gone since the query, a running guest's as well.
+        guard running || frames[index] == pfn else {
+          throw .guestData(domain: domain, "its page \(pfn) could not be read")
+        }
+        receiver.absent(pfn)
+        continue
       }
-      page += 1
+      let page = mapping.page(index)
+      guard PageType.tableLevel(type) != nil || !receiver.holds(pfn, page, type: type) else { continue }
+      guard let target = receiver.room() else { return index }
+      memcpy(target, page, pageSize)
+      if let level = PageType.tableLevel(type) {
+        guard try normalise(target, pfn, level: level, running: running) else {
+          receiver.torn(pfn)
+          continue
+        }
+        if receiver.holds(pfn, target, type: type) { continue }
+      }
+      receiver.received(pfn, type: type)
     }
+    return pfns.count
   }
 
-  private func copySingle(
-    _ chunk: Chunk, _ page: Int, _ mapping: ForeignMapping, _ type: UInt8, to target: UnsafeMutableRawPointer
-  ) throws(XenError) {
-    guard mapping.isMapped(page) else {
-      throw .guestData(domain: domain, "its page \(chunk.pfns[page]) could not be read")
+  private func mapping(_ pfns: [UInt64], _ frames: [UInt64]) throws(XenError) -> ForeignMapping {
+    if let first = pfns.first, Int(first) / GuestMemory.batchFrames < kept.count,
+      let known = kept[Int(first) / GuestMemory.batchFrames], known.frames == frames
+    {
+      return known.mapping
     }
-    memcpy(target, mapping.page(page), pageSize)
-    guard let level = PageType.tableLevel(type) else { return }
+    return try ForeignMapping(hypervisor, domain: domain, frames: frames)
+  }
+
+  private func normalise(
+    _ table: UnsafeMutableRawPointer, _ pfn: UInt64, level: Int, running: Bool
+  ) throws(XenError) -> Bool {
     do {
-      try PageTables.normalise(target, level: level) { frameMap.pfn(ofMachineFrame: $0) }
+      try PageTables.normalise(table, level: level) { frameMap.pfn(ofMachineFrame: $0) }
+      return true
     } catch {
-      throw .guestData(
-        domain: domain, "the level \(level) page table at page \(chunk.pfns[page]) cannot be saved (\(error))")
+      if running { return false }
+      throw .guestData(domain: domain, "the level \(level) page table at page \(pfn) cannot be saved (\(error))")
     }
   }
-}
-
-/// Where a guest's pages are, in the way of its kind (PV or PVH).
-protocol FrameMap: AnyObject {
-  /// The guest's pages now, one chunk for each ``GuestMemory/chunkFrames`` frame numbers.
-  func scan() throws(XenError) -> [GuestMemory.Chunk]
-  /// All pages of the last scan are mapped now.
-  func mapped() throws(XenError)
-  /// Compares the suspended guest with the last scan.
-  func check() throws(XenError) -> FrameMapChange
-  /// The guest's frame for a machine frame that its page tables name, nil when it is not the guest's.
-  func pfn(ofMachineFrame frame: UInt64) -> UInt64?
-}
-
-enum FrameMapChange {
-  case unchanged
-  /// Some frames differ; where a chunk names the same frames as before, its mapping is good.
-  case framesMoved
-  /// The same frame number may mean another page by now: map everything anew.
-  case untrusted
 }

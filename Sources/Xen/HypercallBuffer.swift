@@ -23,6 +23,11 @@ struct HypercallBuffer: ~Copyable {
 
   private let pages: Int32
 
+  /// For the calls of libxenctrl that take its own description of a buffer.
+  mutating func withRaw<Result>(_ body: (UnsafeMutablePointer<xc_hypercall_buffer_t>) -> Result) -> Result {
+    body(&buffer)
+  }
+
   deinit {
     var buffer = buffer
     xc__hypercall_buffer_free_pages(handle, &buffer, pages)

@@ -45,6 +45,14 @@ final class LinearP2M: @unchecked Sendable {
     return try LinearP2M.walk(hypervisor, domain, anchor, machine) == leaves
   }
 
+  /// Twice what it may own, and a million frames for holes: more would be our memory at the guest's word.
+  static func mostFrames(_ domain: Domain) -> UInt64 { domain.maximumKiB / 4 * 2 + (1 << 20) }
+
+  /// The list as it stands, entry for entry.
+  var entries: UnsafeBufferPointer<UInt64> {
+    UnsafeBufferPointer(start: mapping.base.assumingMemoryBound(to: UInt64.self), count: count)
+  }
+
   struct Anchor {
     let count: Int
     let root: UInt64
@@ -67,8 +75,7 @@ final class LinearP2M: @unchecked Sendable {
         domain: domain.id,
         "its kernel keeps only the legacy p2m tree; a kernel with the linear list (Linux 3.19 or later) is needed")
     }
-    // Twice what it may own, and a million frames for holes: more would be our memory at the guest's word.
-    let limit = domain.maximumKiB / 4 * 2 + (1 << 20)
+    let limit = mostFrames(domain)
     guard count > 0, count <= limit else {
       throw .guestData(domain: domain.id, "it claims \(count) frames, at most \(limit) are plausible")
     }

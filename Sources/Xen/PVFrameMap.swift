@@ -1,3 +1,4 @@
+import CXen
 import Glibc
 
 /// The pages of a PV guest: its own p2m list, believed only where Xen's machine-to-physical table agrees.
@@ -8,7 +9,7 @@ final class PVFrameMap: FrameMap {
   /// The shared info page, mapped as long as this object lives.
   let sharedInfo: ForeignMapping
   private(set) var p2m: LinearP2M
-  /// Machine frame per frame number at the last scan; 0 where there is none.
+  /// The list as it stood at the last scan or change.
   private var known: [UInt64] = []
 
   init(_ hypervisor: Hypervisor, _ domain: Domain) throws(XenError) {
@@ -20,30 +21,38 @@ final class PVFrameMap: FrameMap {
     p2m = try LinearP2M(hypervisor, domain, sharedInfo: sharedInfo.base, machine: machine)
   }
 
-  func scan() throws(XenError) -> [GuestMemory.Chunk] {
-    let size = GuestMemory.chunkFrames
-    var chunks = [GuestMemory.Chunk](repeating: .init(), count: (p2m.count + size - 1) / size)
-    known = [UInt64](repeating: 0, count: p2m.count)
-    for pfn in 0..<p2m.count {
-      guard let frame = confirmedFrame(pfn) else { continue }
-      known[pfn] = frame
-      chunks[pfn / size].pfns.append(UInt64(pfn))
-      chunks[pfn / size].frames.append(frame)
-    }
-    return chunks
+  func scan() throws(XenError) -> PageSet {
+    known = Array(p2m.entries)
+    var present = PageSet(frames: known.count)
+    for pfn in known.indices where confirmed(known[pfn], pfn) { present.insert(UInt64(pfn)) }
+    return present
   }
 
   func mapped() {}
 
-  func check() throws(XenError) -> FrameMapChange {
+  func change(since present: PageSet) throws(XenError) -> FrameMapChange {
     // Linux resets p2m_generation on every resume, so only a walk proves that the list did not move.
     if try !p2m.stillHolds(hypervisor, domain, sharedInfo: sharedInfo.base, machine: machine) {
       p2m = try LinearP2M(hypervisor, domain, sharedInfo: sharedInfo.base, machine: machine)
-      return .framesMoved
     }
-    for pfn in 0..<p2m.count where (confirmedFrame(pfn) ?? 0) != known[pfn] { return .framesMoved }
-    return .unchanged
+    var change = FrameMapChange()
+    let entries = p2m.entries
+    if entries.count == known.count,
+      known.withUnsafeBytes({ memcmp($0.baseAddress!, entries.baseAddress!, $0.count) }) == 0
+    {
+      return change
+    }
+    change.mappingsAreStale = true
+    for pfn in 0..<max(entries.count, known.count) {
+      let now = pfn < entries.count ? entries[pfn] : ~0
+      guard pfn >= known.count || known[pfn] != now else { continue }
+      if confirmed(now, pfn) { change.come.insert(UInt64(pfn)) } else { change.gone.insert(UInt64(pfn)) }
+    }
+    known = Array(entries)
+    return change
   }
+
+  func frames(of pfns: [UInt64]) -> [UInt64] { pfns.map { confirmedFrame(Int($0)) ?? 0 } }
 
   func pfn(ofMachineFrame frame: UInt64) -> UInt64? {
     guard let pfn = machine.frame(of: frame), pfn < p2m.count,
@@ -54,10 +63,13 @@ final class PVFrameMap: FrameMap {
 
   /// The machine frame of a guest frame, if the host's table leads back to it.
   func confirmedFrame(_ pfn: Int) -> UInt64? {
-    guard let frame = p2m.machineFrame(of: pfn, in: machine), machine.frame(of: frame) == UInt64(pfn) else {
-      return nil
-    }
+    guard pfn < p2m.count, let frame = p2m.machineFrame(of: pfn, in: machine), confirmed(frame, pfn) else { return nil }
     return frame
+  }
+
+  /// Linux marks absent (~0), foreign (bit 63) and identity (bit 62) entries; all lie beyond RAM.
+  private func confirmed(_ frame: UInt64, _ pfn: Int) -> Bool {
+    frame != 0 && frame < machine.frameCount && machine.frame(of: frame) == UInt64(pfn)
   }
 
   /// The guest's frames that hold its p2m list, for the stream's X86_PV_P2M_FRAMES record.

@@ -6,7 +6,7 @@ final class TranslatedFrameMap: FrameMap {
   private let hypervisor: Hypervisor
   private let domain: UInt32
   /// Pages that Xen counted for the domain before the last scan, and once everything it found was mapped.
-  private var pagesBeforeScan: UInt64 = 0
+  private var pagesAtScan: UInt64 = 0
   private var pagesWhenMapped: UInt64?
 
   init(_ hypervisor: Hypervisor, _ domain: Domain) {
@@ -14,38 +14,44 @@ final class TranslatedFrameMap: FrameMap {
     self.domain = domain.id
   }
 
-  func scan() throws(XenError) -> [GuestMemory.Chunk] {
-    pagesBeforeScan = try hypervisor.domain(domain).pages
+  func scan() throws(XenError) -> PageSet {
+    pagesAtScan = try hypervisor.domain(domain).pages
+    pagesWhenMapped = nil
     var frameCount: xen_pfn_t = 0
     guard xc_domain_nr_gpfns(hypervisor.handle, domain, &frameCount) == 0 else {
       throw .call("size of the guest's frame space", domain: domain, errno: errno)
     }
-    let size = GuestMemory.chunkFrames
-    var chunks: [GuestMemory.Chunk] = []
+    let size = GuestMemory.batchFrames
+    var present = PageSet(frames: Int(frameCount))
     var types = [UInt8](repeating: 0, count: size)
     for first in stride(from: UInt64(0), to: UInt64(frameCount), by: size) {
       let frames = Array(first..<min(first + UInt64(size), UInt64(frameCount)))
       try types.withUnsafeMutableBufferPointer { buffer throws(XenError) in
         try PageType.query(hypervisor, domain: domain, frames: frames, into: buffer)
       }
-      let present = frames.filter { PageType.carriesData(types[Int($0 - first)]) }
-      chunks.append(.init(pfns: present, frames: present))
+      for frame in frames where PageType.carriesData(types[Int(frame - first)]) { present.insert(frame) }
     }
-    return chunks
+    return present
   }
 
   func mapped() throws(XenError) {
     // A count that moved in between may hide a page that the scan came too early for.
     let pages = try hypervisor.domain(domain).pages
-    pagesWhenMapped = pages == pagesBeforeScan ? pages : nil
+    pagesWhenMapped = pages == pagesAtScan ? pages : nil
   }
 
-  /// Our mappings hold a reference on every page, so a page that the guest gave back stays in Xen's count, and a
-  /// new one in its place raises it: an equal count proves that no frame number changed its page. A page that is
-  /// only gone shows in the type query that goes with every copy.
-  func check() throws(XenError) -> FrameMapChange {
-    try hypervisor.domain(domain).pages == pagesWhenMapped ? .unchanged : .untrusted
+  /// Mappings hold a reference on every page, so a page that the guest gave back stays in Xen's count, and a new
+  /// one in its place raises it: an equal count proves that no mapped frame number changed its page.
+  func change(since known: PageSet) throws(XenError) -> FrameMapChange {
+    let pages = try hypervisor.domain(domain).pages
+    let stale = pages != pagesWhenMapped
+    guard pages != pagesAtScan else { return FrameMapChange(mappingsAreStale: stale) }
+    let present = try scan()
+    return FrameMapChange(
+      come: present.subtracting(known), gone: known.subtracting(present), mappingsAreStale: true)
   }
+
+  func frames(of pfns: [UInt64]) -> [UInt64] { pfns }
 
   func pfn(ofMachineFrame frame: UInt64) -> UInt64? { nil }
 }

@@ -1,0 +1,137 @@
+import Dispatch
+import Synchronization
+import Xen
+
+/// Copies a set of a guest's pages into staging RAM, on several threads.
+struct PageCopier {
+  let guest: any Guest
+  let staging: Staging
+  let threads: Int
+  /// Whether the epoch holds a page with this content and type already; nil: copy every page.
+  var holds: (@Sendable (UInt64, UnsafeRawPointer, UInt8) -> Bool)?
+  /// Asked between batches: true ends the copy early.
+  var shouldStop: @Sendable () -> Bool = { false }
+
+  struct Outcome: Sendable {
+    /// Pages of the set that were not dealt with: no room, or told to stop.
+    var rest = PageSet()
+    var ranOut = false
+    /// Page tables caught in a change.
+    var torn = PageSet()
+    /// Frame numbers without a page.
+    var absent = PageSet()
+    /// Pages now in staging RAM.
+    var copied = PageSet()
+    /// Pages of which the epoch holds the content already.
+    var unchanged = 0
+
+    mutating func add(_ other: Outcome) {
+      rest.formUnion(other.rest)
+      ranOut = ranOut || other.ranOut
+      torn.formUnion(other.torn)
+      absent.formUnion(other.absent)
+      copied.formUnion(other.copied)
+      unchanged += other.unchanged
+    }
+  }
+
+  /// - Parameters:
+  ///   - running: the guest works meanwhile.
+  ///   - batch: the most pages between two looks at `shouldStop`.
+  func copy(_ set: PageSet, running: Bool, batch: Int = GuestMemory.batchFrames) throws -> Outcome {
+    let work = Work(PageSet.Batches(set), batch)
+    nonisolated(unsafe) let guest = guest
+    // Few pages are copied before a second thread would be awake.
+    let threads = set.count > 2 * GuestMemory.batchFrames ? threads : 1
+    DispatchQueue.concurrentPerform(iterations: threads) { _ in
+      let receiver = Receiver(staging: staging, holds: holds)
+      do {
+        while let pfns = work.next(stop: shouldStop) {
+          let done = try guest.copy(pfns, running: running, to: receiver)
+          guard done == pfns.count else {
+            receiver.outcome.rest.formUnion(PageSet(pfns[done...]))
+            break
+          }
+        }
+        work.finished(receiver.outcome)
+      } catch { work.failed(error) }
+    }
+    return try work.outcome()
+  }
+
+  /// What the threads share.
+  private final class Work: Sendable {
+    private struct State {
+      var batches: PageSet.Batches
+      var outcome = Outcome()
+      var error: (any Error)?
+      var stopped = false
+    }
+    private let state: Mutex<State>
+    private let batch: Int
+
+    init(_ batches: PageSet.Batches, _ batch: Int) {
+      state = Mutex(State(batches: batches))
+      self.batch = batch
+    }
+
+    func next(stop: () -> Bool) -> [UInt64]? {
+      let stop = stop()
+      return state.withLock { state in
+        state.stopped = state.stopped || stop
+        guard state.error == nil, !state.stopped else { return nil }
+        return state.batches.take(most: batch)
+      }
+    }
+
+    func finished(_ outcome: Outcome) {
+      state.withLock {
+        $0.outcome.add(outcome)
+        $0.stopped = $0.stopped || outcome.ranOut
+      }
+    }
+
+    func failed(_ error: any Error) { state.withLock { $0.error = $0.error ?? error } }
+
+    func outcome() throws -> Outcome {
+      try state.withLock { state in
+        if let error = state.error { throw error }
+        while let pfns = state.batches.take() { state.outcome.rest.formUnion(PageSet(pfns)) }
+        return state.outcome
+      }
+    }
+  }
+
+  /// What one thread receives.
+  private final class Receiver: PageReceiver {
+    private let staging: Staging
+    private let same: ((UInt64, UnsafeRawPointer, UInt8) -> Bool)?
+    private var block: Staging.Block?
+    var outcome = Outcome()
+
+    init(staging: Staging, holds: ((UInt64, UnsafeRawPointer, UInt8) -> Bool)?) {
+      self.staging = staging
+      same = holds
+    }
+
+    func holds(_ pfn: UInt64, _ page: UnsafeRawPointer, type: UInt8) -> Bool {
+      guard let same, same(pfn, page, type) else { return false }
+      outcome.unchanged += 1
+      return true
+    }
+
+    func room() -> UnsafeMutableRawPointer? {
+      if block == nil || block!.isFull { block = staging.claim() }
+      outcome.ranOut = block == nil
+      return block?.next
+    }
+
+    func received(_ pfn: UInt64, type: UInt8) {
+      block!.received(pfn, type)
+      outcome.copied.insert(pfn)
+    }
+
+    func absent(_ pfn: UInt64) { outcome.absent.insert(pfn) }
+    func torn(_ pfn: UInt64) { outcome.torn.insert(pfn) }
+  }
+}

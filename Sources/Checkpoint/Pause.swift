@@ -1,0 +1,182 @@
+import EpochStore
+import Synchronization
+import Xen
+
+/// What a pause brought besides the pages in staging RAM.
+struct Held {
+  let state: GuestState
+  /// Frame numbers that have no page any more.
+  let gone: PageSet
+}
+
+extension Take {
+  /// From the request until the guest runs again. Nothing here but copies: no compression, no file, no allocation of pages.
+  func pause(_ writer: EpochWriter, _ staging: Staging) throws -> Held {
+    try cancellation.check()
+    let signals = HeldSignals()
+    defer { signals.release() }
+    let requested = ContinuousClock.now
+    let deadline = requested + .seconds(options.mostPauseSeconds)
+    try times.measure(.request, guest.request)
+    let freezing = FreezeRound(self, staging)
+    do { try times.measure(.freeze, guest.awaitSuspended) } catch {
+      // The guest runs on.
+      _ = try? freezing.end()
+      throw error
+    }
+    let suspended = ContinuousClock.now
+    instant = .now
+    let disks = disks
+    let snapshot = Background {
+      let start = ContinuousClock.now
+      return (steps: try disks.snapshot(), took: ContinuousClock.now - start)
+    }
+    let copied = Result {
+      try times.measure(.copy) { try hold(freezing, writer, staging, until: deadline) }
+    }
+    let inTime = snapshot.isDone(by: deadline)
+    // Whatever happened to the copy: first the guest.
+    try times.measure(.resume, guest.resume)
+    let resumed = ContinuousClock.now
+    pauseMs = (resumed - requested).milliseconds
+    stopMs = (resumed - suspended).milliseconds
+    let snapshotted = try snapshot.wait()
+    times.record(.disks, snapshotted.took)
+    for (step, milliseconds) in snapshotted.steps { times.record("disks_\(step)", milliseconds: milliseconds) }
+    let held = try copied.get()
+    guard inTime else { throw tooLong }
+    finishRounds()
+    return held
+  }
+
+  private var tooLong: CheckpointError {
+    .pauseTooLong(guest: guest.identity.name, seconds: options.mostPauseSeconds)
+  }
+
+  /// The suspended guest's part: the last dirty pages, then its CPUs.
+  private func hold(
+    _ freezing: FreezeRound, _ writer: EpochWriter, _ staging: Staging, until deadline: ContinuousClock.Instant
+  ) throws -> Held {
+    let start = ContinuousClock.now
+    let early = try step("copy_freeze_end", freezing.end)
+    var round = TakeStatistics.Round(name: "pause")
+    if tracking.hasLog {
+      let written = try step("copy_clean") { try tracking.collect(final: true) }
+      round.dirtied = written.count
+      owed.formUnion(written)
+    }
+    var moved = try step("copy_settle") { try needsNewScan ? guest.settleAnew() : guest.settle() }
+    owed.formUnion(moved.come)
+    if !tracking.hasLog { owed = guest.present }
+    round.pages = owed.count
+    var outcome = try copyAll(owed, writer, staging, until: deadline)
+    if tracking.hasLog, !needsNewScan, !outcome.copied.subtracting(guest.present).isEmpty {
+      // A page came for one that went: the count of pages could not tell.
+      let more = try guest.settleAnew()
+      outcome.add(try copyAll(more.come.subtracting(outcome.copied), writer, staging, until: deadline))
+      moved.gone.formUnion(more.gone)
+    }
+    let state = try step("copy_state", guest.state)
+    var gone = early.absent
+    gone.formUnion(outcome.absent)
+    gone.formUnion(moved.gone)
+    gone.subtract(outcome.copied)
+    round.add(outcome)
+    round.ms = (ContinuousClock.now - start).milliseconds
+    statistics.rounds.append(round)
+    return Held(state: state, gone: gone)
+  }
+
+  /// Copies a set whole; what does not fit into staging RAM is written out now, or the take ends, as the policy says.
+  private func copyAll(
+    _ set: PageSet, _ writer: EpochWriter, _ staging: Staging, until deadline: ContinuousClock.Instant
+  ) throws -> PageCopier.Outcome {
+    var copier = PageCopier(guest: guest, staging: staging, threads: options.threads)
+    if !tracking.hasLog { copier.holds = { [writer] in writer.isUnchanged($0, $1, type: $2) } }
+    copier.shouldStop = { ContinuousClock.now > deadline }
+    let mapping = guest.mappingMs
+    let start = ContinuousClock.now
+    var all = try copier.copy(set, running: false)
+    while !all.rest.isEmpty {
+      guard all.ranOut else { throw tooLong }
+      guard options.staging == .spill else {
+        throw CheckpointError.stagingFull(
+          guest: guest.identity.name, bytes: staging.capacity * EpochFormat.pageSize)
+      }
+      statistics.spilledBytes += staging.filled.reduce(0) { $0 + $1.count } * EpochFormat.pageSize
+      try flush(staging, to: writer)
+      let rest = all.rest
+      all.rest = PageSet()
+      all.ranOut = false
+      all.add(try copier.copy(rest, running: false))
+    }
+    times.add("copy_mapping", milliseconds: guest.mappingMs - mapping)
+    times.add("copy_pages", milliseconds: (ContinuousClock.now - start).milliseconds - guest.mappingMs + mapping)
+    return all
+  }
+
+  private func step<Result>(_ name: String, _ body: () throws -> Result) throws -> Result {
+    let start = ContinuousClock.now
+    defer { times.add(name, milliseconds: (ContinuousClock.now - start).milliseconds) }
+    return try body()
+  }
+
+  private func finishRounds() {
+    for round in statistics.rounds.suffix(2) {
+      let bytes = round.copied * EpochFormat.pageSize
+      if round.name == "freeze" { statistics.freezeBytes = bytes } else if round.name == "pause" {
+        statistics.pauseBytes = bytes
+      } else {
+        continue
+      }
+      statistics.transferredBytes += bytes
+      report(.round(round))
+    }
+  }
+}
+
+/// One more live round while the guest freezes: its tasks stand already, so what is copied now mostly stays as it is. It only
+/// copies; whatever it has no time for is owed still.
+final class FreezeRound: @unchecked Sendable {
+  // Unchecked: the take's state belongs to this round until `end` has waited for it.
+  private let take: Take
+  private let isOver = Atomic(false)
+  private var work: Background<(PageCopier.Outcome, Int, Double)>?
+
+  /// Pages between two looks at whether the guest is suspended.
+  private static let batch = 128
+
+  init(_ take: Take, _ staging: Staging) {
+    self.take = take
+    guard take.tracking.hasLog else { return }
+    work = Background { [self] in
+      let start = ContinuousClock.now
+      var copier = PageCopier(guest: take.guest, staging: staging, threads: 1)
+      copier.shouldStop = { [self] in isOver.load(ordering: .relaxed) }
+      take.owed.formUnion(try take.tracking.collect(final: false))
+      let owed = take.owed
+      take.owed = PageSet()
+      do {
+        let outcome = try copier.copy(owed, running: true, batch: FreezeRound.batch)
+        take.owed.formUnion(outcome.rest)
+        take.owed.formUnion(outcome.torn)
+        return (outcome, owed.count, (ContinuousClock.now - start).milliseconds)
+      } catch {
+        take.owed = owed
+        throw error
+      }
+    }
+  }
+
+  /// Ends the round and waits for it.
+  func end() throws -> PageCopier.Outcome {
+    isOver.store(true, ordering: .relaxed)
+    guard let work else { return PageCopier.Outcome() }
+    let (outcome, pages, ms) = try work.wait()
+    var round = TakeStatistics.Round(name: "freeze", pages: pages, ms: ms)
+    round.add(outcome)
+    take.statistics.rounds.append(round)
+    take.noteUnknown(outcome.copied)
+    return outcome
+  }
+}

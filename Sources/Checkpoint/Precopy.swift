@@ -1,0 +1,85 @@
+import EpochStore
+import Xen
+
+extension Take {
+  /// Copies live, round by round, what the epoch does not hold yet, until the rest is small or another round is no use.
+  func precopy(_ writer: EpochWriter, _ staging: Staging) throws {
+    let start = ContinuousClock.now
+    var limit = RateLimit(bytesPerSecond: options.bytesPerSecond)
+    var began = owed.count
+    var left = began
+    var rounds = 0
+    while true {
+      let seconds = (ContinuousClock.now - start).milliseconds / 1000
+      if let timeout = options.timeoutSeconds, statistics.setupMs / 1000 + seconds > timeout {
+        throw CheckpointError.timedOut(guest: guest.identity.name, seconds: timeout)
+      }
+      if let end = options.precopy.end(rounds: rounds, began: began, left: left, seconds: seconds) {
+        statistics.precopyEnd = end
+        break
+      }
+      rounds += 1
+      began = left
+      // Without a log of what was written meanwhile, what changed in this round tells how much the next one will find.
+      let copied = try round(rounds, writer, staging, &limit)
+      left = tracking.hasLog ? owed.count : copied
+    }
+    let ms = (ContinuousClock.now - start).milliseconds
+    if ms > 0, rounds > 0 {
+      statistics.bytesPerSecond = Double(statistics.precopyBytes) / ms * 1000
+      statistics.dirtyPagesPerSecond = Double(statistics.rounds.reduce(0) { $0 + $1.dirtied }) / ms * 1000
+    }
+  }
+
+  /// One live pass over all that is owed; what was torn or written meanwhile is owed after it. Returns the pages copied.
+  private func round(
+    _ number: Int, _ writer: EpochWriter, _ staging: Staging, _ limit: inout RateLimit
+  ) throws -> Int {
+    let start = ContinuousClock.now
+    let compares = tracking.hasLog ? number == 1 && statistics.changes == "compare" : true
+    var round = TakeStatistics.Round(name: String(number), pages: owed.count)
+    var copier = PageCopier(guest: guest, staging: staging, threads: options.threads)
+    if compares { copier.holds = { [writer] in writer.isUnchanged($0, $1, type: $2) } }
+    copier.shouldStop = { [cancellation] in cancellation.isCancelled }
+    var rest = owed
+    owed = PageSet()
+    repeat {
+      try cancellation.check()
+      let outcome = try copier.copy(rest, running: true)
+      round.add(outcome)
+      owed.formUnion(outcome.torn)
+      noteUnknown(outcome.copied)
+      try flush(staging, to: writer)
+      try remove(outcome.absent, from: writer)
+      try limit.spend(outcome.copied.count * EpochFormat.pageSize, cancellation)
+      rest = outcome.rest
+    } while !rest.isEmpty
+    if tracking.hasLog {
+      let written = try tracking.collect(final: false)
+      round.dirtied = written.count
+      owed.formUnion(written)
+    } else {
+      owed = guest.present
+    }
+    round.ms = (ContinuousClock.now - start).milliseconds
+    statistics.rounds.append(round)
+    statistics.precopyBytes += round.copied * EpochFormat.pageSize
+    statistics.transferredBytes += round.copied * EpochFormat.pageSize
+    report(.round(round))
+    return round.copied
+  }
+
+  /// Memory that came since the scan: the map must be looked at anew when the guest stands still.
+  func noteUnknown(_ copied: PageSet) {
+    if !copied.subtracting(guest.present).isEmpty { needsNewScan = true }
+  }
+}
+
+extension TakeStatistics.Round {
+  mutating func add(_ outcome: PageCopier.Outcome) {
+    copied += outcome.copied.count
+    unchanged += outcome.unchanged
+    torn += outcome.torn.count
+    absent += outcome.absent.count
+  }
+}

@@ -1,0 +1,42 @@
+import EpochStore
+import Glibc
+import Synchronization
+
+/// What a take tells while it works, outside the pause.
+public enum TakeEvent: Sendable {
+  case phase(Phase)
+  case round(TakeStatistics.Round)
+}
+
+/// Tells a running take to stop, from a signal handler or another thread.
+public final class TakeCancellation: Sendable {
+  private let flag = Atomic(false)
+
+  public init() {}
+
+  public func cancel() { flag.store(true, ordering: .relaxed) }
+
+  public var isCancelled: Bool { flag.load(ordering: .relaxed) }
+
+  func check() throws { if isCancelled { throw CheckpointError.interrupted } }
+}
+
+/// Holds live copying back to a rate.
+struct RateLimit {
+  let bytesPerSecond: Int?
+  private let start = ContinuousClock.now
+  private var bytes = 0
+
+  init(bytesPerSecond: Int?) { self.bytesPerSecond = bytesPerSecond }
+
+  /// Waits until so many more bytes are within the rate.
+  mutating func spend(_ count: Int, _ cancellation: TakeCancellation) throws {
+    guard let bytesPerSecond else { return }
+    bytes += count
+    let due = start + .seconds(Double(bytes) / Double(bytesPerSecond))
+    while ContinuousClock.now < due {
+      try cancellation.check()
+      usleep(useconds_t(min(50, max(1, (due - .now).milliseconds)) * 1000))
+    }
+  }
+}

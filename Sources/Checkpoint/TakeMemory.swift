@@ -1,0 +1,41 @@
+public import EpochStore
+import Xen
+
+/// What an engine that stays remembers of one guest from one take to the next: the newest epoch's hashes, and the debt.
+///
+/// A dirty bit that was read from Xen's log is owed until an epoch that holds the page is published. The debt itself lives
+/// here; that there is one also stands in a note in xenstore, beside the domain, so that an engine that starts anew knows it.
+public final class TakeMemory {
+  var base: EpochBase?
+  var debt = PageSet()
+  /// Names this object in the note.
+  let token = String(UInt64.random(in: 1...UInt64.max), radix: 16)
+
+  public init() {}
+}
+
+/// The note in xenstore: what Xen's log of dirty pages stands for. It goes with the domain, as the log does.
+enum TrackingNote: Equatable {
+  /// The log holds every page written since this epoch in this store.
+  case armed(epoch: Int, canary: UInt64?, folder: String)
+  /// Bits were taken out of the log and are owed by whoever has this token.
+  case owed(token: String)
+
+  init?(_ text: String) {
+    let words = text.split(separator: " ", maxSplits: 3, omittingEmptySubsequences: false).map(String.init)
+    if words.count == 2, words[0] == "owed" {
+      self = .owed(token: words[1])
+    } else if words.count == 4, words[0] == "armed", let epoch = Int(words[1]) {
+      self = .armed(epoch: epoch, canary: UInt64(words[2]), folder: words[3])
+    } else {
+      return nil
+    }
+  }
+
+  var text: String {
+    switch self {
+    case .armed(let epoch, let canary, let folder): "armed \(epoch) \(canary.map(String.init) ?? "-") \(folder)"
+    case .owed(let token): "owed \(token)"
+    }
+  }
+}

@@ -1,0 +1,58 @@
+/// How changes are found from one epoch to the next.
+public enum TrackingPolicy: String, Sendable, CaseIterable, Codable {
+  /// The log of dirty pages stays on between epochs: a take reads what changed, the guest pays for the log all the time.
+  case continuous
+  /// The log is on during a take only; what changed since the last epoch is found by comparing every page while the guest runs.
+  case perTake = "per-take"
+  /// `continuous` for PVH, where the processor's nested paging keeps the log; `per-take` for PV, which would live on shadow
+  /// page tables all the time.
+  case auto
+}
+
+/// What to do with changed pages that do not fit into the memory set aside for the pause.
+public enum StagingPolicy: String, Sendable, CaseIterable, Codable {
+  /// Write them out within the pause, which gets longer; the statistics say so.
+  case spill
+  /// Give the take up; the guest runs on.
+  case abort
+}
+
+/// When live copying ends and the pause may begin.
+public struct PrecopyRule: Sendable, Equatable {
+  /// So few dirty pages are copied as quickly as the guest freezes.
+  public var smallPages = 512
+  /// A round that leaves more than this share of what it began with no longer shrinks the rest.
+  public var shrink = 0.7
+  public var mostRounds = 8
+  public var mostSeconds = 60.0
+
+  public init() {}
+
+  /// Whether another live round is worth it, and the reason if not.
+  func end(rounds: Int, began: Int, left: Int, seconds: Double) -> String? {
+    if left <= smallPages { return "small" }
+    if rounds >= mostRounds { return "rounds" }
+    if seconds >= mostSeconds { return "time" }
+    if rounds > 0, Double(left) > Double(began) * shrink { return "no longer shrinks" }
+    return nil
+  }
+}
+
+/// What a take may cost, and how it works.
+public struct TakeOptions: Sendable, Equatable {
+  public var tracking = TrackingPolicy.auto
+  public var precopy = PrecopyRule()
+  /// Memory locked for the pages of the pause, in bytes; never more than the guest has.
+  public var stagingBytes = 128 << 20
+  public var staging = StagingPolicy.spill
+  /// From the request on, in seconds: a guest that is held longer runs again and the take fails.
+  public var mostPauseSeconds = 10.0
+  /// Bytes per second that live rounds may copy; nil: no limit.
+  public var bytesPerSecond: Int?
+  /// Seconds within which the pause must have begun; nil: no limit.
+  public var timeoutSeconds: Double?
+  /// How many threads copy and compress.
+  public var threads = Take.processors
+
+  public init() {}
+}

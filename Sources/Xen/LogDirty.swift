@@ -1,0 +1,98 @@
+import CXen
+import Glibc
+
+/// Xen's log of the pages that a guest writes: one bit per frame number, from one ``collect(into:final:)`` to the next.
+///
+/// PVH: nested page tables catch the first write to each page. PV: the guest moves to shadow page tables, which every
+/// collect drops, so the guest pays for its working set again; a hypervisor without shadow paging (Debian's) has no log
+/// for PV at all.
+public final class LogDirty {
+  public enum Start: Sendable, Equatable {
+    /// It was off, and is on from now.
+    case begun
+    /// It was on already: the log goes back to the last collect, if nobody else took from it.
+    case alreadyOn
+    /// This hypervisor has none for this guest.
+    case unavailable
+  }
+
+  private let hypervisor: Hypervisor
+  private let domain: Domain
+  private let deviceModel: OpaquePointer?
+  private var buffer: HypercallBuffer
+
+  public init(_ hypervisor: Hypervisor, _ domain: Domain) throws(XenError) {
+    self.hypervisor = hypervisor
+    self.domain = domain
+    deviceModel = domain.isTranslated ? xendevicemodel_open(nil, 0) : nil
+    let frames = try LogDirty.frames(hypervisor, domain)
+    buffer = try HypercallBuffer(hypervisor, byteCount: LogDirty.bytes(frames), domain: domain.id)
+  }
+
+  deinit { if let deviceModel { xendevicemodel_close(deviceModel) } }
+
+  /// Switches the log on, or learns that it is.
+  ///
+  /// The switch is also the only honest question whether it is on: reading the log never fails, it just shows nothing
+  /// (XEN_DOMCTL_SHADOW_OP_CLEAN does not look).
+  /// - Throws: ``XenError/busy(domain:_:)`` when another tool's operation on the guest's paging is unfinished.
+  public func begin() throws(XenError) -> Start {
+    let on = UInt32(XEN_DOMCTL_SHADOW_OP_ENABLE_LOGDIRTY)
+    guard xc_shadow_control(hypervisor.handle, domain.id, on, nil, 0) != 0 else { return .begun }
+    switch errno {
+    case EINVAL: return .alreadyOn
+    case EOPNOTSUPP, ENOSYS, ENOMEM: return .unavailable
+    case EBUSY: throw .busy(domain: domain.id, "another tool changes its paging mode")
+    case let code: throw .call("log-dirty on", domain: domain.id, errno: code)
+    }
+  }
+
+  /// Switches the log off; harmless when it is.
+  public func end() { _ = xc_shadow_control(hypervisor.handle, domain.id, UInt32(XEN_DOMCTL_SHADOW_OP_OFF), nil, 0) }
+
+  /// Takes the frames written since the last collect out of the log and adds them to `set`.
+  ///
+  /// - Parameter final: the guest is suspended: frames that Xen itself holds for writing come as well (PVH).
+  /// - Returns: how many there were.
+  /// - Throws: ``XenError/call(_:domain:errno:)``; what the log held may then be lost.
+  @discardableResult
+  public func collect(into set: inout PageSet, final: Bool) throws(XenError) -> Int {
+    let frames = try LogDirty.frames(hypervisor, domain)
+    if LogDirty.bytes(frames) > buffer.bytes.count {
+      buffer = try HypercallBuffer(hypervisor, byteCount: LogDirty.bytes(frames), domain: domain.id)
+    }
+    let mode = final && domain.isTranslated ? UInt32(XEN_DOMCTL_SHADOW_LOGDIRTY_FINAL) : 0
+    var statistics = xc_shadow_op_stats_t()
+    let bits = UInt(buffer.bytes.count) * 8
+    let read = buffer.withRaw { raw in
+      xc_logdirty_control(
+        hypervisor.handle, domain.id, UInt32(XEN_DOMCTL_SHADOW_OP_CLEAN), raw, bits, mode, &statistics)
+    }
+    guard read >= 0 else { throw .call("reading the log of dirty pages", domain: domain.id, errno: errno) }
+    return set.formUnion(bitmap: UnsafeRawBufferPointer(buffer.bytes))
+  }
+
+  /// Marks one frame as written. It must come with the next collect; if it does not, somebody else took from the log.
+  ///
+  /// - Returns: false for PV guests, where dom0 has no such call.
+  public func mark(_ pfn: UInt64) -> Bool {
+    guard let deviceModel else { return false }
+    return xendevicemodel_modified_memory(deviceModel, domid_t(domain.id), pfn, 1) == 0
+  }
+
+  /// Frame numbers to ask for. The number is the guest's word for PV: bounded as the p2m list is.
+  private static func frames(_ hypervisor: Hypervisor, _ domain: Domain) throws(XenError) -> Int {
+    var count: xen_pfn_t = 0
+    guard xc_domain_nr_gpfns(hypervisor.handle, domain.id, &count) == 0 else {
+      throw .call("size of the guest's frame space", domain: domain.id, errno: errno)
+    }
+    let limit = domain.isTranslated ? 1 << 36 : LinearP2M.mostFrames(domain)
+    guard count > 0, UInt64(count) <= limit else {
+      throw .guestData(domain: domain.id, "it claims \(count) frames, at most \(limit) are plausible")
+    }
+    return Int(count)
+  }
+
+  /// Whole pages, so that a guest that grows a little needs no new buffer in the pause.
+  private static func bytes(_ frames: Int) -> Int { (frames / 8 / pageSize + 1) * pageSize }
+}
