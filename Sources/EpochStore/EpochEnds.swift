@@ -75,7 +75,7 @@ struct EpochTrailer {
     let computed = bytes.withUnsafeBytes { XXH3_64bits($0.baseAddress, EpochFormat.trailerBytes - 8) }
     guard computed == field(80) else { throw damaged("its trailer does not match its checksum") }
     let version = UInt32(truncatingIfNeeded: field(8))
-    guard version == EpochFormat.version else { throw .newerFormat(path: path, version: Int(version)) }
+    guard version == EpochFormat.version else { throw .otherFormat(path: path, version: Int(version)) }
     self.init(epoch: UInt32(truncatingIfNeeded: field(8) >> 32), indexOffset: field(24))
     (pageEntries, recordEntries) = (field(32), field(40))
     (dataPages, zeroPages, indexHash, headerHash) = (field(48), field(56), field(64), field(72))

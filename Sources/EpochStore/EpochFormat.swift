@@ -1,6 +1,6 @@
-/// The numbers of the epoch file, version 1. `Format.md` is the description; this is its Swift half.
+/// The numbers of the epoch file, version 2. `Format.md` is the description; this is its Swift half.
 public enum EpochFormat {
-  public static let version = 1
+  public static let version = 2
   /// Bytes of a page.
   public static let pageSize = 4096
   /// Pages of a group, aligned: group number = pfn / 16. A frame holds pages of one group.
@@ -27,11 +27,18 @@ public enum EpochFormat {
   /// An index larger than this is refused before memory is set aside for it: 6 TiB of guest memory.
   static let indexLimit: UInt64 = 4 << 30
 
-  /// Bytes that `pages` pages and records of `recordBytes` bytes in all can take at worst: every page
-  /// incompressible and alone in its group. What `GuestFolder.create` should reserve to be safe.
-  public static func worstCaseBytes(pages: Int, records: Int = 0, recordBytes: Int = 0) -> UInt64 {
+  /// Bytes that an epoch's file can take at worst. What `GuestFolder.create` should reserve to be safe.
+  ///
+  /// - Parameters:
+  ///   - pages: pages appended, in all rounds: each may be incompressible and alone in its group.
+  ///   - inherited: pages of the base: each may cost an index entry.
+  public static func worstCaseBytes(
+    pages: Int, inherited: Int = 0, records: Int = 0, recordBytes: Int = 0
+  ) -> UInt64 {
     let perPage = pageSize + frameHeaderBytes + pageEntryBytes
-    return UInt64(headerBytes + trailerBytes + pages * perPage + records * recordEntryBytes + recordBytes)
+    return UInt64(
+      headerBytes + trailerBytes + pages * perPage + inherited * pageEntryBytes + records * recordEntryBytes
+        + recordBytes)
   }
 }
 

@@ -1,11 +1,13 @@
 import CXXHash
 import Glibc
 
-/// The index of an epoch file in memory, checked: every entry is within the file and the format's limits, and
-/// no page is answered for twice.
+/// The index of an epoch file in memory, checked: every entry is within the format's limits, those of the file's own
+/// frames within the file, and no page is answered for twice.
 final class EpochIndex {
   let pageEntries: Int
   let records: [RecordEntry]
+  /// Older epochs whose files the entries name, ascending.
+  private(set) var needs: [UInt32] = []
   private let bytes: UnsafeMutableRawBufferPointer
   private let path: String
 
@@ -72,6 +74,7 @@ final class EpochIndex {
     var zeroPages: UInt64 = 0
     var start = 0
     var next: UInt64 = 0
+    var older = Set<UInt32>()
     while start < pageEntries {
       let range = group(from: start)
       let group = self[start].group
@@ -81,9 +84,10 @@ final class EpochIndex {
         let entry = self[index]
         try check(entry, index, alone: range.count == 1, trailer)
         guard claimed & (entry.data | entry.zero) == 0 else { throw damaged(index, "claims a page twice") }
-        guard index == range.lowerBound || self[index - 1].offset < entry.offset else {
+        guard index == range.lowerBound || isBefore(self[index - 1], entry) else {
           throw damaged(index, "is out of order")
         }
+        if entry.hasFrame, entry.epoch != trailer.epoch { older.insert(entry.epoch) }
         claimed |= entry.data | entry.zero
         dataPages += UInt64(entry.data.nonzeroBitCount)
         zeroPages += UInt64(entry.zero.nonzeroBitCount)
@@ -94,6 +98,11 @@ final class EpochIndex {
     guard dataPages == trailer.dataPages, zeroPages == trailer.zeroPages else {
       throw .damaged(path: path, what: "its index does not have the pages that its trailer counts")
     }
+    needs = older.sorted()
+  }
+
+  private func isBefore(_ left: PageEntry, _ right: PageEntry) -> Bool {
+    (left.epoch, left.offset) < (right.epoch, right.offset)
   }
 
   private func check(_ entry: PageEntry, _ index: Int, alone: Bool, _ trailer: EpochTrailer) throws(StoreError) {
@@ -107,9 +116,14 @@ final class EpochIndex {
       }
       return
     }
-    guard entry.epoch == trailer.epoch else { throw damaged(index, "names epoch \(entry.epoch)") }
+    let isOwn = entry.epoch == trailer.epoch
+    guard isOwn || (entry.epoch > 0 && entry.epoch < trailer.epoch && entry.data != 0) else {
+      throw damaged(index, "names epoch \(entry.epoch)")
+    }
+    // Where the data of an older file ends is not known here; its frames are proved when they are read.
+    let limit = isOwn ? trailer.indexOffset : UInt64(Int64.max)
     guard entry.length <= UInt32(EpochFormat.groupBytes), entry.offset >= UInt64(EpochFormat.headerBytes),
-      entry.offset < trailer.indexOffset, entry.frameBytes <= trailer.indexOffset - entry.offset
+      entry.offset < limit, entry.frameBytes <= limit - entry.offset
     else { throw damaged(index, "is not within the file") }
   }
 

@@ -1,6 +1,6 @@
 /// What an epoch is, in JSON beside its file. An epoch exists when its manifest does.
 ///
-/// The first group of fields is the caller's; the last (`bytes`, `pages`, `zeroPages`, `file`, `fileHash`)
+/// The first group of fields is the caller's; the last (`bytes`, `pages`, `zeroPages`, `needs`, `file`, `fileHash`)
 /// is filled by `EpochWriter.publish`.
 public struct EpochManifest: Codable, Hashable, Sendable {
   /// How Xen runs the guest.
@@ -66,10 +66,13 @@ public struct EpochManifest: Codable, Hashable, Sendable {
 
   /// Size of the epoch's file.
   public internal(set) var bytes: UInt64
-  /// Pages whose content stands in the file.
+  /// Pages with a content, in this epoch's file or in one that it needs.
   public internal(set) var pages: Int
   /// Pages that are all zero and cost a bit.
   public internal(set) var zeroPages: Int
+  /// Older epochs of the guest whose files hold pages of this one, ascending. They are read directly: what those epochs
+  /// need themselves does not matter.
+  public internal(set) var needs: [Int]
   /// Name of the epoch's file in the guest's folder.
   public internal(set) var file: String
   /// XXH3-64 that closes the file's trailer, 16 hex digits: binds manifest and file.
@@ -97,6 +100,7 @@ public struct EpochManifest: Codable, Hashable, Sendable {
     self.bytes = 0
     self.pages = 0
     self.zeroPages = 0
+    self.needs = []
     self.file = ""
     self.fileHash = ""
   }
@@ -111,7 +115,7 @@ public struct EpochManifest: Codable, Hashable, Sendable {
     case xenVersion = "xen_version"
     case bytes, pages
     case zeroPages = "zero_pages"
-    case file
+    case needs, file
     case fileHash = "file_xxh3"
   }
 }

@@ -1,18 +1,22 @@
 import CXXHash
 import Glibc
 
-/// Reads one published epoch. Opening checks header, trailer and index; pages and records are checked against
-/// their checksums each time they are read. The file is treated as hostile: whatever stands in it, the answer
-/// is right or a `StoreError`.
+/// Reads one published epoch, from its own file and from those of older epochs that its index names, and no others.
+/// Opening checks header, trailer and index, and that every file needed is there; pages and records are checked
+/// against their checksums each time they are read. The files are treated as hostile: whatever stands in them, the
+/// answer is right or a `StoreError` that names the file.
 public final class EpochReader {
   public let manifest: EpochManifest
   public let path: String
 
+  let folder: GuestFolder
   let file: StoreFile
+  let files: EpochFiles
   let trailer: EpochTrailer
   let index: EpochIndex
 
   init(folder: GuestFolder, manifest: EpochManifest) throws(StoreError) {
+    self.folder = folder
     self.manifest = manifest
     path = folder.path + "/" + EpochName.file(manifest.epoch)
     do { file = try StoreFile.open(path, O_RDONLY) } catch {
@@ -33,6 +37,11 @@ public final class EpochReader {
       trailer.headerHash == header.hash, Int(trailer.epoch) == manifest.epoch
     else { throw .damaged(path: path, what: "its header is not that of epoch \(manifest.epoch)") }
     index = try EpochIndex(file: file, trailer: trailer)
+    files = EpochFiles(folder: folder, epoch: manifest.epoch, file: file)
+    guard index.needs.map(Int.init) == manifest.needs else {
+      throw .damaged(path: path, what: "it needs other files than its manifest says")
+    }
+    for epoch in index.needs { _ = try files.file(epoch) }
   }
 
   /// Pages of the epoch, zero pages among them.

@@ -4,9 +4,13 @@ import Synchronization
 
 /// Writes one epoch: pages and records in any order and any number of calls, then `publish`.
 ///
-/// Not for several threads at once; `append` uses threads of its own. A page or a whole group that is appended
-/// again replaces what was appended before (rounds of pre-copy). After an error only `abandon` is left.
-/// Beside the staged pages it holds at most 48 MiB of buffers and 48 bytes for every 16 pages.
+/// With a base, pages that are neither appended nor removed are the base's, and only content that the base does
+/// not hold is written.
+///
+/// Not for several threads at once; `append` uses threads of its own. A page that is appended again replaces what was
+/// appended before (rounds of pre-copy). After an error only `abandon` is left, and the base is as good as before.
+/// Beside the staged pages it holds at most 48 MiB of buffers, 48 bytes for every frame written (of at most 16 pages),
+/// and 8.5 bytes for each page of the guest, shared with the base where nothing changed.
 public final class EpochWriter {
   public let folder: GuestFolder
   public let epoch: Int
@@ -14,23 +18,35 @@ public final class EpochWriter {
   private let file: StoreFile
   /// Where the next frames or record go.
   private let end: Atomic<UInt64>
+  /// The base's index, waiting to be merged.
+  private let inherited: IndexStream?
+  /// What the epoch holds so far, the base's pages among it.
+  private let hashes: PageHashes
   private var entries: [PageEntry] = []
   private var records: [RecordEntry] = []
   private var packers: [FramePacker] = []
   private var round: UInt32 = 0
   private var state = State.open
-  /// The trailer of the complete file, once it is.
-  private var sealed: EpochTrailer?
+  /// What closes the complete file, once it is.
+  private var sealed: Sealed?
+  /// What was published, as the base of the next epoch; nil before `publish`. Nothing is read for it.
+  public private(set) var nextBase: EpochBase?
 
+  private struct Sealed {
+    let trailer: EpochTrailer
+    let needs: [Int]
+  }
   private enum State { case open, failed, published, abandoned }
   /// Pages that a thread takes at a time.
   private static let chunkPages = 1024
   private static let mostThreads = 64
 
-  init(folder: GuestFolder, epoch: Int, file: StoreFile) throws(StoreError) {
+  init(folder: GuestFolder, epoch: Int, file: StoreFile, base: EpochBase?, index: IndexStream?) throws(StoreError) {
     self.folder = folder
     self.epoch = epoch
     self.file = file
+    inherited = index
+    hashes = base.map { PageHashes(sharing: $0.hashes) } ?? PageHashes()
     self.end = Atomic(UInt64(EpochFormat.headerBytes))
     try file.write(EpochHeader(uuid: folder.uuid, epoch: epoch).encoded, at: 0)
   }
@@ -43,15 +59,36 @@ public final class EpochWriter {
 
   // MARK: Pages
 
-  /// Compresses pages and writes them.
+  /// What one `append` made of its pages.
+  public struct Appended: Hashable, Sendable {
+    /// Pages given.
+    public internal(set) var pages = 0
+    /// Those whose content was compressed and written.
+    public internal(set) var stored = 0
+    /// Those that turned to zero: they cost a bit.
+    public internal(set) var zero = 0
+    /// Those whose content the epoch held already; their types were taken over.
+    public internal(set) var unchanged = 0
+    /// Bytes written to the file.
+    public internal(set) var storedBytes: UInt64 = 0
+  }
+
+  /// Compresses pages and writes those whose content differs from what the epoch holds so far: the base's page, or the
+  /// one that was appended last.
   ///
   /// - Parameters:
   ///   - threads: how many to work with, 1...64; the calling thread is one of them.
   ///   - progress: gets the number of pages done, growing, from whichever thread got there.
-  public func append(_ staged: StagedPages, threads: Int = 1, progress: ((Int) -> Void)? = nil) throws(StoreError) {
+  @discardableResult
+  public func append(
+    _ staged: StagedPages, threads: Int = 1, progress: ((Int) -> Void)? = nil
+  ) throws(StoreError) -> Appended {
     try requireOpen()
     try staged.check()
-    guard staged.pfns.count > 0 else { return }
+    var result = Appended()
+    guard staged.pfns.count > 0 else { return result }
+    let start = bytesWritten
+    own(staged.pfns)
     let chunks = (staged.pfns.count + Self.chunkPages - 1) / Self.chunkPages
     let threads = max(1, min(threads, chunks, Self.mostThreads))
     preparePackers(threads)
@@ -70,8 +107,48 @@ public final class EpochWriter {
       state = .failed
       throw error
     }
-    for packer in packers { entries += packer.takeEntries() }
+    for packer in packers {
+      let packed = packer.take()
+      entries += packed.entries
+      hashes.count += packed.added
+      result.stored += packed.stored
+      result.zero += packed.zero
+    }
     self.round += 1
+    result.pages = staged.pfns.count
+    result.unchanged = result.pages - result.stored - result.zero
+    result.storedBytes = bytesWritten - start
+    return result
+  }
+
+  /// Takes pages out of the epoch (a guest that gave memory back); those that it does not hold are ignored. A page may
+  /// be appended again afterwards.
+  public func remove(_ pfns: some Sequence<UInt64>) throws(StoreError) {
+    try requireOpen()
+    for pfn in pfns { hashes.remove(pfn) }
+  }
+
+  /// Pages that the epoch holds so far.
+  public var pageCount: Int { hashes.count }
+
+  /// What the epoch would hold if it were sealed now. From any thread, while no other call of the writer runs.
+  public func holds(_ pfn: UInt64) -> Bool { hashes[pfn] != 0 }
+
+  /// As `EpochBase.isUnchanged`, against the epoch so far. From any thread, while no other call of the writer runs.
+  public func isUnchanged(_ pfn: UInt64, _ page: UnsafeRawPointer, type: UInt8) -> Bool {
+    hashes.isUnchanged(pfn, page, type: type)
+  }
+
+  /// The pages of the epoch so far, ascending.
+  public func forEachPFN(_ body: (UInt64) -> Void) { hashes.forEachPFN(body) }
+
+  /// Before threads write to the hashes: they must not race for a chunk that is still shared.
+  private func own(_ pfns: UnsafeBufferPointer<UInt64>) {
+    var last = UInt64.max
+    for pfn in pfns where pfn / UInt64(PageHashes.chunkPages) != last {
+      last = pfn / UInt64(PageHashes.chunkPages)
+      hashes.own(pfn)
+    }
   }
 
   /// Chunk borders, moved to the next border of a group.
@@ -88,7 +165,7 @@ public final class EpochWriter {
     guard packers.count < count else { return }
     // Large enough for any disk, small enough for a core's cache; many threads share 48 MiB.
     let bytes = min(256 << 10, (48 << 20) / count)
-    packers = (0..<count).map { _ in FramePacker(epoch: UInt32(epoch), bufferBytes: bytes) }
+    packers = (0..<count).map { _ in FramePacker(epoch: UInt32(epoch), hashes: hashes, bufferBytes: bytes) }
   }
 
   /// Claims a place at the end of the file and writes there.
@@ -131,12 +208,12 @@ public final class EpochWriter {
   public func seal() throws(StoreError) {
     try requireOpen()
     do {
-      let trailer = try writeIndex()
-      try file.cutOff(at: trailer.fileBytes)
+      let sealed = try writeIndex()
+      try file.cutOff(at: sealed.trailer.fileBytes)
       try file.syncData()
       try StoreName.rename(partialPath, to: finalPath)
       try StoreName.syncFolder(folder.path)
-      sealed = trailer
+      self.sealed = sealed
     } catch {
       state = .failed
       throw error
@@ -147,7 +224,7 @@ public final class EpochWriter {
   /// manifest as published, with sizes and counts filled in.
   public func publish(_ manifest: EpochManifest) throws(StoreError) -> EpochManifest {
     if sealed == nil { try seal() }
-    guard let trailer = sealed, state == .open else {
+    guard let sealed, state == .open else {
       throw .invalid("the writer of epoch \(epoch) has ended (\(state))")
     }
     guard manifest.uuid == folder.uuid, manifest.epoch == epoch else {
@@ -155,14 +232,18 @@ public final class EpochWriter {
     }
     do {
       var manifest = manifest
+      let trailer = sealed.trailer
       manifest.format = EpochFormat.version
       manifest.bytes = trailer.fileBytes
       manifest.pages = Int(trailer.dataPages)
       manifest.zeroPages = Int(trailer.zeroPages)
       manifest.file = EpochName.file(epoch)
       manifest.fileHash = ManifestFile.hexadecimal(trailer.hash)
+      manifest.needs = sealed.needs
       try folder.publish(bytes: try ManifestFile.encode(manifest), as: manifestPath)
       state = .published
+      HashCache(folder: folder, epoch: epoch, fileHash: trailer.hash).write(hashes)
+      nextBase = EpochBase(folder: folder, epoch: epoch, fileHash: manifest.fileHash, hashes: hashes)
       return manifest
     } catch {
       state = .failed
@@ -184,24 +265,33 @@ public final class EpochWriter {
   }
 
   /// Writes index and trailer behind the data, in pieces: the index is hashed as it goes out.
-  private func writeIndex() throws(StoreError) -> EpochTrailer {
-    let index = resolve(entries)
-    entries = []
+  private func writeIndex() throws(StoreError) -> Sealed {
     let start = end.load(ordering: .relaxed)
     var trailer = EpochTrailer(epoch: UInt32(epoch), indexOffset: start)
-    trailer.pageEntries = UInt64(index.count)
     trailer.recordEntries = UInt64(records.count)
-    for entry in index {
-      trailer.dataPages += UInt64(entry.data.nonzeroBitCount)
-      trailer.zeroPages += UInt64(entry.zero.nonzeroBitCount)
+    let output = HashedOutput(file: file, offset: start)
+    var needs = Set<UInt32>()
+    var lastNeed = UInt32(epoch)
+    let merge = IndexMerge(own: entries, base: inherited, hashes: hashes)
+    entries = []
+    while let group = try merge.nextGroup() {
+      for entry in group {
+        trailer.pageEntries += 1
+        trailer.dataPages += UInt64(entry.data.nonzeroBitCount)
+        trailer.zeroPages += UInt64(entry.zero.nonzeroBitCount)
+        if entry.hasFrame, entry.epoch != lastNeed {
+          lastNeed = entry.epoch
+          needs.insert(entry.epoch)
+        }
+        try output.add(EpochFormat.pageEntryBytes) { entry.encode(to: $0) }
+      }
     }
-    let output = IndexOutput(file: file, offset: start)
-    for entry in index { try output.add(EpochFormat.pageEntryBytes) { entry.encode(to: $0) } }
     for record in records { try output.add(EpochFormat.recordEntryBytes) { record.encode(to: $0) } }
     trailer.indexHash = try output.finish()
     trailer.headerHash = EpochHeader(uuid: folder.uuid, epoch: epoch).hash
     try file.write(trailer.encode(), at: start + trailer.indexBytes)
-    return trailer
+    needs.remove(UInt32(epoch))
+    return Sealed(trailer: trailer, needs: needs.map(Int.init).sorted())
   }
 
   private var finalPath: String { folder.path + "/" + EpochName.file(epoch) }
@@ -210,44 +300,5 @@ public final class EpochWriter {
 
   private func requireOpen() throws(StoreError) {
     guard state == .open, sealed == nil else { throw .invalid("the writer of epoch \(epoch) has ended (\(state))") }
-  }
-}
-
-/// A 1 MiB buffer between index entries and the file.
-private final class IndexOutput {
-  private let file: StoreFile
-  private var offset: UInt64
-  private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
-  private var used = 0
-  private let hash = XXH3_createState()
-
-  init(file: StoreFile, offset: UInt64) {
-    self.file = file
-    self.offset = offset
-    XXH3_64bits_reset(hash)
-  }
-
-  deinit {
-    buffer.deallocate()
-    XXH3_freeState(hash)
-  }
-
-  func add(_ count: Int, _ encode: (UnsafeMutableRawPointer) -> Void) throws(StoreError) {
-    if buffer.count - used < count { try flush() }
-    encode(buffer.baseAddress.unsafelyUnwrapped + used)
-    used += count
-  }
-
-  func finish() throws(StoreError) -> UInt64 {
-    try flush()
-    return XXH3_64bits_digest(hash)
-  }
-
-  private func flush() throws(StoreError) {
-    let bytes = UnsafeRawBufferPointer(rebasing: buffer[..<used])
-    XXH3_64bits_update(hash, bytes.baseAddress, bytes.count)
-    try file.write(bytes, at: offset)
-    offset += UInt64(used)
-    used = 0
   }
 }

@@ -7,22 +7,35 @@ final class FramePacker {
   /// Places `count` bytes in the file and writes them; returns where.
   typealias Writer = (UnsafeRawBufferPointer) throws(StoreError) -> UInt64
 
-  private(set) var entries: [PageEntry] = []
+  /// What came of the pages since the last `take`.
+  struct Packed {
+    var entries: [PageEntry] = []
+    /// Pages that the epoch did not hold before.
+    var added = 0
+    /// Pages whose content went into frames.
+    var stored = 0
+    /// Pages that turned to zero.
+    var zero = 0
+  }
+
+  private var packed = Packed()
   /// Entries from here on still carry offsets inside the output buffer.
   private var unplaced = 0
   private let output: UnsafeMutableRawBufferPointer
   private var used = 0
-  /// The pages of a group side by side, for groups with zero pages in between.
+  /// The pages of a group side by side, for groups with others in between.
   private let gathered: UnsafeMutableRawPointer
   private let lz4State: UnsafeMutableRawPointer
   private let epoch: UInt32
+  private let hashes: PageHashes
   private var lastWasRaw = false
 
   /// Room that a frame may need in the output buffer, whatever its content.
   private static let frameRoom = EpochFormat.frameHeaderBytes + Int(LZ4_compressBound(Int32(EpochFormat.groupBytes)))
 
-  init(epoch: UInt32, bufferBytes: Int) {
+  init(epoch: UInt32, hashes: PageHashes, bufferBytes: Int) {
     self.epoch = epoch
+    self.hashes = hashes
     output = .allocate(byteCount: bufferBytes, alignment: 4096)
     gathered = .allocate(byteCount: EpochFormat.groupBytes, alignment: 4096)
     lz4State = .allocate(byteCount: Int(LZ4_sizeofState()), alignment: 64)
@@ -34,7 +47,8 @@ final class FramePacker {
     lz4State.deallocate()
   }
 
-  /// Adds pages `range` of `staged`, whose bounds do not cut a group.
+  /// Adds pages `range` of `staged`, whose bounds do not cut a group, and whose chunks the hashes own. Content that
+  /// the hashes know already is left out.
   func add(_ staged: StagedPages, _ range: Range<Int>, round: UInt32, writer: Writer) throws(StoreError) {
     let pfns = staged.pfns.baseAddress.unsafelyUnwrapped
     var first = range.lowerBound
@@ -52,18 +66,20 @@ final class FramePacker {
   func flush(_ writer: Writer) throws(StoreError) {
     guard used > 0 else { return }
     let base = try writer(UnsafeRawBufferPointer(rebasing: output[..<used]))
-    for index in unplaced..<entries.count where entries[index].hasFrame { entries[index].offset += base }
-    unplaced = entries.count
+    for index in unplaced..<packed.entries.count where packed.entries[index].hasFrame {
+      packed.entries[index].offset += base
+    }
+    unplaced = packed.entries.count
     used = 0
   }
 
-  /// Hands over the entries of an append that has ended with `flush`.
-  func takeEntries() -> [PageEntry] {
+  /// Hands over what an append that has ended with `flush` made.
+  func take() -> Packed {
     defer {
-      entries.removeAll(keepingCapacity: true)
+      packed = Packed()
       unplaced = 0
     }
-    return entries
+    return packed
   }
 
   private func addGroup(_ group: UInt64, _ staged: StagedPages, _ first: Int, _ end: Int, _ round: UInt32) {
@@ -74,36 +90,50 @@ final class FramePacker {
     var lastData = first
     var index = first
     while index < end {
+      let page = contents + index &* EpochFormat.pageSize
       let slot = Int(truncatingIfNeeded: staged.pfns[index]) & (EpochFormat.framePages - 1)
-      entry.types |= UInt64(staged.types[index]) << UInt64(slot &* 4)
-      if isZeroPage(contents + index &* EpochFormat.pageSize) {
-        entry.zero |= 1 << UInt16(slot)
-      } else {
-        entry.data |= 1 << UInt16(slot)
-        firstData = min(firstData, index)
-        lastData = index
+      let isZero = isZeroPage(page)
+      // The page is in the core's cache now: its hash costs little beside its compression.
+      if isNew(staged.pfns[index], isZero ? PageHashes.zeroPage : PageHashes.hash(page), staged.types[index]) {
+        if isZero {
+          entry.zero |= 1 << UInt16(slot)
+        } else {
+          entry.data |= 1 << UInt16(slot)
+          firstData = min(firstData, index)
+          lastData = index
+        }
       }
       index &+= 1
     }
     let count = entry.data.nonzeroBitCount
+    packed.stored &+= count
+    packed.zero &+= entry.zero.nonzeroBitCount
     if count > 0 {
       let source: UnsafeRawPointer
       if lastData &- firstData &+ 1 == count {
         source = contents + firstData &* EpochFormat.pageSize
       } else {
-        source = gather(staged, firstData...lastData, entry.zero)
+        source = gather(staged, firstData...lastData, entry.data)
       }
       pack(source, count &* EpochFormat.pageSize, into: &entry)
     }
-    entries.append(entry)
+    if entry.data | entry.zero != 0 { packed.entries.append(entry) }
   }
 
-  private func gather(_ staged: StagedPages, _ range: ClosedRange<Int>, _ zero: UInt16) -> UnsafeRawPointer {
+  /// Takes a page's hash and type over; true when the content is not the one that was known.
+  @inline(__always)
+  private func isNew(_ pfn: UInt64, _ hash: UInt64, _ type: UInt8) -> Bool {
+    let known = hashes.replace(pfn, hash, type: type)
+    if known == 0 { packed.added &+= 1 }
+    return known != hash
+  }
+
+  private func gather(_ staged: StagedPages, _ range: ClosedRange<Int>, _ data: UInt16) -> UnsafeRawPointer {
     let contents = staged.pages.baseAddress.unsafelyUnwrapped
     var target = gathered
     for index in range {
       let slot = Int(truncatingIfNeeded: staged.pfns[index]) & (EpochFormat.framePages - 1)
-      guard zero & (1 << UInt16(slot)) == 0 else { continue }
+      guard data & (1 << UInt16(slot)) != 0 else { continue }
       target.copyMemory(from: contents + index &* EpochFormat.pageSize, byteCount: EpochFormat.pageSize)
       target += EpochFormat.pageSize
     }

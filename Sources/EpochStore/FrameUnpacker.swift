@@ -3,11 +3,11 @@ import CXXHash
 
 /// Turns stored frames back into pages. Trusts nothing: the frame may be any bytes.
 final class FrameUnpacker {
-  private let path: String
+  private let files: EpochFiles
   /// A frame whose pages do not all go side by side is unpacked here first.
   private let scratch = UnsafeMutableRawPointer.allocate(byteCount: EpochFormat.groupBytes, alignment: 4096)
 
-  init(path: String) { self.path = path }
+  init(files: EpochFiles) { self.files = files }
   deinit { scratch.deallocate() }
 
   /// Checks a frame against its index entry and unpacks it into the scratch buffer.
@@ -72,6 +72,7 @@ final class FrameUnpacker {
   }
 
   private func damaged(_ entry: PageEntry, _ what: String) -> StoreError {
-    .damaged(path: path, what: "the frame of pfn \(entry.group * 16) at byte \(entry.offset) \(what)")
+    .damaged(
+      path: files.path(entry.epoch), what: "the frame of pfn \(entry.group * 16) at byte \(entry.offset) \(what)")
   }
 }

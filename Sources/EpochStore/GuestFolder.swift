@@ -41,19 +41,28 @@ public struct GuestFolder: Hashable, Sendable {
     return used + 1
   }
 
+  /// The number of the newest published epoch.
+  func newestEpoch() throws(StoreError) -> Int? {
+    try names().filter { $0.suffix == ".json" }.map(\.epoch).max()
+  }
+
   /// Starts epoch `epoch` and sets `bytes` bytes aside for it, so that a full disk shows now and not when the
   /// guest waits. The number counts as used from here on. The caller holds the exclusive lock.
   ///
-  /// Throws `full` when the reserve does not fit, `exists` when the number was used before.
-  public func create(epoch: Int, reserving bytes: UInt64) throws(StoreError) -> EpochWriter {
+  /// - Parameter base: an epoch of this folder, whose pages the new one inherits; without it the new one starts empty.
+  /// - Throws: `full` when the reserve does not fit, `exists` when the number was used before, `damaged` when the base's
+  ///   file is not what it was: then ask for ``base(threads:)`` again, or do without.
+  public func create(epoch: Int, reserving bytes: UInt64, base: EpochBase? = nil) throws(StoreError) -> EpochWriter {
     guard epoch >= (try nextEpochNumber()) else { throw .exists(path: path, epoch: epoch) }
     guard epoch <= EpochFormat.epochLimit else { throw .invalid("epoch \(epoch) is not below 2^32") }
+    if let base, base.folder != self { throw .invalid("the base is an epoch of \(base.folder.path)") }
+    let index: IndexStream? = if let base { try IndexStream(base) } else { nil }
     try setCounter(epoch)
     let partial = path + "/" + EpochName.file(epoch) + EpochName.partial
     let file = try StoreFile.open(partial, O_RDWR | O_CREAT | O_EXCL)
     do {
       try file.reserve(bytes)
-      return try EpochWriter(folder: self, epoch: epoch, file: file)
+      return try EpochWriter(folder: self, epoch: epoch, file: file, base: base, index: index)
     } catch {
       _ = try? StoreName.remove(partial)
       throw error

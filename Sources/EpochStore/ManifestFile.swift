@@ -43,7 +43,7 @@ enum ManifestFile {
     let json = Data(body + Array("\n}".utf8))
     do {
       let version = try decoder.decode(Version.self, from: json).format
-      guard version == EpochFormat.version else { throw StoreError.newerFormat(path: path, version: version) }
+      guard version == EpochFormat.version else { throw StoreError.otherFormat(path: path, version: version) }
       return try decoder.decode(EpochManifest.self, from: json)
     } catch let error as StoreError {
       throw error

@@ -6,13 +6,14 @@ struct PageEntry {
   var offset: UInt64
   /// XXH3-64 of the frame as stored, header and payload; 0 without a frame.
   var hash: UInt64
-  /// Four bits of page type for each page, page 0 in the lowest.
+  /// Four bits of page type for each page of either mask, page 0 in the lowest.
   var types: UInt64
   /// Bytes of payload; 0 without a frame.
   var length: UInt32
   /// The epoch whose file holds the frame; 0 without a frame.
   var epoch: UInt32
-  /// Pages to be taken from the frame, bit 0 the group's first.
+  /// Pages to be taken from the frame, bit 0 the group's first. Empty only in the epoch's own file: the frame is
+  /// there and must be covered, though younger ones replaced all of it.
   var data: UInt16
   /// Pages that are all zero.
   var zero: UInt16
@@ -22,13 +23,6 @@ struct PageEntry {
   var hasFrame: Bool { length != 0 }
   /// Bytes of the frame with its header.
   var frameBytes: UInt64 { hasFrame ? UInt64(EpochFormat.frameHeaderBytes) + UInt64(length) : 0 }
-
-  /// Drops pages that a younger entry answers for.
-  mutating func withdraw(_ mask: UInt16) {
-    data &= ~mask
-    zero &= ~mask
-    types &= Self.nibbles(data | zero)
-  }
 
   /// The type bits of the pages of a mask.
   static func nibbles(_ mask: UInt16) -> UInt64 {
@@ -92,49 +86,4 @@ struct RecordEntry {
     self.length = length
     self.hash = hash
   }
-}
-
-/// Turns what the writer was given, page for page possibly more than once, into the index: sorted, each page
-/// answered for by exactly one entry, the youngest.
-func resolve(_ given: [PageEntry]) -> [PageEntry] {
-  let sorted = given.sorted { ($0.group, $0.round) < ($1.group, $1.round) }
-  var index: [PageEntry] = []
-  index.reserveCapacity(sorted.count)
-  var start = 0
-  while start < sorted.count {
-    var end = start + 1
-    while end < sorted.count, sorted[end].group == sorted[start].group { end += 1 }
-    if end == start + 1 {
-      index.append(sorted[start])
-    } else {
-      index += resolve(group: sorted[start..<end])
-    }
-    start = end
-  }
-  return index
-}
-
-/// The entries of one group, oldest first. A frame that lost all its pages keeps its entry: its bytes stay in
-/// the file and stay covered by a checksum.
-private func resolve(group given: ArraySlice<PageEntry>) -> [PageEntry] {
-  var claimed: UInt16 = 0
-  var frames: [PageEntry] = []
-  var zeros: PageEntry?
-  for var entry in given.reversed() {
-    entry.withdraw(claimed)
-    claimed |= entry.data | entry.zero
-    if entry.hasFrame {
-      frames.append(entry)
-    } else if zeros == nil {
-      zeros = entry
-    } else {
-      zeros?.zero |= entry.zero
-      zeros?.types |= entry.types
-    }
-  }
-  guard !frames.isEmpty else { return zeros.map { [$0] } ?? [] }
-  frames.sort { $0.offset < $1.offset }
-  frames[0].zero |= zeros?.zero ?? 0
-  frames[0].types |= zeros?.types ?? 0
-  return frames
 }

@@ -11,7 +11,7 @@ public enum StoreError: Error, Equatable, Sendable, CustomStringConvertible {
   /// Stored bytes are not what was written, or not what the format allows.
   case damaged(path: String, what: String)
   /// The file follows a format that this version does not know.
-  case newerFormat(path: String, version: Int)
+  case otherFormat(path: String, version: Int)
   /// No such guest, epoch or folder.
   case notFound(String)
   /// The epoch's number was used before: numbers are never reused.
@@ -31,8 +31,8 @@ public enum StoreError: Error, Equatable, Sendable, CustomStringConvertible {
       return "\(path) is locked by \(holder); wait for it to end and try again"
     case .damaged(let path, let what):
       return "\(path) is damaged: \(what); restore another epoch"
-    case .newerFormat(let path, let version):
-      return "\(path) has format \(version), this version reads up to \(EpochFormat.version); use a newer ckpt"
+    case .otherFormat(let path, let version):
+      return "\(path) has format \(version), this ckpt reads \(EpochFormat.version); use the ckpt that wrote it"
     case .notFound(let what):
       return "\(what) does not exist; list what the store holds"
     case .exists(let path, let epoch):

@@ -1,70 +1,57 @@
 import CXXHash
 
 extension EpochReader {
-  /// Reads every byte of the file and proves it: each frame matches its checksum and unpacks, each record
-  /// matches its checksum, and between header and index nothing stands that no checksum covers.
+  /// Proves everything that the epoch is made of: each frame matches its checksum and unpacks, in whichever file it
+  /// stands, each record matches its checksum, and between header and index of the epoch's own file nothing stands that
+  /// no checksum covers.
   ///
   /// - Parameters:
   ///   - threads: how many to work with, 1...64.
-  ///   - progress: gets the bytes done, growing up to about the size of the file.
+  ///   - progress: gets the bytes done, growing up to about the bytes of all frames and records.
   public func verify(threads: Int = 1, progress: ((Int) -> Void)? = nil) throws(StoreError) {
-    let extents = try tiledExtents()
-    let runs = Self.runs(of: extents)
+    var extents = extents()
+    let runs = ReadRun.plan(&extents, limit: RunChecker.bufferBytes)
+    try checkTiles(extents)
     let threads = max(1, min(threads, runs.count, 64))
     let checkers = (0..<threads).map { _ in RunChecker(reader: self) }
     let work = SharedWork(count: runs.count, progress: progress)
     try work.run(threads: threads) { thread throws(StoreError) in
-      while let run = work.next() {
-        work.finished(try checkers[thread].check(extents[runs[run]]))
+      while let number = work.next() {
+        let run = runs[number]
+        try checkers[thread].check(run, extents[run.extents])
+        work.finished(Int(run.length))
       }
     }
   }
 
-  /// A stretch of the data area. `number` counts page entries, then records.
-  fileprivate struct Extent {
-    let offset: UInt64
-    let length: UInt64
-    let number: Int
-  }
-
-  /// All frames and records by place; they must cover the data area exactly, without gap or overlap.
-  private func tiledExtents() throws(StoreError) -> [Extent] {
+  /// All frames and records. The extents' numbers count page entries, then records.
+  private func extents() -> [Extent] {
     var extents: [Extent] = []
     extents.reserveCapacity(index.pageEntries + index.records.count)
     for number in 0..<index.pageEntries {
       let entry = index[number]
-      if entry.hasFrame { extents.append(Extent(offset: entry.offset, length: entry.frameBytes, number: number)) }
+      guard entry.hasFrame else { continue }
+      extents.append(
+        Extent(epoch: entry.epoch, offset: entry.offset, length: entry.frameBytes, number: number))
     }
     for (number, entry) in index.records.enumerated() {
-      extents.append(Extent(offset: entry.offset, length: entry.length, number: index.pageEntries + number))
-    }
-    // An empty record lies at the start of whatever follows it.
-    extents.sort { ($0.offset, $0.length) < ($1.offset, $1.length) }
-    var next = UInt64(EpochFormat.headerBytes)
-    for extent in extents {
-      guard extent.offset == next else { throw .damaged(path: path, what: "no entry covers byte \(next) exactly") }
-      next += extent.length
-    }
-    guard next == trailer.indexOffset else {
-      throw .damaged(path: path, what: "no entry covers byte \(next) exactly")
+      extents.append(
+        Extent(
+          epoch: trailer.epoch, offset: entry.offset, length: entry.length, number: index.pageEntries + number))
     }
     return extents
   }
 
-  /// Neighbours that are read in one go: up to 4 MiB, or one longer record.
-  private static func runs(of extents: [Extent]) -> [Range<Int>] {
-    var runs: [Range<Int>] = []
-    var start = 0
-    var length: UInt64 = 0
-    for (number, extent) in extents.enumerated() {
-      if number > start, length + extent.length > RunChecker.bufferBytes {
-        runs.append(start..<number)
-        (start, length) = (number, 0)
-      }
-      length += extent.length
+  /// Those of the epoch's own file must cover its data area exactly, without gap or overlap.
+  private func checkTiles(_ sorted: [Extent]) throws(StoreError) {
+    var next = UInt64(EpochFormat.headerBytes)
+    for extent in sorted where extent.epoch == trailer.epoch {
+      guard extent.offset == next else { throw .damaged(path: path, what: "no entry covers byte \(next) exactly") }
+      next = extent.end
     }
-    if start < extents.count { runs.append(start..<extents.count) }
-    return runs
+    guard next == trailer.indexOffset else {
+      throw .damaged(path: path, what: "no entry covers byte \(next) exactly")
+    }
   }
 }
 
@@ -79,7 +66,7 @@ private final class RunChecker {
 
   init(reader: EpochReader) {
     self.reader = reader
-    unpacker = FrameUnpacker(path: reader.path)
+    unpacker = FrameUnpacker(files: reader.files)
   }
 
   deinit {
@@ -87,28 +74,24 @@ private final class RunChecker {
     XXH3_freeState(hash)
   }
 
-  /// Returns the bytes checked.
-  func check(_ run: ArraySlice<EpochReader.Extent>) throws(StoreError) -> Int {
-    guard let first = run.first, let last = run.last else { return 0 }
-    let length = last.offset + last.length - first.offset
-    if length > Self.bufferBytes {
-      try checkLongRecord(first)
-      return Int(length)
+  func check(_ run: ReadRun, _ extents: ArraySlice<Extent>) throws(StoreError) {
+    if run.length > Self.bufferBytes, let record = extents.first {
+      try checkLongRecord(record)
+      return
     }
-    let bytes = UnsafeMutableRawBufferPointer(rebasing: buffer[..<Int(length)])
-    try reader.file.read(bytes, at: first.offset)
-    for extent in run {
-      let start = buffer.baseAddress.unsafelyUnwrapped + Int(extent.offset - first.offset)
+    let bytes = UnsafeMutableRawBufferPointer(rebasing: buffer[..<Int(run.length)])
+    try reader.files.file(run.epoch).read(bytes, at: run.offset)
+    for extent in extents {
+      let start = buffer.baseAddress.unsafelyUnwrapped + Int(extent.offset - run.offset)
       if extent.number < reader.index.pageEntries {
         try unpacker.check(start, reader.index[extent.number])
       } else {
         try compare(XXH3_64bits(start, Int(extent.length)), extent)
       }
     }
-    return Int(length)
   }
 
-  private func checkLongRecord(_ extent: EpochReader.Extent) throws(StoreError) {
+  private func checkLongRecord(_ extent: Extent) throws(StoreError) {
     XXH3_64bits_reset(hash)
     var done: UInt64 = 0
     while done < extent.length {
@@ -121,7 +104,7 @@ private final class RunChecker {
     try compare(XXH3_64bits_digest(hash), extent)
   }
 
-  private func compare(_ hash: UInt64, _ extent: EpochReader.Extent) throws(StoreError) {
+  private func compare(_ hash: UInt64, _ extent: Extent) throws(StoreError) {
     let number = extent.number - reader.index.pageEntries
     guard hash == reader.index.records[number].hash else {
       throw .damaged(path: reader.path, what: "record \(number) does not match its checksum")

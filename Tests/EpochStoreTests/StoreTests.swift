@@ -59,9 +59,9 @@ import Testing
     #expect(try ManifestFile.decode(ManifestFile.seal(Array(body.utf8)), path: "p") == published)
   }
 
-  @Test func aNewerFormatIsNamed() throws {
-    let sealed = ManifestFile.seal(Array("{\n  \"format\" : 2".utf8))
-    #expect(throws: StoreError.newerFormat(path: "p", version: 2)) { try ManifestFile.decode(sealed, path: "p") }
+  @Test func anotherFormatIsNamed() throws {
+    let sealed = ManifestFile.seal(Array("{\n  \"format\" : 3".utf8))
+    #expect(throws: StoreError.otherFormat(path: "p", version: 3)) { try ManifestFile.decode(sealed, path: "p") }
   }
 
   @Test(

@@ -1,0 +1,61 @@
+import Glibc
+import Synchronization
+
+/// The files that an epoch's frames stand in: its own and those of older epochs, opened as they are needed and a
+/// bounded number at a time. Safe from any thread.
+final class EpochFiles: Sendable {
+  /// Far below any limit on descriptors, far above the files whose frames lie near each other.
+  private static let mostOpen = 64
+
+  private let folder: GuestFolder
+  private let own: UInt32
+  private let ownFile: StoreFile
+  private let open = Mutex(Open())
+
+  private struct Open {
+    var files: [UInt32: (file: StoreFile, used: Int)] = [:]
+    var uses = 0
+  }
+
+  init(folder: GuestFolder, epoch: Int, file: StoreFile) {
+    self.folder = folder
+    own = UInt32(epoch)
+    ownFile = file
+  }
+
+  func path(_ epoch: UInt32) -> String { folder.path + "/" + EpochName.file(Int(epoch)) }
+
+  /// The file of an epoch. What makes it unusable is told of by its path.
+  func file(_ epoch: UInt32) throws(StoreError) -> StoreFile {
+    if epoch == own { return ownFile }
+    let known = open.withLock { open in
+      open.uses += 1
+      open.files[epoch]?.used = open.uses
+      return open.files[epoch]?.file
+    }
+    if let known { return known }
+    let file = try openChecked(epoch)
+    open.withLock { open in
+      if open.files.count >= Self.mostOpen, let oldest = open.files.min(by: { $0.value.used < $1.value.used }) {
+        open.files[oldest.key] = nil
+      }
+      open.files[epoch] = (file, open.uses)
+    }
+    return file
+  }
+
+  /// Only header and kind: what else stands in the file is proved frame by frame, by the index that names them.
+  private func openChecked(_ epoch: UInt32) throws(StoreError) -> StoreFile {
+    let path = path(epoch)
+    let file: StoreFile
+    do { file = try StoreFile.open(path, O_RDONLY) } catch {
+      guard case .system(_, _, ENOENT) = error else { throw error }
+      throw .damaged(path: path, what: "it is gone, though epoch \(own) needs it")
+    }
+    let header = EpochHeader(uuid: folder.uuid, epoch: Int(epoch))
+    guard try file.regularSize() >= UInt64(header.encoded.count),
+      try file.read(count: header.encoded.count, at: 0) == header.encoded
+    else { throw .damaged(path: path, what: "its header is not that of epoch \(epoch)") }
+    return file
+  }
+}
