@@ -18,6 +18,8 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
   case interrupted
   /// Another tool read the guest's log of dirty pages during the take; the guest runs on.
   case trackingLost(guest: String)
+  /// A take of this guest is in its pause; nothing was touched.
+  case takeRuns(guest: String)
   /// No epoch of this guest, or not this one.
   case noSuchEpoch(guest: String, epoch: Int?, known: String)
   /// A tool that we call failed; its own words.
@@ -52,6 +54,7 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
     case .interrupted: "interrupted; the guest runs on, no epoch was made"
     case .trackingLost(let guest):
       "guest '\(guest)': another tool read its log of dirty pages meanwhile; it runs on; take again when that is done"
+    case .takeRuns(let guest): "a take of guest '\(guest)' is in its pause; recover when it has ended, or was killed"
     case .noSuchEpoch(let guest, nil, _): "no epoch of '\(guest)' in this store; `ckpt list` shows what it holds"
     case .noSuchEpoch(let guest, let epoch?, let known):
       "guest '\(guest)' has no epoch \(epoch); \(known)"

@@ -32,8 +32,15 @@ public struct Engine {
   public func pools() throws -> Pools { Pools(store: storePath, mapper: try DeviceMapper()) }
 
   /// Takes an epoch of a running guest, named by name, id or uuid.
-  public func take(_ guest: String, report: @escaping (Phase) -> Void = { _ in }) throws -> EpochManifest {
-    report(.probe)
+  ///
+  /// - Parameters:
+  ///   - options: how, by the guest's name.
+  ///   - memory: kept by an engine that stays, one for each guest; it saves the next take the reading of hashes.
+  public func take(
+    _ guest: String, options: (String) -> TakeOptions = { _ in TakeOptions() }, memory: TakeMemory = TakeMemory(),
+    cancellation: TakeCancellation = TakeCancellation(), report: @escaping (TakeEvent) -> Void = { _ in }
+  ) throws -> EpochManifest {
+    report(.phase(.probe))
     let start = ContinuousClock.now
     let hypervisor = try Hypervisor()
     let xenstore = try XenStore()
@@ -43,7 +50,9 @@ public struct Engine {
       pools: pools(), guest: subject.identity.name, guestUUID: subject.identity.uuid,
       disks: GuestDevices(xenstore, domain: domain.id).disks().map(GuestDisk.init))
     let folder = try store().folder(uuid: subject.identity.uuid, create: true)
-    let take = Take(subject, disks: disks, into: folder, report: report)
+    let take = Take(
+      subject, disks: disks, into: folder, options: options(subject.identity.name), memory: memory,
+      cancellation: cancellation, report: report)
     return try take.run(probed: ContinuousClock.now - start)
   }
 

@@ -55,6 +55,9 @@ public protocol Guest: AnyObject {
   /// Copies pages to `receiver`, on any thread; returns how many were dealt with before there was no room.
   func copy(_ pfns: [UInt64], running: Bool, to receiver: some PageReceiver) throws -> Int
 
+  /// Milliseconds that copies spent on mapping pages so far.
+  var mappingMs: Double { get }
+
   // MARK: The log of dirty pages
 
   func beginLog() throws -> LogDirty.Start

@@ -1,4 +1,5 @@
 import Dispatch
+import EpochStore
 import Synchronization
 import Xen
 
@@ -11,6 +12,13 @@ struct PageCopier {
   var holds: (@Sendable (UInt64, UnsafeRawPointer, UInt8) -> Bool)?
   /// Asked between batches: true ends the copy early.
   var shouldStop: @Sendable () -> Bool = { false }
+
+  /// Leaves out the pages that the epoch, as far as it was appended, holds already.
+  mutating func compare(with writer: EpochWriter) {
+    // Nothing is appended while a copy runs.
+    nonisolated(unsafe) let writer = writer
+    holds = { writer.isUnchanged($0, $1, type: $2) }
+  }
 
   struct Outcome: Sendable {
     /// Pages of the set that were not dealt with: no room, or told to stop.
@@ -40,7 +48,9 @@ struct PageCopier {
   ///   - batch: the most pages between two looks at `shouldStop`.
   func copy(_ set: PageSet, running: Bool, batch: Int = GuestMemory.batchFrames) throws -> Outcome {
     let work = Work(PageSet.Batches(set), batch)
+    // Guests are made to be copied from on any thread.
     nonisolated(unsafe) let guest = guest
+    let (staging, holds, shouldStop) = (staging, holds, shouldStop)
     // Few pages are copied before a second thread would be awake.
     let threads = set.count > 2 * GuestMemory.batchFrames ? threads : 1
     DispatchQueue.concurrentPerform(iterations: threads) { _ in

@@ -65,12 +65,13 @@ extension Take {
       round.dirtied = written.count
       owed.formUnion(written)
     }
-    var moved = try step("copy_settle") { try needsNewScan ? guest.settleAnew() : guest.settle() }
+    var moved = try step("copy_settle", guest.settle)
     owed.formUnion(moved.come)
     if !tracking.hasLog { owed = guest.present }
     round.pages = owed.count
     var outcome = try copyAll(owed, writer, staging, until: deadline)
-    if tracking.hasLog, !needsNewScan, !outcome.copied.subtracting(guest.present).isEmpty {
+    noteUnscanned(outcome.copied)
+    if !unscanned.subtracting(guest.present).isEmpty {
       // A page came for one that went: the count of pages could not tell.
       let more = try guest.settleAnew()
       outcome.add(try copyAll(more.come.subtracting(outcome.copied), writer, staging, until: deadline))
@@ -92,7 +93,7 @@ extension Take {
     _ set: PageSet, _ writer: EpochWriter, _ staging: Staging, until deadline: ContinuousClock.Instant
   ) throws -> PageCopier.Outcome {
     var copier = PageCopier(guest: guest, staging: staging, threads: options.threads)
-    if !tracking.hasLog { copier.holds = { [writer] in writer.isUnchanged($0, $1, type: $2) } }
+    if !tracking.hasLog { copier.compare(with: writer) }
     copier.shouldStop = { ContinuousClock.now > deadline }
     let mapping = guest.mappingMs
     let start = ContinuousClock.now
@@ -124,7 +125,9 @@ extension Take {
   private func finishRounds() {
     for round in statistics.rounds.suffix(2) {
       let bytes = round.copied * EpochFormat.pageSize
-      if round.name == "freeze" { statistics.freezeBytes = bytes } else if round.name == "pause" {
+      if round.name == "freeze" {
+        statistics.freezeBytes = bytes
+      } else if round.name == "pause" {
         statistics.pauseBytes = bytes
       } else {
         continue
@@ -149,23 +152,19 @@ final class FreezeRound: @unchecked Sendable {
   init(_ take: Take, _ staging: Staging) {
     self.take = take
     guard take.tracking.hasLog else { return }
-    work = Background { [self] in
-      let start = ContinuousClock.now
-      var copier = PageCopier(guest: take.guest, staging: staging, threads: 1)
-      copier.shouldStop = { [self] in isOver.load(ordering: .relaxed) }
-      take.owed.formUnion(try take.tracking.collect(final: false))
-      let owed = take.owed
-      take.owed = PageSet()
-      do {
-        let outcome = try copier.copy(owed, running: true, batch: FreezeRound.batch)
-        take.owed.formUnion(outcome.rest)
-        take.owed.formUnion(outcome.torn)
-        return (outcome, owed.count, (ContinuousClock.now - start).milliseconds)
-      } catch {
-        take.owed = owed
-        throw error
-      }
-    }
+    work = Background { [self] in try run(staging) }
+  }
+
+  private func run(_ staging: Staging) throws -> (PageCopier.Outcome, Int, Double) {
+    let start = ContinuousClock.now
+    var copier = PageCopier(guest: take.guest, staging: staging, threads: 1)
+    copier.shouldStop = { [self] in isOver.load(ordering: .relaxed) }
+    take.owed.formUnion(try take.tracking.collect(final: false))
+    let owed = take.owed
+    let outcome = try copier.copy(owed, running: true, batch: FreezeRound.batch)
+    take.owed = outcome.rest
+    take.owed.formUnion(outcome.torn)
+    return (outcome, owed.count, (ContinuousClock.now - start).milliseconds)
   }
 
   /// Ends the round and waits for it.
@@ -176,7 +175,7 @@ final class FreezeRound: @unchecked Sendable {
     var round = TakeStatistics.Round(name: "freeze", pages: pages, ms: ms)
     round.add(outcome)
     take.statistics.rounds.append(round)
-    take.noteUnknown(outcome.copied)
+    take.noteUnscanned(outcome.copied)
     return outcome
   }
 }

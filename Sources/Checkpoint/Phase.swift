@@ -1,6 +1,6 @@
 /// The phases of a take, in order; the same words in code, statistics and messages.
 public enum Phase: String, Sendable, CaseIterable {
-  case probe, reserve, arm, precopy, request, freeze, copy, disks, resume, write, publish, retire
+  case probe, reserve, arm, precopy, request, freeze, copy, disks, resume, write, publish
 }
 
 /// Milliseconds that each phase took.
@@ -15,6 +15,9 @@ final class PhaseTimes {
   }
 
   func record(_ phase: Phase, _ duration: Duration) { milliseconds[phase.rawValue] = duration.milliseconds }
+
+  /// Adds to a step that happens more than once.
+  func add(_ step: String, milliseconds: Double) { self.milliseconds[step, default: 0] += milliseconds }
 
   func record(_ step: String, milliseconds: Double) { self.milliseconds[step] = milliseconds }
 }

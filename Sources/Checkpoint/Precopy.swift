@@ -39,7 +39,7 @@ extension Take {
     let compares = tracking.hasLog ? number == 1 && statistics.changes == "compare" : true
     var round = TakeStatistics.Round(name: String(number), pages: owed.count)
     var copier = PageCopier(guest: guest, staging: staging, threads: options.threads)
-    if compares { copier.holds = { [writer] in writer.isUnchanged($0, $1, type: $2) } }
+    if compares { copier.compare(with: writer) }
     copier.shouldStop = { [cancellation] in cancellation.isCancelled }
     var rest = owed
     owed = PageSet()
@@ -48,7 +48,7 @@ extension Take {
       let outcome = try copier.copy(rest, running: true)
       round.add(outcome)
       owed.formUnion(outcome.torn)
-      noteUnknown(outcome.copied)
+      noteUnscanned(outcome.copied)
       try flush(staging, to: writer)
       try remove(outcome.absent, from: writer)
       try limit.spend(outcome.copied.count * EpochFormat.pageSize, cancellation)
@@ -69,10 +69,8 @@ extension Take {
     return round.copied
   }
 
-  /// Memory that came since the scan: the map must be looked at anew when the guest stands still.
-  func noteUnknown(_ copied: PageSet) {
-    if !copied.subtracting(guest.present).isEmpty { needsNewScan = true }
-  }
+  /// Memory that came since the scan: if the suspended guest's map does not know it, it must be scanned anew.
+  func noteUnscanned(_ copied: PageSet) { unscanned.formUnion(copied.subtracting(guest.present)) }
 }
 
 extension TakeStatistics.Round {

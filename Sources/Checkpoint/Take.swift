@@ -25,8 +25,8 @@ public final class Take {
   var statistics = TakeStatistics()
   /// Pages that the epoch does not hold yet as they are now.
   var owed = PageSet()
-  /// A page turned up that no scan had seen.
-  var needsNewScan = false
+  /// Pages that turned up and that the scan had not seen.
+  var unscanned = PageSet()
   var instant = EpochTime.now
   var pauseMs = 0.0
   var stopMs = 0.0
@@ -73,7 +73,7 @@ public final class Take {
       try measure(.publish, writer.seal)
       let manifest = try publish(writer, probed)
       // The epoch exists; a note that cannot be written only makes the next take compare.
-      try? tracking.published(writer.published, epoch: manifest.epoch, witness: held.state.canary)
+      try? tracking.published(writer.nextBase, epoch: manifest.epoch, witness: held.state.canary)
       return manifest
     } catch {
       guest.disarm()
@@ -141,10 +141,8 @@ public final class Take {
   }
 
   func remove(_ pages: PageSet, from writer: EpochWriter) throws {
-    guard !pages.isEmpty else { return }
-    var pfns: [UInt64] = []
-    pages.forEach { pfns.append($0) }
-    try writer.remove(pfns)
+    var batches = PageSet.Batches(pages)
+    while let pfns = batches.take() { try writer.remove(pfns) }
   }
 
   /// Compresses and writes what is in staging RAM, and empties it.

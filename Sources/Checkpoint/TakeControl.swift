@@ -1,4 +1,4 @@
-import EpochStore
+public import EpochStore
 import Glibc
 import Synchronization
 

@@ -1,4 +1,4 @@
-public import EpochStore
+import EpochStore
 import Xen
 
 /// What an engine that stays remembers of one guest from one take to the next: the newest epoch's hashes, and the debt.

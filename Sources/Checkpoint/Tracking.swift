@@ -23,10 +23,11 @@ final class Tracking {
     self.memory = memory
     self.policy = policy != .auto ? policy : guest.identity.kind == .pvh ? .continuous : .perTake
     // The note must mean the same folder whatever the working directory is.
-    self.folder = realpath(folder.path, nil).map { path in
-      defer { free(path) }
-      return String(cString: path)
-    } ?? folder.path
+    self.folder =
+      realpath(folder.path, nil).map { path in
+        defer { free(path) }
+        return String(cString: path)
+      } ?? folder.path
   }
 
   var name: String { policy.rawValue }

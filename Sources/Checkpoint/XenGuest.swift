@@ -1,5 +1,5 @@
 import EpochStore
-public import MigrationStream
+import MigrationStream
 public import Xen
 
 /// A running domain of this host as the engine's guest.
@@ -10,6 +10,7 @@ public final class XenGuest: Guest {
   private let hypervisor: Hypervisor
   private let store: XenStore
   private let image: GuestImage
+  private let log: LogDirty
   private var suspension: Suspension?
 
   /// Finds out whether the domain can be taken at all; changes nothing.
@@ -34,6 +35,7 @@ public final class XenGuest: Guest {
     self.domain = domain
     configuration = config.encoded()
     image = try GuestImage(hypervisor, store, domain)
+    log = try LogDirty(hypervisor, domain)
     identity = GuestIdentity(
       name: name, uuid: domain.uuid, kind: image.kind == .pv ? .pv : .pvh, vcpus: Int(config.maximumVCPUs),
       memoryBytes: domain.maximumKiB << 10, xenVersion: Hypervisor.release)
@@ -43,7 +45,7 @@ public final class XenGuest: Guest {
     switch state {
     case .running: nil
     case .paused: "paused; `xl unpause` it first, a paused guest cannot answer"
-    case .suspended: "suspended already, by another tool or a killed one"
+    case .suspended: "suspended already, by another tool or a killed one; `ckpt recover` resumes it if it was ours"
     case .shutdown: "shut down"
     case .crashed: "crashed; restore an epoch of it instead"
     case .dying: "being destroyed"
@@ -51,47 +53,57 @@ public final class XenGuest: Guest {
   }
 
   public private(set) var suspendPath = ""
+  public private(set) var suspendNote: String?
 
   public func arm() throws {
-    try image.memory.prepare()
     let suspension = try Suspension(hypervisor, store, domain)
     self.suspension = suspension
     suspendPath = suspension.path.rawValue
+    suspendNote = suspension.note
   }
-
-  public var pageCount: Int { image.memory.pageCount }
-  public var chunkCount: Int { image.memory.chunkCount }
-
-  public func request() throws { try suspension?.request() }
-
-  public func awaitSuspended() throws { try suspension?.awaitSuspended() }
-
-  public func revalidate() throws -> Bool { try image.memory.freeze() > 0 }
-
-  public func writePFNs(to pfns: UnsafeMutableBufferPointer<UInt64>) { image.memory.writePFNs(to: pfns) }
-
-  public func copy(
-    chunk: Int, to pages: UnsafeMutableRawPointer, types: UnsafeMutableBufferPointer<UInt8>
-  ) throws {
-    try image.memory.copy(chunk: chunk, to: pages, types: types)
-  }
-
-  public func records(in staging: StagedMemory) throws -> [Record] {
-    let state = try image.state()
-    if case .pv(let pv) = state {
-      guard let page = staging.page(pv.startInfoPFN) else {
-        throw XenError.guestData(domain: domain.id, "its start_info page is not in its memory")
-      }
-      try image.checkStartInfo(page, store)
-    }
-    return GuestRecords.encode(policy: image.policy, state)
-  }
-
-  public func resume() throws { try suspension?.resume() }
 
   public func disarm() {
     suspension?.close()
     suspension = nil
     image.memory.release()
   }
+
+  // MARK: Memory
+
+  public func scan() throws { try image.memory.scan() }
+  public var present: PageSet { image.memory.present }
+  public func keepMapped() throws { try image.memory.keepMapped() }
+  public func settle() throws -> (come: PageSet, gone: PageSet) { try image.memory.settle() }
+  public func settleAnew() throws -> (come: PageSet, gone: PageSet) { try image.memory.settleAnew() }
+  public func copy(_ pfns: [UInt64], running: Bool, to receiver: some PageReceiver) throws -> Int {
+    try image.memory.copy(pfns, running: running, to: receiver)
+  }
+  public var mappingMs: Double { image.memory.mappingMs }
+
+  // MARK: The log of dirty pages
+
+  public func beginLog() throws -> LogDirty.Start { try log.begin() }
+  public func endLog() { log.end() }
+  public func collect(into pages: inout PageSet, final: Bool) throws -> Int {
+    try log.collect(into: &pages, final: final)
+  }
+  public func mark(_ pfn: UInt64) -> Bool { log.mark(pfn) }
+
+  private var noteNode: String { "/local/domain/\(domain.id)/ckpt/tracking" }
+  public var trackingNote: String? { store.read(noteNode) }
+  public func setTrackingNote(_ note: String?) throws { try store.write(noteNode, note ?? "") }
+
+  // MARK: The pause
+
+  public func request() throws { try suspension?.request() }
+  public func awaitSuspended() throws { try suspension?.awaitSuspended() }
+
+  public func state() throws -> GuestState {
+    let state = try image.state()
+    let records = GuestRecords.encode(policy: image.policy, state)
+    if case .pv(let pv) = state { return GuestState(records: records, canary: pv.startInfoPFN) }
+    return GuestState(records: records)
+  }
+
+  public func resume() throws { try suspension?.resume() }
 }

@@ -63,6 +63,8 @@ public struct EpochManifest: Codable, Hashable, Sendable {
   /// How the guest was asked to suspend: `event-channel` or `xenstore`.
   public var suspendPath: String
   public var xenVersion: String
+  /// How the take went; nil for an epoch that was not taken from a running guest.
+  public var statistics: TakeStatistics?
 
   /// Size of the epoch's file.
   public internal(set) var bytes: UInt64
@@ -81,7 +83,8 @@ public struct EpochManifest: Codable, Hashable, Sendable {
   public init(
     guest: String, uuid: String, epoch: Int, time: EpochTime = .now, kind: Kind, vcpus: Int,
     memoryBytes: UInt64, pauseMs: Double = 0, stopMs: Double = 0, disks: [Disk] = [],
-    phases: [String: Double] = [:], suspendPath: String = "", xenVersion: String = ""
+    phases: [String: Double] = [:], suspendPath: String = "", xenVersion: String = "",
+    statistics: TakeStatistics? = nil
   ) {
     self.format = EpochFormat.version
     self.guest = guest
@@ -97,6 +100,7 @@ public struct EpochManifest: Codable, Hashable, Sendable {
     self.phases = phases
     self.suspendPath = suspendPath
     self.xenVersion = xenVersion
+    self.statistics = statistics
     self.bytes = 0
     self.pages = 0
     self.zeroPages = 0
@@ -113,6 +117,7 @@ public struct EpochManifest: Codable, Hashable, Sendable {
     case disks, phases
     case suspendPath = "suspend_path"
     case xenVersion = "xen_version"
+    case statistics
     case bytes, pages
     case zeroPages = "zero_pages"
     case needs, file

@@ -1,5 +1,6 @@
 import CXen
 import Glibc
+import Synchronization
 
 /// Takes the pages that ``GuestMemory/copy(_:running:to:)`` finds. Pages come in ascending order of their numbers.
 public protocol PageReceiver: AnyObject {
@@ -29,6 +30,7 @@ public final class GuestMemory: @unchecked Sendable {
   private let frameMap: any FrameMap
   /// Kept mappings by frame number / ``batchFrames``, with the frames that they show.
   private var kept: [(frames: [UInt64], mapping: ForeignMapping)?] = []
+  private let mappingMicroseconds = Atomic<Int>(0)
 
   /// The frame numbers that have a page, as of the last ``scan()`` or ``settle()``.
   public private(set) var present = PageSet()
@@ -137,8 +139,15 @@ public final class GuestMemory: @unchecked Sendable {
     {
       return known.mapping
     }
-    return try ForeignMapping(hypervisor, domain: domain, frames: frames)
+    let start = ContinuousClock.now
+    let mapping = try ForeignMapping(hypervisor, domain: domain, frames: frames)
+    let took = (ContinuousClock.now - start).components
+    mappingMicroseconds.wrappingAdd(Int(took.attoseconds / 1_000_000_000_000), ordering: .relaxed)
+    return mapping
   }
+
+  /// Milliseconds that ``copy(_:running:to:)`` spent on mapping pages so far, over all threads.
+  public var mappingMs: Double { Double(mappingMicroseconds.load(ordering: .relaxed)) / 1000 }
 
   private func normalise(
     _ table: UnsafeMutableRawPointer, _ pfn: UInt64, level: Int, running: Bool

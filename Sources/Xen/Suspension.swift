@@ -22,6 +22,8 @@ public final class Suspension {
   static let lateSeconds = 5
 
   public let path: SuspendPath
+  /// Why a channel that the guest offers is not used; nil when it offers none, or it is.
+  public let note: String?
   private let hypervisor: Hypervisor
   private let store: XenStore
   private let domain: Domain
@@ -40,18 +42,53 @@ public final class Suspension {
     if let pending = store.read("\(guest)/control/shutdown"), !pending.isEmpty {
       throw .busy(domain: domain.id, "control/shutdown holds '\(pending.prefix(20))', a request of another tool")
     }
-    if let text = store.read("\(guest)/device/suspend/event-channel"), let port = Suspension.port(text) {
-      do {
+    var note: String?
+    if let text = store.read("\(guest)/device/suspend/event-channel"), !text.isEmpty {
+      do throws(XenError) {
+        guard let port = Suspension.port(text) else {
+          throw .guestData(domain: domain.id, "it is '\(text.prefix(20))', no port")
+        }
         channel = try SuspendChannel.offered(hypervisor, domain: domain.id, port: port)
         path = .eventChannel
+        self.note = nil
         return
       } catch {
         // A held lock means that another tool is saving the guest; a port that does not bind is the guest's mistake.
         if case .busy = error { throw error }
+        note = "the guest's suspend event channel cannot be used: \(error)"
       }
     }
     channel = try SuspendChannel.ours(hypervisor, store, domain: domain.id)
     path = .xenstore
+    self.note = note
+  }
+
+  /// For a request that another process made and did not live to end.
+  init(settling hypervisor: Hypervisor, _ store: XenStore, _ domain: Domain) throws(XenError) {
+    self.hypervisor = hypervisor
+    self.store = store
+    self.domain = domain
+    channel = try SuspendChannel.ours(hypervisor, store, domain: domain.id)
+    path = .xenstore
+    note = nil
+  }
+
+  /// Ends what another process began; see ``AbandonedSuspension/settle()``.
+  func settle() throws(XenError) -> AbandonedSuspension.Outcome {
+    if try isSuspended() {
+      try resume()
+      return .resumed
+    }
+    let withdrawn = try withdraw()
+    let end = ContinuousClock.now + .seconds(Suspension.lateSeconds)
+    while ContinuousClock.now < end {
+      if try isSuspended() {
+        try resume()
+        return .resumed
+      }
+      usleep(20_000)
+    }
+    return withdrawn ? .withdrawn : .running
   }
 
   /// A port as the guest wrote it: decimal digits only, from 1.
@@ -66,6 +103,8 @@ public final class Suspension {
 
   /// Asks the guest to suspend.
   public func request() throws(XenError) {
+    // Whoever finds the guest suspended and us dead shall know that it was us.
+    try SuspensionNote.write(store, domain: domain.id)
     switch path {
     case .eventChannel: try channel.notify()
     case .xenstore: try store.write(shutdownNode, "suspend")
@@ -155,5 +194,6 @@ public final class Suspension {
   public func close() {
     channel.close()
     try? store.resumed(domain: domain.id)
+    try? SuspensionNote.clear(store, domain: domain.id)
   }
 }

@@ -12,7 +12,7 @@ struct Ckpt: ParsableCommand {
       """,
     subcommands: [
       TakeCommand.self, RestoreCommand.self, ListCommand.self, ShowCommand.self, ExportCommand.self,
-      PoolCommand.self, DiskCommand.self,
+      RecoverCommand.self, PoolCommand.self, DiskCommand.self,
     ])
 
   /// Like the parser's own `main`, but an error of ours is one line and has its documented status.

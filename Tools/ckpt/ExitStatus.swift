@@ -10,6 +10,7 @@ enum ExitStatus: Int32 {
   case notFound = 10
   case locked = 11
   case badConfiguration = 12
+  case interrupted = 130
 
   /// nil for an error that is not ours, such as wrong usage.
   init?(_ error: any Error) {
@@ -35,7 +36,7 @@ enum ExitStatus: Int32 {
       default: self = .failed
       }
     case is DeviceMapperError, is StreamError, is XLConfigError: self = .failed
-    case is UsageRefused: self = .badConfiguration
+    case is UsageRefused, is Configuration.Fault: self = .badConfiguration
     default: return nil
     }
   }
@@ -53,6 +54,8 @@ enum ExitStatus: Int32 {
     switch error {
     case .noSuchEpoch, .noStore: self = .notFound
     case .isDomainZero: self = .badConfiguration
+    case .takeRuns: self = .locked
+    case .interrupted: self = .interrupted
     default: self = .failed
     }
   }

@@ -1,3 +1,4 @@
+import Checkpoint
 import FoundationEssentials
 import Glibc
 
@@ -74,12 +75,9 @@ enum Quantity {
   ///
   /// - Throws: ``UsageRefused``.
   static func parseBytes(_ text: String) throws -> UInt64 {
-    let units: [Character: UInt64] = ["K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40]
-    let unit = text.last.flatMap { units[Character($0.uppercased())] }
-    let digits = unit == nil ? Substring(text) : text.dropLast()
-    guard let number = UInt64(digits), number > 0, !number.multipliedReportingOverflow(by: unit ?? 1).overflow else {
+    guard let number = ByteCount.parse(text) else {
       throw UsageRefused(description: "'\(text)' is no size; write it like 10G, 512M or 4096")
     }
-    return number * (unit ?? 1)
+    return number
   }
 }

@@ -1,0 +1,133 @@
+import Glibc
+
+/// The configuration file: `key = value` lines, for all guests, then `[guest NAME]` sections for one each. `#` begins a comment.
+public struct Configuration: Sendable {
+  public static let defaultPath = "/etc/ckpt/ckpt.conf"
+
+  private var general: [Entry] = []
+  private var sections: [(guest: String, entries: [Entry])] = []
+
+  private struct Entry: Sendable {
+    let key: String
+    let value: String
+    let line: Int
+  }
+
+  /// What is wrong, and where.
+  public struct Fault: Error, Equatable, CustomStringConvertible {
+    public let path: String
+    public let line: Int
+    public let what: String
+
+    public var description: String { line == 0 ? "\(path): \(what)" : "\(path):\(line): \(what)" }
+  }
+
+  /// No configuration: every value is the default.
+  public init() {}
+
+  /// Reads and checks a file, sections of guests that are not asked for as well.
+  ///
+  /// - Throws: ``Fault``.
+  public init(path: String) throws(Fault) {
+    guard let file = fopen(path, "r") else {
+      throw Fault(path: path, line: 0, what: "\(String(cString: strerror(errno))); name the right file with --config")
+    }
+    defer { fclose(file) }
+    var bytes = [UInt8](repeating: 0, count: 1 << 20)
+    let count = fread(&bytes, 1, bytes.count, file)
+    guard count < bytes.count else { throw Fault(path: path, line: 0, what: "it is larger than 1 MiB") }
+    try self.init(text: String(decoding: bytes[..<count], as: UTF8.self), path: path)
+  }
+
+  init(text: String, path: String) throws(Fault) {
+    var number = 0
+    for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
+      number += 1
+      let words = trim(line.prefix { $0 != "#" })
+      if words.isEmpty { continue }
+      if words.hasPrefix("[") {
+        guard words.hasPrefix("[guest "), words.hasSuffix("]"), words.count > 8 else {
+          throw Fault(path: path, line: number, what: "'\(words)' is no section; write [guest NAME]")
+        }
+        sections.append((trim(words.dropFirst(7).dropLast()), []))
+        continue
+      }
+      guard let equals = words.firstIndex(of: "=") else {
+        throw Fault(path: path, line: number, what: "'\(words)' is no setting; write KEY = VALUE")
+      }
+      let entry = Entry(key: trim(words[..<equals]), value: trim(words[words.index(after: equals)...]), line: number)
+      if sections.isEmpty { general.append(entry) } else { sections[sections.count - 1].entries.append(entry) }
+    }
+    // A mistake in any section shows now, not when that guest's turn comes.
+    var scratch = TakeOptions()
+    for entry in general + sections.flatMap(\.entries) { try Self.apply(entry, to: &scratch, path) }
+  }
+
+  /// What holds for one guest: its own section over the general part.
+  public func options(for guest: String) -> TakeOptions {
+    var options = TakeOptions()
+    for entry in general + sections.filter({ $0.guest == guest }).flatMap(\.entries) {
+      try? Self.apply(entry, to: &options, "")
+    }
+    return options
+  }
+
+  private static func apply(_ entry: Entry, to options: inout TakeOptions, _ path: String) throws(Fault) {
+    func bad(_ wanted: String) -> Fault {
+      Fault(path: path, line: entry.line, what: "\(entry.key) = \(entry.value): want \(wanted)")
+    }
+    func number(_ range: ClosedRange<Double>, _ unit: String) throws(Fault) -> Double {
+      guard let value = Double(entry.value), range.contains(value) else {
+        throw bad("\(unit), \(range.lowerBound) to \(range.upperBound)")
+      }
+      return value
+    }
+    func choice<Choice: RawRepresentable & CaseIterable>(_: Choice.Type) throws(Fault) -> Choice
+    where Choice.RawValue == String {
+      guard let value = Choice(rawValue: entry.value) else {
+        throw bad(Choice.allCases.map(\.rawValue).joined(separator: ", "))
+      }
+      return value
+    }
+    func bytes() throws(Fault) -> Int {
+      guard let value = ByteCount.parse(entry.value), value >= 1 << 20, value <= 1 << 40 else {
+        throw bad("a size from 1M, like 64M or 1G")
+      }
+      return Int(value)
+    }
+    switch entry.key {
+    case "tracking": options.tracking = try choice(TrackingPolicy.self)
+    case "staging": options.stagingBytes = try bytes()
+    case "staging-full": options.staging = try choice(StagingPolicy.self)
+    case "precopy-small": options.precopy.smallPages = Int(try number(0...1e9, "pages"))
+    case "precopy-shrink": options.precopy.shrink = try number(0...1, "a share")
+    case "precopy-rounds": options.precopy.mostRounds = Int(try number(0...1000, "a number"))
+    case "precopy-seconds": options.precopy.mostSeconds = try number(0...86400, "seconds")
+    case "max-pause": options.mostPauseSeconds = try number(0.001...3600, "seconds")
+    case "limit-rate": options.bytesPerSecond = try bytes()
+    default: throw Fault(path: path, line: entry.line, what: "unknown key '\(entry.key)'; known: \(keys)")
+    }
+  }
+
+  private static let keys =
+    "tracking, staging, staging-full, precopy-small, precopy-shrink, precopy-rounds, precopy-seconds, max-pause, limit-rate"
+}
+
+private func trim(_ text: some StringProtocol) -> String {
+  let start = text.drop { $0 == " " || $0 == "\t" || $0 == "\r" }
+  let end = start.lastIndex { $0 != " " && $0 != "\t" && $0 != "\r" }
+  return end.map { String(start[...$0]) } ?? ""
+}
+
+/// A number of bytes as people write it.
+public enum ByteCount {
+  /// Reads `10G`, `512M`, `4096`: binary units. Nil for anything else, and for 0.
+  public static func parse(_ text: String) -> UInt64? {
+    let units: [Character: UInt64] = ["K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40]
+    let unit = text.last.flatMap { units[Character($0.uppercased())] }
+    let digits = unit == nil ? Substring(text) : text.dropLast()
+    guard let number = UInt64(digits), number > 0 else { return nil }
+    let (product, overflow) = number.multipliedReportingOverflow(by: unit ?? 1)
+    return overflow ? nil : product
+  }
+}

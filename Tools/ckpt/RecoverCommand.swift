@@ -1,0 +1,53 @@
+import ArgumentParser
+import Checkpoint
+import Xen
+
+struct RecoverCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "recover", abstract: "Resume what a killed take left suspended: disks, then guests.",
+    discussion: "Touches nothing that ckpt did not suspend itself; may be run at any time.")
+
+  @Argument(help: "Name, id or uuid of the guest; all guests when left out.") var vm: String?
+  @OptionGroup var common: CommonOptions
+
+  func run() throws {
+    let recovery = try common.engine.recover(vm)
+    if common.json {
+      return try Terminal.printJSON(
+        Report(
+          devices: recovery.devices,
+          guests: recovery.guests.map { .init(guest: $0.name, domain: $0.domain, outcome: $0.outcome.word) }))
+    }
+    for device in recovery.devices { print("\(device): was suspended, runs again") }
+    for guest in recovery.guests { print("\(guest.name) (domain \(guest.domain)): \(guest.outcome.text)") }
+    if recovery.devices.isEmpty, recovery.guests.isEmpty { print("nothing to recover") }
+  }
+
+  private struct Report: Encodable {
+    struct Guest: Encodable {
+      let guest: String
+      let domain: UInt32
+      let outcome: String
+    }
+    let devices: [String]
+    let guests: [Guest]
+  }
+}
+
+extension AbandonedSuspension.Outcome {
+  fileprivate var word: String {
+    switch self {
+    case .resumed: "resumed"
+    case .withdrawn: "withdrawn"
+    case .running: "running"
+    }
+  }
+
+  fileprivate var text: String {
+    switch self {
+    case .resumed: "was suspended, runs again"
+    case .withdrawn: "had not taken the request yet; it is withdrawn, the guest runs"
+    case .running: "runs; only the note of the killed take was left"
+    }
+  }
+}
