@@ -22,6 +22,8 @@ public final class Suspension {
   static let lateSeconds = 5
 
   public let path: SuspendPath
+  /// Why the guest's own event channel is not used; nil when it is.
+  public let note: String?
   private let hypervisor: Hypervisor
   private let store: XenStore
   private let domain: Domain
@@ -40,18 +42,23 @@ public final class Suspension {
     if let pending = store.read("\(guest)/control/shutdown"), !pending.isEmpty {
       throw .busy(domain: domain.id, "control/shutdown holds '\(pending.prefix(20))', a request of another tool")
     }
-    if let text = store.read("\(guest)/device/suspend/event-channel"), let port = Suspension.port(text) {
+    let offer = store.read("\(guest)/device/suspend/event-channel") ?? ""
+    var note = offer.isEmpty ? "the guest offers no suspend event channel" : "the guest offers a channel that is no port"
+    if let port = Suspension.port(offer) {
       do {
         channel = try SuspendChannel.offered(hypervisor, domain: domain.id, port: port)
         path = .eventChannel
+        self.note = nil
         return
       } catch {
         // A held lock means that another tool is saving the guest; a port that does not bind is the guest's mistake.
         if case .busy = error { throw error }
+        note = "the guest offers port \(port), which cannot be used: \(error)"
       }
     }
     channel = try SuspendChannel.ours(hypervisor, store, domain: domain.id)
     path = .xenstore
+    self.note = note
   }
 
   /// A port as the guest wrote it: decimal digits only, from 1.
@@ -85,6 +92,8 @@ public final class Suspension {
       if answered == nil, store.read(shutdownNode) != "suspend" { answered = now }
       if let answered {
         if now > answered + .seconds(Suspension.freezeSeconds) {
+          // Told through its channel the guest asks itself by xenstore, and that request may still lie there.
+          _ = try withdraw()
           try watchForLateSuspend()
           throw .suspendTimedOut(domain: domain.id, seconds: Suspension.freezeSeconds)
         }
