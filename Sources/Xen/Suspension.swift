@@ -43,7 +43,8 @@ public final class Suspension {
       throw .busy(domain: domain.id, "control/shutdown holds '\(pending.prefix(20))', a request of another tool")
     }
     let offer = store.read("\(guest)/device/suspend/event-channel") ?? ""
-    var note = offer.isEmpty ? "the guest offers no suspend event channel" : "the guest offers a channel that is no port"
+    var note =
+      offer.isEmpty ? "the guest offers no suspend event channel" : "the guest offers a channel that is no port"
     if let port = Suspension.port(offer) {
       do {
         channel = try SuspendChannel.offered(hypervisor, domain: domain.id, port: port)

@@ -28,11 +28,14 @@ struct Dirty: ParsableCommand {
     defer { xc_shadow_control(xen, domain, UInt32(XEN_DOMCTL_SHADOW_OP_OFF), nil, 0) }
     sleep(seconds)
     var statistics = xc_shadow_op_stats_t()
-    guard xc_logdirty_control(xen, domain, UInt32(XEN_DOMCTL_SHADOW_OP_CLEAN), &buffer, UInt(frames), 0, &statistics) >= 0
+    guard
+      xc_logdirty_control(xen, domain, UInt32(XEN_DOMCTL_SHADOW_OP_CLEAN), &buffer, UInt(frames), 0, &statistics) >= 0
     else { throw failure("CLEAN") }
     let bytes = UnsafeRawBufferPointer(start: bitmap, count: Int(pages) * 4096)
     print("frames=\(frames) dirty=\(bytes.reduce(0) { $0 + $1.nonzeroBitCount })")
   }
 
-  private func failure(_ call: String) -> ValidationError { ValidationError("\(call): \(String(cString: strerror(errno)))") }
+  private func failure(_ call: String) -> ValidationError {
+    ValidationError("\(call): \(String(cString: strerror(errno)))")
+  }
 }

@@ -7,7 +7,8 @@ struct Floor: ParsableCommand {
 
   @Argument(help: "Name, id or uuid of the guest.") var guest: String
   @Option(help: "How many times.") var count = 5
-  @Option(help: "How often to ask by event channel for each suspend, before it and within: the guest shall count it as one.")
+  @Option(
+    help: "How often to ask by event channel for each suspend, before it and within: the guest shall count it as one.")
   var requests = 1
 
   func run() throws {
@@ -34,7 +35,9 @@ struct Floor: ParsableCommand {
       pauses.append((resumed - requested).milliseconds)
       stops.append((resumed - suspended).milliseconds)
     }
-    print("floor_pause_ms=\(figure(pauses.median)) floor_stop_ms=\(figure(stops.median)) count=\(count) path=\(path.rawValue)")
+    print(
+      "floor_pause_ms=\(figure(pauses.median)) floor_stop_ms=\(figure(stops.median)) count=\(count) path=\(path.rawValue)"
+    )
     if let note { print("note: \(note)") }
   }
 

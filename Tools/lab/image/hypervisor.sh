@@ -62,9 +62,10 @@ SETTINGS
   local -x APT_CONFIG=$folder/apt.conf
   apt-get update -qq
   for version in $(apt-cache showsrc xen | sed -n 's/^Version: \(4\.17\..*\)/\1/p' | sort -rVu); do
-    (cd "$folder" && apt-get source -qq --download-only "xen=$version") && return
+    (cd "$folder" && apt-get source -qq --download-only "xen=$version" >"$folder/log" 2>&1) && return
     rm -f "$folder"/xen_*
   done
+  cat "$folder/log"
   echo "the source of xen 4.17 is not to be had from this machine's mirrors"
   return 1
 }

@@ -3,7 +3,7 @@
 
 # test_all [--jobs N] [--hypervisor NAME] [FILTER]: prints every check, then how many passed. Fails when one failed.
 test_all() {
-  local jobs=1 filter= only= scenario hypervisor pair pairs=() results passed failed running=0
+  local jobs=1 filter= only= scenario hypervisor pair pairs=() passed failed running=0
   while (($#)); do
     case $1 in
       --jobs) jobs=${2:?}; shift 2 ;;
@@ -22,7 +22,7 @@ test_all() {
       pairs+=("$hypervisor $scenario")
     done
   done
-  results=$(mktemp -d)
+  results=$(mktemp -d) # not local: the trap below runs when this function is over
   # kill without a job fails, and would make its status ours.
   trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$results"' EXIT
   trap 'exit 130' INT
