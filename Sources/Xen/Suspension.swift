@@ -42,12 +42,11 @@ public final class Suspension {
     if let pending = store.read("\(guest)/control/shutdown"), !pending.isEmpty {
       throw .busy(domain: domain.id, "control/shutdown holds '\(pending.prefix(20))', a request of another tool")
     }
-    var note: String?
-    if let text = store.read("\(guest)/device/suspend/event-channel"), !text.isEmpty {
+    let offer = store.read("\(guest)/device/suspend/event-channel") ?? ""
+    var note =
+      offer.isEmpty ? "the guest offers no suspend event channel" : "the guest offers a channel that is no port"
+    if let port = Suspension.port(offer) {
       do throws(XenError) {
-        guard let port = Suspension.port(text) else {
-          throw .guestData(domain: domain.id, "it is '\(text.prefix(20))', no port")
-        }
         channel = try SuspendChannel.offered(hypervisor, domain: domain.id, port: port)
         path = .eventChannel
         self.note = nil
@@ -55,7 +54,7 @@ public final class Suspension {
       } catch {
         // A held lock means that another tool is saving the guest; a port that does not bind is the guest's mistake.
         if case .busy = error { throw error }
-        note = "the guest's suspend event channel cannot be used: \(error)"
+        note = "the guest offers port \(port), which cannot be used: \(error)"
       }
     }
     channel = try SuspendChannel.ours(hypervisor, store, domain: domain.id)
@@ -124,6 +123,8 @@ public final class Suspension {
       if answered == nil, store.read(shutdownNode) != "suspend" { answered = now }
       if let answered {
         if now > answered + .seconds(Suspension.freezeSeconds) {
+          // Told through its channel the guest asks itself by xenstore, and that request may still lie there.
+          _ = try withdraw()
           try watchForLateSuspend()
           throw .suspendTimedOut(domain: domain.id, seconds: Suspension.freezeSeconds)
         }

@@ -63,14 +63,16 @@ guest_domid() { xl domid "$1" 2>/dev/null; }
 #   memory= (MiB) vcpus=     as in xl
 #   disks=                   xl disk specifications, ';' between them, in the order xvda, xvdb, …
 #   area= rate= stamps= busy=   the probe's memory area (MiB), its dirtying rate (MiB/s), stamps per second, busy threads
+#   forks=                   threads that fork without a break: children map, fill, unmap and check memory, and end
+#   module=1                 with our guest module (Tools/guest-module): it offers a suspend event channel
 #   ignore=1 refuse=1        a guest that never hears a suspend request; one that acknowledges it and cannot follow
 #   extra=                   more words for the kernel command line
 guest_config() {
   local kind=$1 name=$2 config=/run/lab/$2.cfg word line disk list= count=0 extra=
   shift 2
-  local memory=256 vcpus=1 disks= area=64 rate=8 stamps=20 busy=0 ignore=0 refuse=0
+  local memory=256 vcpus=1 disks= area=64 rate=8 stamps=20 busy=0 forks=0 module=0 ignore=0 refuse=0
   for word in "$@"; do
-    [[ $word =~ ^(memory|vcpus|disks|area|rate|stamps|busy|ignore|refuse|extra)= ]] || { echo "guest_config: $word?" >&2; return 1; }
+    [[ $word =~ ^(memory|vcpus|disks|area|rate|stamps|busy|forks|module|ignore|refuse|extra)= ]] || { echo "guest_config: $word?" >&2; return 1; }
     local "$word"
   done
   local IFS=';'
@@ -80,6 +82,7 @@ guest_config() {
   done
   unset IFS
   line="probe.area=$area probe.rate=$rate probe.stamps=$stamps probe.busy=$busy probe.disks=$count"
+  line+=" probe.forks=$forks probe.module=$module"
   # The guest's kernel then sets up no handler for shutdown requests at all.
   ((ignore == 0)) || line+=" probe.ignore_suspend=1 initcall_blacklist=xen_setup_shutdown_event"
   ((refuse == 0)) || line+=" probe.refuse_suspend=1"
@@ -101,7 +104,8 @@ guest_start() {
   fi
 }
 
-# guest_ask NAME [SECONDS] [quick]: prints the probe's answer to a new question. It checks all memory and disks before it answers, unless quick.
+# guest_ask NAME [SECONDS] [quick|load|unload]: prints the probe's answer to a new question. It checks all memory and disks before
+# it answers, unless quick. load and unload are for our guest module (then quick).
 guest_ask() {
   local name=$1 limit=${2:-60} domid question answer deadline
   domid=$(guest_domid "$name") || { echo "guest_ask: no guest $name" >&2; return 1; }

@@ -1,4 +1,5 @@
 #!/bin/bash
+# hypervisors: stock shadow
 # time limit: 600
 set -uo pipefail
 . /lab/lib.sh

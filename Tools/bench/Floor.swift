@@ -7,6 +7,9 @@ struct Floor: ParsableCommand {
 
   @Argument(help: "Name, id or uuid of the guest.") var guest: String
   @Option(help: "How many times.") var count = 5
+  @Option(
+    help: "How often to ask by event channel for each suspend, before it and within: the guest shall count it as one.")
+  var requests = 1
 
   func run() throws {
     let hypervisor = try Hypervisor()
@@ -14,19 +17,33 @@ struct Floor: ParsableCommand {
     let domain = try hypervisor.find(guest, store: store)
     var pauses: [Double] = []
     var stops: [Double] = []
+    var path = SuspendPath.xenstore
+    var note: String?
     for _ in 0..<count {
       let suspension = try Suspension(hypervisor, store, domain)
       let requested = ContinuousClock.now
       try suspension.request()
+      try askAgain(suspension)
       try suspension.awaitSuspended()
       let suspended = ContinuousClock.now
+      try askAgain(suspension)
       try suspension.resume()
       let resumed = ContinuousClock.now
       suspension.close()
+      path = suspension.path
+      note = suspension.note
       pauses.append((resumed - requested).milliseconds)
       stops.append((resumed - suspended).milliseconds)
     }
-    print("floor_pause_ms=\(figure(pauses.median)) floor_stop_ms=\(figure(stops.median)) count=\(count)")
+    print(
+      "floor_pause_ms=\(figure(pauses.median)) floor_stop_ms=\(figure(stops.median)) count=\(count) path=\(path.rawValue)"
+    )
+    if let note { print("note: \(note)") }
+  }
+
+  private func askAgain(_ suspension: Suspension) throws {
+    guard suspension.path == .eventChannel else { return }
+    for _ in 1..<max(1, requests) { try suspension.request() }
   }
 }
 

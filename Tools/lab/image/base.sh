@@ -3,7 +3,7 @@
 
 base_packages() { sed 's/#.*//' "$lab_dir/image/packages" | tr -s ' \n' '\n' | sed '/^$/d'; }
 
-base_key() { key_of "$lab_dir/image/base.sh" "$lab_dir/image/packages" "$lab_dir/image/first-init"; }
+base_key() { key_of "$lab_dir"/image/{base.sh,packages,first-init,fetch-headers}; }
 
 # Drivers that no emulated machine has: leaving them out halves the image and the initramfs.
 base_left_out=(
@@ -15,20 +15,24 @@ base_left_out=(
   '/lib/modules/*/kernel/fs/'{btrfs,xfs,ocfs2,ceph,gfs2,nfs,nfsd,cifs,smb,jfs,reiserfs,f2fs,ubifs,afs,nilfs2,orangefs,dlm,ntfs,ntfs3,hfs,hfsplus,udf}'/*'
 )
 
-# base_build FOLDER: leaves root.raw (ext4), xen (multiboot ELF), vmlinuz, initrd and modules (for the probe guest) there.
+# base_build FOLDER: leaves root.raw (ext4), xen (multiboot ELF) and xen.config, vmlinuz, initrd, modules (for the probe guest)
+# and headers (packages) there.
 base_build() {
   local folder=$1 root=$1/root options=() pattern sources=()
+  mkdir "$folder/headers"
   for pattern in "${base_left_out[@]}"; do options+=("--dpkgopt=path-exclude=$pattern"); done
   # The mirror this machine is set up for; without a sources file, mmdebstrap's own choice.
   [[ ! -e /etc/apt/sources.list.d/debian.sources ]] || sources=(/etc/apt/sources.list.d/debian.sources)
 
   mmdebstrap --quiet --variant=minbase --include="$(base_packages | paste -sd,)" "${options[@]}" \
     --aptopt='Acquire::Retries "3"' --aptopt='Acquire::Languages "none"' \
+    --customize-hook="$lab_dir/image/fetch-headers" \
     bookworm "$root" "${sources[@]}"
 
   local kernel
   kernel=$(basename "$root"/boot/vmlinuz-*) && kernel=${kernel#vmlinuz-}
   gunzip -c "$root"/boot/xen-4.17-amd64.gz >"$folder/xen" # QEMU's multiboot loader wants the plain ELF
+  cp "$root/boot/xen-4.17-amd64.config" "$folder/xen.config"
   cp "$root/boot/vmlinuz-$kernel" "$folder/vmlinuz"
   cp "$root/boot/initrd.img-$kernel" "$folder/initrd"
   mkdir "$folder/modules"

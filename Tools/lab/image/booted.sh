@@ -1,11 +1,19 @@
 # The booted snapshot: a dom0 that has come up, with its memory (a QEMU migration stream) and the overlay of its root disk.
-# A run starts from it without copying: a new overlay on the overlay, and -incoming reads the stream.
+# One for each hypervisor. A run starts from it without copying: a new overlay on the overlay, and -incoming reads the stream.
 
-booted_key() { key_of <(base_key; machine_key; key_of "$lab_dir"/dom0/* "$lab_dir/machine/delivery.sh" "$lab_dir/image/booted.sh"); }
+booted_key() { # HYPERVISOR
+  key_of <(
+    base_key
+    machine_key
+    hypervisor_key "$1"
+    key_of "$lab_dir"/dom0/* "$lab_dir/machine/delivery.sh" "$lab_dir/image/booted.sh"
+  )
+}
 
-# booted_build FOLDER BASE: leaves root.qcow2 and memory there.
+# booted_build FOLDER BASE HYPERVISOR: leaves root.qcow2 and memory there.
 booted_build() {
-  local folder=$1 base=$2 line
+  local folder=$1 base=$2 machine_xen line
+  machine_xen=$(hypervisor_xen "$3")
   machine_prepare "$base/root.raw" raw
   delivery_pack dom0
   machine_start "$base"

@@ -12,36 +12,37 @@ key_of() {
   done | sha256sum | cut -c1-16
 }
 
-# cache_get LAYER: prints the layer's folder, building it first when there is none for its key.
+# cache_get LAYER [VARIANT]: prints the layer's folder, building it first when there is none for its key.
 cache_get() {
-  local layer=$1 key folder
-  key=$("${layer}_key")
-  folder=$cache_dir/$layer-$key
-  [[ -e $folder/.complete ]] || cache_build "$layer" "$folder" >&2
+  local layer=$1 variant=${2:-} key folder
+  key=$("${layer}_key" ${variant:+"$variant"})
+  folder=$cache_dir/$layer${variant:+-$variant}-$key
+  [[ -e $folder/.complete ]] || cache_build "$folder" "$layer" ${variant:+"$variant"} >&2
   touch "$folder/.complete" # what is in use stays
   echo "$folder"
 }
 
-# cache_build LAYER FOLDER: in a folder of another name, renamed when complete; one builder at a time per cache.
+# cache_build FOLDER LAYER [VARIANT]: in a folder of another name, renamed when complete; one builder at a time per cache.
 cache_build() {
-  local layer=$1 folder=$2 new=$2.new base= started=$SECONDS
+  local folder=$1 new=$1.new layer=$2 variant=${3:-} base= started=$SECONDS
+  local name=$layer${variant:+-$variant}
   [[ $layer == base ]] || base=$(cache_get base)
   mkdir -p "$cache_dir"
   (
     flock 9
     [[ ! -e $folder/.complete ]] || exit 0 # someone else was quicker
-    echo "lab: building the $layer layer…"
+    echo "lab: building the $name layer…"
     rm -rf "$new" "$folder"
     mkdir -p "$new"
-    "${layer}_build" "$new" ${base:+"$base"}
+    "${layer}_build" "$new" ${base:+"$base"} ${variant:+"$variant"}
     touch "$new/.complete"
     mv "$new" "$folder"
-    echo "lab: the $layer layer is ready after $((SECONDS - started)) s"
-    cache_prune "$layer"
-  ) 9>"$cache_dir/.lock-$layer"
+    echo "lab: the $name layer is ready after $((SECONDS - started)) s"
+    cache_prune "$name"
+  ) 9>"$cache_dir/.lock-$name"
 }
 
-# cache_prune LAYER: keeps the four youngest by use. A layer in use may go: its user holds the files open.
+# cache_prune NAME: keeps the four youngest by use. A layer in use may go: its user holds the files open.
 cache_prune() {
   local old
   ls -td "$cache_dir/$1"-*/ 2>/dev/null | tail -n +5 | while read -r old; do rm -rf "$old"; done

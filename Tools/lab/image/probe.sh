@@ -1,6 +1,6 @@
-# The probe guest's initramfs: busybox, the modules its disks need, and the probe. It boots with dom0's kernel.
+# The probe guest's initramfs: busybox, the modules its disks need, our guest module, and the probe. It boots with dom0's kernel.
 
-probe_key() { key_of <(base_key; key_of "$lab_dir"/probe/* "$lab_dir/image/probe.sh" /bin/busybox); }
+probe_key() { key_of <(base_key; module_key; key_of "$lab_dir"/probe/* "$lab_dir/image/probe.sh" /bin/busybox); }
 
 # ext4 asks the kernel for "crc32c" by name, which modules.dep does not know of.
 probe_modules=(xen-blkfront crc32c_generic ext4)
@@ -12,6 +12,7 @@ probe_build() {
   mkdir -p "$root"/{bin,sbin,modules,proc,sys,dev}
   gcc -D_GNU_SOURCE -O2 -static -pthread -Wall -Wextra -Werror -Wno-format-truncation -o "$root/probe" "$lab_dir"/probe/*.c
   strip "$root/probe"
+  cp "$(cache_get module)/ckpt_suspend.ko" "$root/modules/"
   install -m 755 "$lab_dir/probe/init" "$root/init"
   cp /bin/busybox "$root/bin/busybox"
   # xl shutdown and xl reboot make the guest's kernel call these.

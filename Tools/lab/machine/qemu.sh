@@ -39,7 +39,7 @@ machine_prepare() {
   truncate -s 2G "$machine_dir/vde"
 }
 
-# machine_start BASE [FLAG…]: starts QEMU on the disks of machine_prepare.
+# machine_start BASE [FLAG…]: starts QEMU on the disks of machine_prepare. $machine_xen is the hypervisor to boot.
 machine_start() {
   local base=$1 disk format disks=() shell=(-chardev null,id=shell)
   shift
@@ -57,7 +57,7 @@ machine_start() {
   # pdeathsig: a lab that is killed outright takes its emulator along.
   # nice: beside a busy compiler dom0's hotplug scripts (dozens of forks each) would pass libxl's limit of 40 s. It needs root.
   nice -n -10 setpriv --pdeathsig KILL qemu-system-x86_64 "${machine_flags[@]}" \
-    -kernel "$base/xen" -append "$machine_xen_line" \
+    -kernel "$machine_xen" -append "$machine_xen_line" \
     -initrd "$base/vmlinuz $machine_dom0_line,$base/initrd" \
     "${disks[@]}" \
     -serial "file:$machine_dir/serial" \

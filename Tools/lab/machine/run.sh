@@ -1,13 +1,14 @@
 # Running something in dom0: from the booted snapshot, or from a cold boot.
 
-# run_start: a machine up to the point where dom0 listens. Needs $run_fresh, the delivery paths and the script.
+# run_start: a machine up to the point where dom0 listens. Needs $lab_hypervisor, $run_fresh, the delivery paths and the script.
 run_start() {
-  local base booted flags=()
+  local base booted machine_xen flags=()
   base=$(cache_get base)
+  machine_xen=$(hypervisor_xen "$lab_hypervisor")
   if [[ -n ${run_fresh:-} ]]; then
     machine_prepare "$base/root.raw" raw
   else
-    booted=$(cache_get booted)
+    booted=$(cache_get booted "$lab_hypervisor")
     machine_prepare "$booted/root.qcow2" qcow2
     flags=(-incoming "exec:cat '$booted/memory'")
   fi
@@ -17,13 +18,14 @@ run_start() {
   [[ -z ${run_fresh:-} ]] || machine_hear ready "$lab_boot_limit"
 }
 
-# run_write_command WORD…: what dom0 shall do, as a file, so that no argument passes through a second shell.
+# run_write_command WORD…: what dom0 shall do, as a file, so that no argument passes through a second shell; and the hypervisor's name.
 run_write_command() {
   mkdir -p "$machine_dir/command"
   printf 'exec' >"$machine_dir/command/.command"
   printf ' %q' "$@" >>"$machine_dir/command/.command"
   echo >>"$machine_dir/command/.command"
-  delivery_add "$machine_dir/command/.command"
+  echo "$lab_hypervisor" >"$machine_dir/command/.hypervisor"
+  delivery_add "$machine_dir"/command/.{command,hypervisor}
 }
 
 # run_script SCRIPT [ARGUMENT…]: streams its output, returns its status. 124 when the machine was lost or the time was over.

@@ -81,7 +81,8 @@ static void read_parameters(void) {
   const struct { const char *name; long *value; } known[] = {
       {"probe.area=", &parameters.area},     {"probe.rate=", &parameters.rate},
       {"probe.stamps=", &parameters.stamps}, {"probe.busy=", &parameters.busy},
-      {"probe.disks=", &parameters.disks},   {"probe.refuse_suspend=", &parameters.refuse_suspend},
+      {"probe.disks=", &parameters.disks},   {"probe.forks=", &parameters.forks},
+      {"probe.module=", &parameters.module}, {"probe.refuse_suspend=", &parameters.refuse_suspend},
       {"probe.ignore_suspend=", &parameters.ignore_suspend},
       {"probe.freeze_timeout=", &parameters.freeze_timeout},
   };
@@ -100,21 +101,25 @@ static void *be_busy(void *unused) {
   return unused;
 }
 
-// A question is any new text in data/ask. "quick…" asks for a sign of life, all else for a check of everything.
+// A question is any new text in data/ask. "quick…" asks for a sign of life, "load…" and "unload…" for that and for the guest
+// module to come or go, all else for a check of everything.
 static void answer_question(void) {
   static char last[64];
   char question[64], answer[1024], disks[512];
   if (!xenstore_read("data/ask", question, sizeof question) || !*question || !strcmp(question, last)) return;
   strcpy(last, question);
 
+  bool load = !strncmp(question, "load", 4), unload = !strncmp(question, "unload", 6);
+  if (load) module_load();
+  if (unload) module_unload();
   walker_check();
-  bool checked = stamper_check(strncmp(question, "quick", 5) != 0);
+  bool checked = stamper_check(!load && !unload && strncmp(question, "quick", 5) != 0);
   stamper_describe(disks, sizeof disks);
   snprintf(answer, sizeof answer,
            "%s nonce=%016lx%016lx uptime=%ld gen=%lu cursor=%lu walk_errors=%lu stamps=%lu stamp_errors=%lu stuck=%d "
-           "%s first_error=%s",
+           "forks=%lu module=%d %s first_error=%s",
            question, nonce[0], nonce[1], now() / 1000000000, walker.generation, walker.cursor, fault_counts[walk_fault],
-           stamps, fault_counts[stamp_fault], !checked, disks, first_fault);
+           stamps, fault_counts[stamp_fault], !checked, forks, module_loaded, disks, first_fault);
   if (!xenstore_write("data/answer", answer)) last[0] = 0; // ask ourselves again
 }
 
@@ -127,6 +132,8 @@ int main(void) {
 
   walker_start();
   stamper_start();
+  forker_start();
+  if (parameters.module) module_load();
   for (long i = 0; i < parameters.busy; i++) start_thread(be_busy, NULL);
   if (parameters.refuse_suspend) refuse_suspend();
   // The kernel of such a guest was told not to set up its shutdown handler (see Tests/Lab/lib.sh). It claims to have one.

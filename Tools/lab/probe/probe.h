@@ -8,7 +8,7 @@
 enum { page_size = 4096, slot_count = 1024, most_disks = 8 };
 
 struct parameters {
-  long area, rate, stamps, busy, disks, refuse_suspend, ignore_suspend, freeze_timeout;
+  long area, rate, stamps, busy, disks, forks, module, refuse_suspend, ignore_suspend, freeze_timeout;
 };
 extern struct parameters parameters;
 
@@ -60,3 +60,12 @@ bool xenstore_write(const char *path, const char *value);
 
 // suspend.c
 void refuse_suspend(void);
+
+// forker.c
+extern uint64_t forks;
+void forker_start(void);
+
+// module.c: our guest module (Tools/guest-module). A failure is told on the console, and by `module=0` in answers.
+extern bool module_loaded;
+void module_load(void);
+void module_unload(void);

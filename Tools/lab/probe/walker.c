@@ -69,6 +69,7 @@ void walker_start(void) {
   walker = (struct walker){.generation = 2, .cursor = 0, .pages = parameters.area * 256};
   area = mmap(NULL, walker.pages * page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (area == MAP_FAILED) die("an area of %ld MiB: %s", parameters.area, strerror(errno));
+  madvise(area, walker.pages * page_size, MADV_DONTFORK); // forker.c's children need no copy
   for (uint64_t page = 0; page < walker.pages; page++) write_page(page, 1);
   start_thread(walk_on, NULL);
 }

@@ -1,0 +1,5 @@
+#!/bin/bash
+# time limit: 900
+set -uo pipefail
+. /lab/lib.sh
+. /lab/channel.bash pv
