@@ -45,9 +45,9 @@ struct Store: ParsableCommand {
       stored += taken.manifest.bytes
       changed += taken.changedBytes
     }
-    try full.takeFull(guest, threads: threads)
+    try full.take(&guest, threads: threads)
     let newest = try chain.folder.open(epoch: epochs)
-    let index = try chain.indexBytes(epochs, runs: threads)
+    let index = try chain.indexBytes(epochs)
     print(
       "chain: needs=\(newest.manifest.needs.count) changed_mib=\(changed >> 20) stored_mib=\(stored >> 20)"
         + " ratio stored/changed=\(figure(Double(stored) / Double(changed))) (bar 0.550)")
