@@ -5,6 +5,9 @@ public enum EpochFormat {
   public static let pageSize = 4096
   /// Pages of a group, aligned: group number = pfn / 16. A frame holds pages of one group.
   public static let framePages = 16
+  /// Pages of a frame that are compressed together; the last block may have fewer. A page can then be had without
+  /// decompressing the whole frame, which matters when younger epochs replaced the rest of it.
+  static let blockPages = 4
   /// pfns are below this (4 PiB of guest memory).
   public static let pfnLimit: UInt64 = 1 << 40
   /// Largest body of a record, bytes.
@@ -16,6 +19,11 @@ public enum EpochFormat {
 
   static let groupLimit: UInt64 = pfnLimit / UInt64(framePages)
   static let groupBytes = pageSize * framePages
+  static let frameBlocks = framePages / blockPages
+  /// Blocks of a frame of `pages` pages.
+  static func blocks(pages: Int) -> Int { (pages + blockPages - 1) / blockPages }
+  /// Longest payload of a frame: every block raw, and their lengths.
+  static let payloadLimit = UInt32(groupBytes + 2 * frameBlocks)
   static let headerMagic: [UInt8] = Array("CKPTEPO1".utf8)
   static let trailerMagic: [UInt8] = Array("CKPTEND1".utf8)
   static let frameMagic: UInt32 = 0x4d52_4643  // "CFRM" in the file
@@ -35,7 +43,7 @@ public enum EpochFormat {
   public static func worstCaseBytes(
     pages: Int, inherited: Int = 0, records: Int = 0, recordBytes: Int = 0
   ) -> UInt64 {
-    let perPage = pageSize + frameHeaderBytes + pageEntryBytes
+    let perPage = pageSize + frameHeaderBytes + 2 + pageEntryBytes
     return UInt64(
       headerBytes + trailerBytes + pages * perPage + inherited * pageEntryBytes + records * recordEntryBytes
         + recordBytes)

@@ -122,7 +122,7 @@ final class EpochIndex {
     }
     // Where the data of an older file ends is not known here; its frames are proved when they are read.
     let limit = isOwn ? trailer.indexOffset : UInt64(Int64.max)
-    guard entry.length <= UInt32(EpochFormat.groupBytes), entry.offset >= UInt64(EpochFormat.headerBytes),
+    guard entry.length <= EpochFormat.payloadLimit, entry.offset >= UInt64(EpochFormat.headerBytes),
       entry.offset < limit, entry.frameBytes <= limit - entry.offset
     else { throw damaged(index, "is not within the file") }
   }

@@ -272,19 +272,17 @@ public final class EpochWriter {
     let output = HashedOutput(file: file, offset: start)
     var needs = Set<UInt32>()
     var lastNeed = UInt32(epoch)
-    let merge = IndexMerge(own: entries, base: inherited, hashes: hashes)
+    var merge = IndexMerge(own: entries, base: inherited, hashes: hashes)
     entries = []
-    while let group = try merge.nextGroup() {
-      for entry in group {
-        trailer.pageEntries += 1
-        trailer.dataPages += UInt64(entry.data.nonzeroBitCount)
-        trailer.zeroPages += UInt64(entry.zero.nonzeroBitCount)
-        if entry.hasFrame, entry.epoch != lastNeed {
-          lastNeed = entry.epoch
-          needs.insert(entry.epoch)
-        }
-        try output.add(EpochFormat.pageEntryBytes) { entry.encode(to: $0) }
+    try merge.run { entry throws(StoreError) in
+      trailer.pageEntries += 1
+      trailer.dataPages += UInt64(entry.data.nonzeroBitCount)
+      trailer.zeroPages += UInt64(entry.zero.nonzeroBitCount)
+      if entry.hasFrame, entry.epoch != lastNeed {
+        lastNeed = entry.epoch
+        needs.insert(entry.epoch)
       }
+      try output.add(EpochFormat.pageEntryBytes) { entry.encode(to: $0) }
     }
     for record in records { try output.add(EpochFormat.recordEntryBytes) { record.encode(to: $0) } }
     trailer.indexHash = try output.finish()

@@ -31,7 +31,9 @@ final class FramePacker {
   private var lastWasRaw = false
 
   /// Room that a frame may need in the output buffer, whatever its content.
-  private static let frameRoom = EpochFormat.frameHeaderBytes + Int(LZ4_compressBound(Int32(EpochFormat.groupBytes)))
+  private static let frameRoom =
+    EpochFormat.frameHeaderBytes + EpochFormat.frameBlocks
+    * (2 + Int(LZ4_compressBound(Int32(EpochFormat.blockPages * EpochFormat.pageSize))))
 
   init(epoch: UInt32, hashes: PageHashes, bufferBytes: Int) {
     self.epoch = epoch
@@ -84,8 +86,8 @@ final class FramePacker {
 
   private func addGroup(_ group: UInt64, _ staged: StagedPages, _ first: Int, _ end: Int, _ round: UInt32) {
     let contents = staged.pages.baseAddress.unsafelyUnwrapped
-    var entry = PageEntry(
-      group: group, offset: 0, hash: 0, types: 0, length: 0, epoch: 0, data: 0, zero: 0, round: round)
+    var entry = PageEntry(group: group)
+    entry.round = round
     var firstData = end
     var lastData = first
     var index = first
@@ -115,7 +117,7 @@ final class FramePacker {
       } else {
         source = gather(staged, firstData...lastData, entry.data)
       }
-      pack(source, count &* EpochFormat.pageSize, into: &entry)
+      pack(source, count, into: &entry)
     }
     if entry.data | entry.zero != 0 { packed.entries.append(entry) }
   }
@@ -140,53 +142,62 @@ final class FramePacker {
     return UnsafeRawPointer(gathered)
   }
 
-  private func compress(_ source: UnsafeRawPointer, _ bytes: Int, to target: UnsafeMutableRawPointer) -> Int {
-    Int(
+  /// Returns the bytes of the compressed pages, 0 when LZ4 gave up.
+  private func compress(_ source: UnsafeRawPointer, pages: Int, to target: UnsafeMutableRawPointer) -> Int {
+    let bytes = Int32(pages * EpochFormat.pageSize)
+    return Int(
       LZ4_compress_fast_extState(
-        lz4State, source.assumingMemoryBound(to: CChar.self), target.assumingMemoryBound(to: CChar.self),
-        Int32(bytes), LZ4_compressBound(Int32(bytes)), 1))
+        lz4State, source.assumingMemoryBound(to: CChar.self), target.assumingMemoryBound(to: CChar.self), bytes,
+        LZ4_compressBound(bytes), 1))
+  }
+
+  /// Less than 3 % won is not worth the decompression at restore.
+  @inline(__always)
+  private static func isWorth(_ length: Int, pages: Int) -> Bool {
+    length > 0 && length &* 100 < pages &* EpochFormat.pageSize &* 97
   }
 
   /// What cannot be compressed mostly stands together: after a raw frame one page speaks for the next frame.
-  private func sampleCompresses(_ source: UnsafeRawPointer, _ bytes: Int, scratch: UnsafeMutableRawPointer) -> Bool {
-    let sample = source + bytes / EpochFormat.pageSize / 2 * EpochFormat.pageSize
-    return compress(sample, EpochFormat.pageSize, to: scratch) &* 100 < EpochFormat.pageSize &* 97
+  private func sampleCompresses(_ source: UnsafeRawPointer, pages: Int, scratch: UnsafeMutableRawPointer) -> Bool {
+    Self.isWorth(compress(source + pages / 2 * EpochFormat.pageSize, pages: 1, to: scratch), pages: 1)
   }
 
-  /// Appends one frame to the output buffer: header, payload, hash of both.
-  private func pack(_ source: UnsafeRawPointer, _ bytes: Int, into entry: inout PageEntry) {
+  /// Appends one frame to the output buffer: header, lengths of the blocks, blocks, and the hash of all to the entry.
+  private func pack(_ source: UnsafeRawPointer, _ pages: Int, into entry: inout PageEntry) {
     let frame = output.baseAddress.unsafelyUnwrapped + used
-    let payload = frame + EpochFormat.frameHeaderBytes
-    var length = 0
-    if !lastWasRaw || sampleCompresses(source, bytes, scratch: payload) {
-      length = compress(source, bytes, to: payload)
+    let lengths = frame + EpochFormat.frameHeaderBytes
+    var target = lengths + EpochFormat.blocks(pages: pages) &* 2
+    let isTried = !lastWasRaw || sampleCompresses(source, pages: pages, scratch: target)
+    lastWasRaw = true
+    for (block, first) in stride(from: 0, to: pages, by: EpochFormat.blockPages).enumerated() {
+      let count = min(EpochFormat.blockPages, pages - first)
+      let content = source + first &* EpochFormat.pageSize
+      var length = isTried ? compress(content, pages: count, to: target) : 0
+      if Self.isWorth(length, pages: count) {
+        lastWasRaw = false
+      } else {
+        length = count &* EpochFormat.pageSize
+        target.copyMemory(from: content, byteCount: length)
+      }
+      lengths.setLittle(block &* 2, UInt16(length))
+      target += length
     }
-    var flags = FrameFlags.lz4
-    // Less than 3 % won is not worth the decompression at restore.
-    lastWasRaw = length <= 0 || length &* 100 >= bytes &* 97
-    if lastWasRaw {
-      payload.copyMemory(from: source, byteCount: bytes)
-      length = bytes
-      flags = FrameFlags.raw
-    }
+    finish(frame, bytes: target - frame, &entry)
+  }
+
+  private func finish(_ frame: UnsafeMutableRawPointer, bytes: Int, _ entry: inout PageEntry) {
+    let length = UInt32(bytes - EpochFormat.frameHeaderBytes)
     frame.setLittle(0, EpochFormat.frameMagic)
-    frame.setLittle(4, flags)
+    frame.setLittle(4, UInt16(0))
     frame.setLittle(6, entry.data)
     frame.setLittle(8, entry.group)
-    frame.setLittle(16, UInt32(length))
-    let total = EpochFormat.frameHeaderBytes &+ length
+    frame.setLittle(16, length)
     entry.offset = UInt64(used)
-    entry.hash = XXH3_64bits(frame, total)
-    entry.length = UInt32(length)
+    entry.hash = XXH3_64bits(frame, bytes)
+    entry.length = length
     entry.epoch = epoch
-    used &+= total
+    used &+= bytes
   }
-}
-
-/// How a frame's payload is stored.
-enum FrameFlags {
-  static let raw: UInt16 = 0
-  static let lz4: UInt16 = 1
 }
 
 /// True when all 4096 bytes are zero. Stops at the first 64-byte line that is not.

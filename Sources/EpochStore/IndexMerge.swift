@@ -3,14 +3,16 @@
 ///
 /// The hashes decide which pages the epoch holds and what types they have. A page that they hold has the content that
 /// was given last, or the base's when none was: equal content is never given twice.
-final class IndexMerge {
+struct IndexMerge {
   private let own: [PageEntry]
   private let base: IndexStream?
   private let hashes: PageHashes
   /// The first entry of `own` that was not merged yet.
   private var position = 0
   private var pages = 0
-  private var isBegun = false
+  // Used again for each group: an index has as many groups as the guest, however little has changed.
+  private var older: [PageEntry] = []
+  private var frames: [PageEntry] = []
 
   init(own: [PageEntry], base: IndexStream?, hashes: PageHashes) {
     self.own = own.sorted { ($0.group, $0.round) < ($1.group, $1.round) }
@@ -18,59 +20,62 @@ final class IndexMerge {
     self.hashes = hashes
   }
 
-  /// The entries of the next group that needs any; nil at the end, when the base's index has proved whole.
-  func nextGroup() throws(StoreError) -> [PageEntry]? {
-    if !isBegun { try base?.advance() }
-    isBegun = true
-    while let group = [base?.next?.group, position < own.count ? own[position].group : nil].compactMap(\.self).min() {
-      let entries = merge(group, older: try inherited(group))
-      if !entries.isEmpty { return entries }
+  /// Hands out the entries in order. What came of it may be used only when this returns: the base's index has
+  /// proved whole then.
+  mutating func run(_ body: (PageEntry) throws(StoreError) -> Void) throws(StoreError) {
+    try base?.advance()
+    while let group = nextGroup {
+      try takeOlder(group)
+      merge(group)
+      for entry in frames { try body(entry) }
     }
     try base?.finish()
     // Pages that only the hashes know: base and hashes are not of one epoch.
-    guard pages == hashes.count else { throw base?.damaged ?? .invalid("pages without content") }
-    return nil
+    guard pages == hashes.count else { throw base?.damaged ?? .invalid("an epoch has pages without content") }
   }
 
-  private func inherited(_ group: UInt64) throws(StoreError) -> [PageEntry] {
-    var entries: [PageEntry] = []
-    while let entry = base?.next, entry.group == group {
-      entries.append(entry)
-      try base?.advance()
+  private var nextGroup: UInt64? {
+    let mine = position < own.count ? own[position].group : nil
+    guard let inherited = base?.next?.group else { return mine }
+    return min(inherited, mine ?? inherited)
+  }
+
+  private mutating func takeOlder(_ group: UInt64) throws(StoreError) {
+    older.removeAll(keepingCapacity: true)
+    guard let base else { return }
+    while let entry = base.next, entry.group == group {
+      older.append(entry)
+      try base.advance()
     }
-    return entries
   }
 
-  /// Takes the group's own entries, oldest first as they stand, after the base's.
-  private func merge(_ group: UInt64, older: [PageEntry]) -> [PageEntry] {
-    let first = position
-    while position < own.count, own[position].group == group { position += 1 }
+  /// The group's own entries go first, the youngest at the front, then the base's.
+  private mutating func merge(_ group: UInt64) {
     let (held, types) = hashes.group(group)
     var missing = held
     var zero: UInt16 = 0
-    var frames: [PageEntry] = []
-    func take(_ given: PageEntry, isOwn: Bool) {
-      var entry = given
-      entry.data &= missing
-      zero |= entry.zero & missing
-      missing &= ~(entry.data | entry.zero)
-      entry.zero = 0
-      // A frame of our own that lost all its pages keeps its entry: its bytes stay covered by a checksum.
-      if entry.hasFrame, isOwn || entry.data != 0 { frames.append(entry) }
-    }
-    for entry in own[first..<position].reversed() { take(entry, isOwn: true) }
-    for entry in older { take(entry, isOwn: false) }
+    frames.removeAll(keepingCapacity: true)
+    let first = position
+    while position < own.count, own[position].group == group { position += 1 }
+    for index in (first..<position).reversed() { take(own[index], isOwn: true, &missing, &zero) }
+    for entry in older { take(entry, isOwn: false, &missing, &zero) }
     pages += (held & ~missing).nonzeroBitCount
-    if frames.isEmpty {
-      if zero == 0 { return [] }
-      frames.append(
-        PageEntry(group: group, offset: 0, hash: 0, types: 0, length: 0, epoch: 0, data: 0, zero: 0, round: 0))
-    }
-    frames.sort { ($0.epoch, $0.offset) < ($1.epoch, $1.offset) }
+    if frames.isEmpty, zero == 0 { return }
+    if frames.isEmpty { frames.append(PageEntry(group: group)) }
+    if frames.count > 1 { frames.sort { ($0.epoch, $0.offset) < ($1.epoch, $1.offset) } }
     frames[0].zero = zero
     for index in frames.indices {
       frames[index].types = types & PageEntry.nibbles(frames[index].data | frames[index].zero)
     }
-    return frames
+  }
+
+  private mutating func take(_ given: PageEntry, isOwn: Bool, _ missing: inout UInt16, _ zero: inout UInt16) {
+    var entry = given
+    entry.data &= missing
+    zero |= entry.zero & missing
+    missing &= ~(entry.data | entry.zero)
+    entry.zero = 0
+    // A frame of our own that lost all its pages keeps its entry: its bytes stay covered by a checksum.
+    if entry.hasFrame, isOwn || entry.data != 0 { frames.append(entry) }
   }
 }

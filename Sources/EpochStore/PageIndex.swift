@@ -24,15 +24,23 @@ struct PageEntry {
   /// Bytes of the frame with its header.
   var frameBytes: UInt64 { hasFrame ? UInt64(EpochFormat.frameHeaderBytes) + UInt64(length) : 0 }
 
-  /// The type bits of the pages of a mask.
+  /// The type bits of the pages of a mask: each bit four times.
   static func nibbles(_ mask: UInt16) -> UInt64 {
-    var result: UInt64 = 0
-    for bit in 0..<16 where mask & (1 << bit) != 0 { result |= 0xf << UInt64(bit * 4) }
-    return result
+    var bits = UInt64(mask)
+    bits = (bits | bits << 24) & 0x0000_00ff_0000_00ff
+    bits = (bits | bits << 12) & 0x000f_000f_000f_000f
+    bits = (bits | bits << 6) & 0x0303_0303_0303_0303
+    bits = (bits | bits << 3) & 0x1111_1111_1111_1111
+    return bits * 0xf
   }
 }
 
 extension PageEntry {
+  /// A group without anything yet.
+  init(group: UInt64) {
+    self.init(group: group, offset: 0, hash: 0, types: 0, length: 0, epoch: 0, data: 0, zero: 0, round: 0)
+  }
+
   func encode(to target: UnsafeMutableRawPointer) {
     target.setLittle(0, group | UInt64(length) << 40)
     target.setLittle(8, offset)

@@ -8,21 +8,24 @@ import Testing
   private let epochPath: String
   private let manifestPath: String
 
-  /// A frame stored raw, one packed, zero pages and two records: every kind of byte that a file can have.
+  /// A frame stored raw, one packed, zero pages, two records and pages of an older epoch: every kind of byte that a
+  /// file can have.
   init() throws {
     store = try TemporaryStore()
-    var image = Image()
+    var image = Image(pages: [5: Random(2).fixedPage(), 100: Random(4).fixedPage()])
+    try store.publish(image, epoch: 1)
     image.pages[3] = Random(1).fixedPage()
     image.pages[4] = .init(type: 0, bytes: [UInt8](repeating: 0, count: 4096))
     for pfn in 32..<36 { image.pages[UInt64(pfn)] = .init(type: 2, bytes: [UInt8](repeating: UInt8(pfn), count: 4096)) }
     try store.publish(
-      image, epoch: 1, records: [StoredRecord(type: 1, body: [1, 2, 3]), StoredRecord(type: 2, body: [9])])
-    epochPath = store.path("00000001.epoch")
-    manifestPath = store.path("00000001.json")
+      image, epoch: 2, records: [StoredRecord(type: 1, body: [1, 2, 3]), StoredRecord(type: 2, body: [9])],
+      base: store.folder.base())
+    epochPath = store.path("00000002.epoch")
+    manifestPath = store.path("00000002.json")
   }
 
   private func readEverything() throws {
-    let reader = try store.folder.open(epoch: 1)
+    let reader = try store.folder.open(epoch: 2)
     try reader.verify()
   }
 
@@ -42,7 +45,7 @@ import Testing
     for (offset, byte) in try file.read().enumerated() {
       for bit in 0..<8 {
         try file.write([byte ^ 1 << UInt8(bit)], at: offset)
-        #expect(throws: StoreError.self, "bit \(bit) of byte \(offset)") { try store.folder.manifest(1) }
+        #expect(throws: StoreError.self, "bit \(bit) of byte \(offset)") { try store.folder.manifest(2) }
       }
       try file.write([byte], at: offset)
     }
@@ -61,7 +64,7 @@ import Testing
     let file = Tamper(path: manifestPath)
     for size in (0..<(try file.read().count)).reversed() {
       file.cut(to: size)
-      #expect(throws: StoreError.self, "\(size) bytes") { try store.folder.manifest(1) }
+      #expect(throws: StoreError.self, "\(size) bytes") { try store.folder.manifest(2) }
     }
   }
 
@@ -72,18 +75,18 @@ import Testing
   }
 
   @Test func theFileOfAnotherEpoch() throws {
-    try store.publish(Image(pages: [3: Random(2).fixedPage()]), epoch: 2)
-    try StoreName.rename(store.path("00000002.epoch"), to: epochPath)
+    try store.publish(Image(pages: [3: Random(2).fixedPage()]), epoch: 3)
+    try StoreName.rename(store.path("00000003.epoch"), to: epochPath)
     #expect(throws: StoreError.self) { try readEverything() }
-    #expect(throws: StoreError.self) { try store.folder.open(epoch: 2) }
+    #expect(throws: StoreError.self) { try store.folder.open(epoch: 3) }
   }
 
   @Test func aDamagedManifestHidesNoOther() throws {
-    try store.publish(Image(), epoch: 2)
+    try store.publish(Image(), epoch: 3)
     try Tamper(path: manifestPath).write([0], at: 10)
     let list = try store.folder.epochs()
-    #expect(list.epochs.map(\.epoch) == [2])
-    #expect(list.damaged.map(\.epoch) == [1])
+    #expect(list.epochs.map(\.epoch) == [1, 3])
+    #expect(list.damaged.map(\.epoch) == [2])
     #expect(try store.store.guests().first?.damaged == 1)
   }
 
@@ -93,8 +96,8 @@ import Testing
     var random = Random(seed)
     let file = Tamper(path: epochPath)
     let good = try file.read()
-    let manifest = try store.folder.manifest(1)
-    let reader = try store.folder.open(epoch: 1)
+    let manifest = try store.folder.manifest(2)
+    let reader = try store.folder.open(epoch: 2)
     let index = Int(reader.trailer.indexOffset)
     var refused = 0
     for _ in 0..<700 {
@@ -107,7 +110,7 @@ import Testing
       try file.write(resealed(bytes, index: index))
       try publishManifest(of: bytes, from: manifest)
       do {
-        let reader = try store.folder.open(epoch: 1)
+        let reader = try store.folder.open(epoch: 2)
         _ = try reader.records()
         try reader.forEachBatch(pagesPerBatch: 16) { _ in }
         try reader.verify()
@@ -129,10 +132,10 @@ import Testing
       bytes.replaceSubrange((trailer + field)..<(trailer + field + 8), with: little)
     }
     try file.write(resealed(bytes, index: index + 1))
-    var manifest = try store.folder.manifest(1)
+    var manifest = try store.folder.manifest(2)
     manifest.bytes = UInt64(bytes.count)
     try publishManifest(of: bytes, from: manifest)
-    let reader = try store.folder.open(epoch: 1)
+    let reader = try store.folder.open(epoch: 2)
     #expect(throws: StoreError.damaged(path: epochPath, what: "no entry covers byte \(index) exactly")) {
       try reader.verify()
     }
@@ -161,7 +164,7 @@ import Testing
 
   /// The original file's index offset, which the forger knows.
   private func indexOffset(_ size: Int) throws -> UInt64 {
-    UInt64(size - EpochFormat.trailerBytes - 2 * EpochFormat.pageEntryBytes - 2 * EpochFormat.recordEntryBytes)
+    UInt64(size - EpochFormat.trailerBytes - 4 * EpochFormat.pageEntryBytes - 2 * EpochFormat.recordEntryBytes)
   }
 }
 

@@ -39,7 +39,7 @@ import Testing
     #expect(try store.folder.nextEpochNumber() == 3)
 
     #expect(try store.folder.discardUnpublished().isEmpty == false)
-    #expect(try Set(StoreName.list(store.folder.path)) == ["counter", "00000001.epoch", "00000001.json"])
+    #expect(try Set(StoreName.list(store.folder.path)) == ["counter", "hashes", "00000001.epoch", "00000001.json"])
     #expect(try store.folder.nextEpochNumber() == 3)
     try store.folder.open(epoch: 1).verify()
   }

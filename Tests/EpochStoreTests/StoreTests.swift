@@ -109,10 +109,11 @@ import Testing
       let writer = try store.folder.create(epoch: 2, reserving: 0)
       var limit = rlimit(rlim_cur: 1 << 20, rlim_max: 1 << 20)
       setrlimit(__rlimit_resource_t(1), &limit)  // RLIMIT_FSIZE
-      let noise = Random(4).fixedPage()
-      let image = Image(pages: Dictionary(uniqueKeysWithValues: (0..<2000).map { (UInt64($0), noise) }))
       do {
-        for _ in 0..<40 { try image.append(to: writer) }
+        for round in 0..<40 {
+          let noise = Random(UInt64(round)).fixedPage()
+          try Image(pages: Dictionary(uniqueKeysWithValues: (0..<2000).map { (UInt64($0), noise) })).append(to: writer)
+        }
         exit(2)
       } catch let error as StoreError {
         guard case .system("write", let path, EFBIG) = error, path.hasSuffix("00000002.epoch.partial"),
@@ -121,7 +122,8 @@ import Testing
       }
       guard (try? writer.publish(store.manifest(2))) == nil else { exit(4) }
       writer.abandon()
-      guard try Set(StoreName.list(store.folder.path)) == ["counter", "00000001.epoch", "00000001.json"] else {
+      guard try Set(StoreName.list(store.folder.path)) == ["counter", "hashes", "00000001.epoch", "00000001.json"]
+      else {
         exit(5)
       }
       try store.folder.open(epoch: 1).verify()

@@ -41,9 +41,10 @@ final class TemporaryStore {
   }
 
   @discardableResult
-  func publish(_ image: Image, epoch: Int, records: [StoredRecord] = [], guest: String = "web") throws -> EpochManifest
-  {
-    let writer = try folder.create(epoch: epoch, reserving: 0)
+  func publish(
+    _ image: Image, epoch: Int, records: [StoredRecord] = [], guest: String = "web", base: EpochBase? = nil
+  ) throws -> EpochManifest {
+    let writer = try folder.create(epoch: epoch, reserving: 0, base: base)
     for record in records { try writer.append(record: record.type, record.body) }
     try image.append(to: writer)
     return try writer.publish(manifest(epoch, guest: guest))
@@ -60,7 +61,8 @@ struct Image: Equatable {
   }
   var pages: [UInt64: Page] = [:]
 
-  func append(to writer: EpochWriter, threads: Int = 2) throws {
+  @discardableResult
+  func append(to writer: EpochWriter, threads: Int = 2) throws -> EpochWriter.Appended {
     let pfns = pages.keys.sorted()
     let types = pfns.map { pages[$0]!.type }
     let bytes = UnsafeMutableRawBufferPointer.allocate(byteCount: pfns.count * 4096, alignment: 4096)
@@ -69,7 +71,7 @@ struct Image: Equatable {
       UnsafeMutableRawBufferPointer(rebasing: bytes[(index * 4096)..<((index + 1) * 4096)]).copyBytes(
         from: pages[pfn]!.bytes)
     }
-    try pfns.withUnsafeBufferPointer { pfns in
+    return try pfns.withUnsafeBufferPointer { pfns in
       try types.withUnsafeBufferPointer { types in
         try writer.append(
           StagedPages(pfns: pfns, types: types, pages: UnsafeRawBufferPointer(bytes)), threads: threads)

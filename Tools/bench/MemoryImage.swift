@@ -25,7 +25,7 @@ struct MemoryImage: ~Copyable {
     var page = 0
     while page < count {
       let run = min(1 + Int(maker.next() % 64), count - page)
-      let kind = maker.next() % 100
+      let kind = maker.kind()
       for _ in 0..<run {
         maker.fill(bytes.baseAddress! + page * EpochFormat.pageSize, kind)
         page += 1
@@ -45,7 +45,8 @@ struct MemoryImage: ~Copyable {
   }
 }
 
-private struct PageMaker {
+/// Makes pages of memory-like content, the same in every run.
+struct PageMaker {
   private var state: UInt64 = 0x636b_7074
   /// Words of 3 to 10 lower-case letters and a space, padded to 16 bytes; the last byte is the length.
   private var words: [UInt8] = []
@@ -68,6 +69,9 @@ private struct PageMaker {
     z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
     return z ^ (z >> 31)
   }
+
+  /// What a run of pages holds, in the shares of `MemoryImage`.
+  mutating func kind() -> UInt64 { next() % 100 }
 
   mutating func fill(_ page: UnsafeMutableRawPointer, _ kind: UInt64) {
     switch kind {

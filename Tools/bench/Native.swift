@@ -62,30 +62,14 @@ struct Native: ParsableCommand {
   }
 
   private func writeEpoch(_ image: borrowing MemoryImage, epoch: Int) throws -> StoreTimes {
-    let path = dir + "/ckpt-bench-\(getpid())"
-    let uuid = "00000000-0000-0000-0000-00000000be4c"
-    let folder = try EpochStore(path: path).folder(uuid: uuid, create: true)
-    defer { removeStore(path, folder.path) }
+    let store = try BenchStore(dir, "native")
     let staged = image.staged
     var times = StoreTimes()
-    let writer = try folder.create(epoch: epoch, reserving: 0)
+    let writer = try store.folder.create(epoch: epoch, reserving: 0)
     times.append = try cost { try writer.append(staged, threads: threads) }
-    let manifest = EpochManifest(
-      guest: "bench", uuid: uuid, epoch: epoch, kind: .pvh, vcpus: 1, memoryBytes: UInt64(size) << 20)
+    let manifest = BenchStore.manifest(epoch: epoch, memoryBytes: size << 20)
     times.publish = try cost { times.bytes = try writer.publish(manifest).bytes }
     return times
-  }
-
-  /// The bench's own files by name, so that a mistyped folder costs nobody anything.
-  private func removeStore(_ path: String, _ folder: String) {
-    for epoch in 1...runs {
-      let digits = String(epoch)
-      let stem = folder + "/" + String(repeating: "0", count: max(0, 8 - digits.count)) + digits
-      for suffix in [".epoch", ".json"] { unlink(stem + suffix) }
-    }
-    unlink(folder + "/counter")
-    rmdir(folder)
-    rmdir(path)
   }
 
   // MARK: Peak memory

@@ -1,0 +1,75 @@
+import EpochStore
+import Glibc
+
+/// A store of the bench's own in a folder of its own, which goes away with the value.
+final class BenchStore {
+  let folder: GuestFolder
+  private let path: String
+  private var base: EpochBase?
+  private static let uuid = "00000000-0000-0000-0000-00000000be4c"
+
+  init(_ dir: String, _ name: String) throws {
+    path = "\(dir)/ckpt-bench-\(getpid())-\(name)"
+    folder = try EpochStore(path: path).folder(uuid: Self.uuid, create: true)
+  }
+
+  /// By names that the store itself gives, so that a mistyped folder costs nobody anything.
+  deinit {
+    for epoch in 1...((try? folder.nextEpochNumber()) ?? 1) {
+      for suffix in [".epoch", ".json"] { unlink(file(epoch, suffix)) }
+    }
+    for name in ["counter", "hashes"] { unlink(folder.path + "/" + name) }
+    rmdir(folder.path)
+    rmdir(path)
+  }
+
+  static func manifest(epoch: Int, memoryBytes: Int) -> EpochManifest {
+    EpochManifest(
+      guest: "bench", uuid: uuid, epoch: epoch, kind: .pvh, vcpus: 1, memoryBytes: UInt64(memoryBytes))
+  }
+
+  struct Taken {
+    let manifest: EpochManifest
+    /// What it took to compress, write and publish.
+    let cost: Cost
+    /// Bytes of the pages whose content changed.
+    let changedBytes: Int
+  }
+
+  /// The next epoch: everything at first, afterwards what the guest changed since.
+  @discardableResult
+  func take(_ guest: inout BenchGuest, threads: Int) throws -> Taken {
+    let epoch = try folder.nextEpochNumber()
+    if base == nil { guest.touchEverything() }
+    let staged = guest.stage()
+    var manifest = Self.manifest(epoch: epoch, memoryBytes: guest.bytes)
+    let cost = try cost {
+      let writer = try folder.create(epoch: epoch, reserving: 0, base: base)
+      try writer.append(staged, threads: threads)
+      manifest = try writer.publish(manifest)
+      base = writer.nextBase
+    }
+    return Taken(manifest: manifest, cost: cost, changedBytes: staged.pages.count)
+  }
+
+  /// Reads every page and throws it away.
+  func restore(_ epoch: Int, threads: Int) throws {
+    try folder.open(epoch: epoch).forEachBatch(threads: threads) { _ in }
+  }
+
+  /// Bytes of an epoch's index: from the place that the trailer names (Format.md) to the trailer.
+  func indexBytes(_ epoch: Int) throws -> Int {
+    let manifest = try folder.manifest(epoch)
+    guard let opened = fopen(file(epoch, ".epoch"), "r") else { return 0 }
+    defer { fclose(opened) }
+    var offset: UInt64 = 0
+    fseek(opened, Int(manifest.bytes) - 88 + 24, SEEK_SET)
+    fread(&offset, 8, 1, opened)
+    return Int(manifest.bytes) - 88 - Int(UInt64(littleEndian: offset))
+  }
+
+  private func file(_ epoch: Int, _ suffix: String) -> String {
+    let digits = String(epoch)
+    return folder.path + "/" + String(repeating: "0", count: max(0, 8 - digits.count)) + digits + suffix
+  }
+}
