@@ -54,7 +54,7 @@ let package = Package(
       path: "Tools/ckpt", swiftSettings: settings),
     .executableTarget(
       name: "ckpt-bench",
-      dependencies: ["Checkpoint", "Xen", "EpochStore", "CLZ4", "CXen", arguments], path: "Tools/bench",
+      dependencies: ["Checkpoint", "Xen", "EpochStore", "CLZ4", arguments], path: "Tools/bench",
       exclude: ["run", "lab"],
       swiftSettings: settings),
 

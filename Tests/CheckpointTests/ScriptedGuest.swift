@@ -2,34 +2,71 @@ import EpochStore
 import Foundation
 import MigrationStream
 import Synchronization
+import Xen
 
 @testable import Checkpoint
 
 /// A guest made of an array of pages. It changes while it runs, and does what the script says.
+///
+/// Its "hypervisor" keeps a log of dirty pages as Xen does: reading an empty log never fails, and tools share it.
 final class ScriptedGuest: Guest, @unchecked Sendable {
-  enum Fault: Error, Equatable { case arm, request, awaitSuspended, copy, records, resume }
+  enum Fault: Error, Equatable { case arm, request, awaitSuspended, copy, state, resume, collect }
   enum State: Equatable { case running, suspended }
 
   let identity: GuestIdentity
   let configuration = Array(#"{"c_info":{"name":"web"}}"#.utf8)
   private(set) var suspendPath = ""
+  var suspendNote: String?
   /// Called as each thing happens, in order, from any thread.
   let journal: Journal
   var fault: Fault?
   /// What the guest does at the last moment before it is suspended.
   var whileSuspending: (ScriptedGuest) -> Void = { _ in }
-  private(set) var state = State.running
-  var pages: [UInt64: [UInt8]]
+  /// What it does each time a live copy has read some of it.
+  var whileCopied: (ScriptedGuest) -> Void = { _ in }
+  /// What it does from the first instant after the resume.
+  var afterResume: (ScriptedGuest) -> Void = { _ in }
+  private(set) var condition = State.running
+  private(set) var pages: [UInt64: [UInt8]]
   var types: [UInt64: UInt8] = [:]
-  private var order: [UInt64] = []
+  /// Pages that look torn while the guest runs.
+  var torn: Set<UInt64> = []
+  let lock = NSRecursiveLock()
 
-  init(pages: [UInt64: [UInt8]], most: Int = 64, journal: Journal) {
+  // What the hypervisor keeps.
+  var canLog = true
+  private(set) var isLogging = false
+  private(set) var log = PageSet()
+  var trackingNote: String?
+  /// Each set that was read from the log.
+  private(set) var collects = 0
+  private(set) var copied: [UInt64] = []
+
+  init(pages: [UInt64: [UInt8]], most: Int = 64, kind: EpochManifest.Kind = .pvh, journal: Journal) {
     self.pages = pages
     self.journal = journal
     identity = GuestIdentity(
-      name: "web", uuid: "11111111-2222-3333-4444-555555555555", kind: .pvh, vcpus: 1,
+      name: "web", uuid: "11111111-2222-3333-4444-555555555555", kind: kind, vcpus: 1,
       memoryBytes: UInt64(most * 4096), xenVersion: "4.17")
   }
+
+  /// The guest writes a page, or gives it back.
+  func write(_ pfn: UInt64, _ content: [UInt8]?) {
+    lock.withLock {
+      pages[pfn] = content
+      if isLogging, content != nil { log.insert(pfn) }
+    }
+  }
+
+  /// Another tool takes from the log, or switches it off.
+  func stealLog(andSwitchOff: Bool) {
+    lock.withLock {
+      log = PageSet()
+      if andSwitchOff { isLogging = false }
+    }
+  }
+
+  func forgetWhatHappened() { lock.withLock { copied = [] } }
 
   private func happens(_ event: String, _ fault: Fault) throws {
     journal.note(event)
@@ -37,46 +74,91 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
   }
 
   func arm() throws {
-    order = pages.keys.sorted()
     suspendPath = "xenstore"
     try happens("arm", .arm)
   }
-  var pageCount: Int { order.count }
-  var chunkCount: Int { (order.count + 3) / 4 }
+  func disarm() { journal.note("disarm") }
+
+  private(set) var present = PageSet()
+  func scan() { lock.withLock { present = PageSet(pages.keys) } }
+  func keepMapped() { journal.note("keepMapped") }
+  func settle() -> (come: PageSet, gone: PageSet) { settleAnew() }
+  func settleAnew() -> (come: PageSet, gone: PageSet) {
+    let before = present
+    scan()
+    return (present.subtracting(before), before.subtracting(present))
+  }
+  var mappingMs: Double { 0 }
+
+  func copy(_ pfns: [UInt64], running: Bool, to receiver: some PageReceiver) throws -> Int {
+    try happens(running ? "live copy" : "copy", .copy)
+    defer { if running { whileCopied(self) } }
+    return lock.withLock {
+      for (index, pfn) in pfns.enumerated() {
+        let type = types[pfn] ?? 0
+        guard let page = pages[pfn], type < 0xD else {
+          receiver.absent(pfn)
+          continue
+        }
+        if running, torn.contains(pfn) {
+          receiver.torn(pfn)
+          continue
+        }
+        let known = page.withUnsafeBytes { receiver.holds(pfn, $0.baseAddress!, type: type) }
+        if known { continue }
+        guard let room = receiver.room() else { return index }
+        page.withUnsafeBytes { room.copyMemory(from: $0.baseAddress!, byteCount: 4096) }
+        receiver.received(pfn, type: type)
+        copied.append(pfn)
+      }
+      return pfns.count
+    }
+  }
+
+  func beginLog() throws -> LogDirty.Start {
+    guard canLog else { return .unavailable }
+    if isLogging { return .alreadyOn }
+    isLogging = true
+    log = PageSet()
+    return .begun
+  }
+  func endLog() {
+    isLogging = false
+    journal.note("endLog")
+  }
+  func collect(into set: inout PageSet, final: Bool) throws -> Int {
+    try happens(final ? "collect final" : "collect", .collect)
+    return lock.withLock {
+      set.formUnion(log)
+      collects += 1
+      defer { log = PageSet() }
+      return log.count
+    }
+  }
+  func mark(_ pfn: UInt64) -> Bool {
+    guard identity.kind == .pvh else { return false }
+    lock.withLock { if isLogging { log.insert(pfn) } }
+    return true
+  }
+  func setTrackingNote(_ note: String?) { trackingNote = note }
+
   func request() throws { try happens("request", .request) }
   func awaitSuspended() throws {
     whileSuspending(self)
     try happens("suspended", .awaitSuspended)
-    state = .suspended
+    condition = .suspended
   }
-  func revalidate() -> Bool {
-    let now = pages.keys.sorted()
-    defer { order = now }
-    return now != order
-  }
-  func copy(chunk: Int, to target: UnsafeMutableRawPointer, types: UnsafeMutableBufferPointer<UInt8>) throws {
-    try happens("copy", .copy)
-    for index in chunk * 4..<min(chunk * 4 + 4, order.count) {
-      types[index] = self.types[order[index]] ?? 0
-      pages[order[index]]!.withUnsafeBytes {
-        (target + index * 4096).copyMemory(from: $0.baseAddress!, byteCount: 4096)
-      }
-    }
-  }
-  func writePFNs(to pfns: UnsafeMutableBufferPointer<UInt64>) {
-    for (index, pfn) in order.enumerated() { pfns[index] = pfn }
-  }
-  func records(in staging: StagedMemory) throws -> [Record] {
-    try happens("records", .records)
-    return [Record(type: .hvmContext, body: [1, 2, 3])]
+  func state() throws -> GuestState {
+    try happens("state", .state)
+    return GuestState(records: [Record(type: .hvmContext, body: [1, 2, 3])], canary: 1)
   }
   func resume() throws {
     try happens("resume", .resume)
-    state = .running
-    // It works on at once: whatever reads its memory from now on is wrong.
-    for pfn in pages.keys { pages[pfn] = [UInt8](repeating: 0xEE, count: 4096) }
+    condition = .running
+    // It works on at once; a PV guest begins with its start_info page, which is page 1 here.
+    if identity.kind == .pv, let page = pages[1] { write(1, page) }
+    afterResume(self)
   }
-  func disarm() { journal.note("disarm") }
 }
 
 /// Disks that only remember what was asked of them.
@@ -131,7 +213,7 @@ final class TemporaryStore {
   /// Everything in the guest's folder that is neither the lock nor the counter.
   var files: [String] {
     ((try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []).filter {
-      !["lock", "counter"].contains($0)
+      !["lock", "counter", "hashes"].contains($0)
     }.sorted()
   }
 }

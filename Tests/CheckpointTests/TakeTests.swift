@@ -1,35 +1,53 @@
 import EpochStore
+import Foundation
 import Testing
+import Xen
 
 @testable import Checkpoint
 
-private func page(_ value: UInt8) -> [UInt8] { (0..<4096).map { UInt8(truncatingIfNeeded: $0 / 7) ^ value } }
+func page(_ value: UInt8) -> [UInt8] { (0..<4096).map { UInt8(truncatingIfNeeded: $0 / 7) ^ value } }
 
 @Suite("A take")
 struct TakeTests {
   private let journal = Journal()
 
-  @Test("holds what memory was while the guest stood still, not what it became")
-  func content() throws {
+  /// A take with nothing in its way but what the test puts there.
+  private func take(
+    _ guest: ScriptedGuest, into temporary: TemporaryStore, disks: ScriptedDisks? = nil,
+    options: TakeOptions = TakeOptions()
+  ) throws -> EpochManifest {
+    var options = options
+    options.stagingBytes = 64 * 4096
+    return try Take(
+      guest, disks: disks ?? ScriptedDisks(journal: journal), into: temporary.folder, options: options
+    ).run()
+  }
+
+  @Test("holds what memory was while the guest stood still, not what it became", arguments: [true, false])
+  func content(canLog: Bool) throws {
     let temporary = try TemporaryStore()
     let memory = Dictionary(uniqueKeysWithValues: (0..<40).map { (UInt64($0 * 3), page(UInt8($0))) })
     let guest = ScriptedGuest(pages: memory, journal: journal)
-    guest.whileSuspending = { $0.pages[9] = page(200) }
-    let manifest = try Take(guest, disks: ScriptedDisks(journal: journal), into: temporary.folder).run()
+    guest.canLog = canLog
+    guest.whileCopied = { $0.write(6, page(100)) }
+    guest.whileSuspending = { $0.write(9, page(200)) }
+    guest.afterResume = { for pfn in $0.pages.keys { $0.write(pfn, page(0xEE)) } }
+    let manifest = try take(guest, into: temporary)
     var expected = memory
+    expected[6] = page(100)
     expected[9] = page(200)
     #expect(try pages(of: manifest.epoch, in: temporary.folder) == expected)
-    #expect(guest.state == .running)
+    #expect(guest.condition == .running)
   }
 
   @Test("asks before it snapshots, snapshots and copies before it resumes, settles the disks after")
   func order() throws {
     let temporary = try TemporaryStore()
     let guest = ScriptedGuest(pages: [1: page(1), 2: page(2)], journal: journal)
-    _ = try Take(guest, disks: ScriptedDisks(journal: journal), into: temporary.folder).run()
+    _ = try take(guest, into: temporary)
     let suspended = try #require(journal.position("suspended"))
     let resumed = try #require(journal.position("resume"))
-    for event in ["snapshot", "copy", "records"] {
+    for event in ["snapshot", "collect final", "state"] {
       #expect(try #require(journal.position(event)) > suspended)
       #expect(try #require(journal.last(event)) < resumed)
     }
@@ -37,27 +55,17 @@ struct TakeTests {
     #expect(try #require(journal.position("commit")) > resumed)
   }
 
-  @Test("follows a guest that balloons while it suspends, out and in")
-  func ballooning() throws {
+  @Test("follows a guest that balloons while it suspends, out and in", arguments: [true, false])
+  func ballooning(canLog: Bool) throws {
     let temporary = try TemporaryStore()
     let guest = ScriptedGuest(pages: [1: page(1), 2: page(2), 3: page(3)], journal: journal)
+    guest.canLog = canLog
     guest.whileSuspending = {
-      $0.pages[2] = nil
-      for pfn in UInt64(10)..<20 { $0.pages[pfn] = page(UInt8(pfn)) }
+      $0.write(2, nil)
+      for pfn in UInt64(10)..<20 { $0.write(pfn, page(UInt8(pfn))) }
     }
-    let manifest = try Take(guest, disks: ScriptedDisks(journal: journal), into: temporary.folder).run()
+    let manifest = try take(guest, into: temporary)
     #expect(try pages(of: manifest.epoch, in: temporary.folder).keys.sorted() == [1, 3] + Array(10..<20))
-  }
-
-  @Test("refuses a guest that grew beyond its maximum; it runs on")
-  func growth() throws {
-    let temporary = try TemporaryStore()
-    let guest = ScriptedGuest(pages: [1: page(1)], most: 4, journal: journal)
-    guest.whileSuspending = { for pfn in UInt64(10)..<20 { $0.pages[pfn] = page(1) } }
-    #expect(throws: CheckpointError.grew(guest: "web", pages: 11, capacity: 4)) {
-      try Take(guest, disks: ScriptedDisks(journal: journal), into: temporary.folder).run()
-    }
-    #expect(guest.state == .running)
   }
 
   @Test("leaves out pages whose type carries no data")
@@ -65,25 +73,35 @@ struct TakeTests {
     let temporary = try TemporaryStore()
     let guest = ScriptedGuest(pages: [1: page(1), 2: page(2), 5: page(5)], journal: journal)
     guest.types = [2: 0xF]
-    let manifest = try Take(guest, disks: ScriptedDisks(journal: journal), into: temporary.folder).run()
+    let manifest = try take(guest, into: temporary)
     #expect(try pages(of: manifest.epoch, in: temporary.folder) == [1: page(1), 5: page(5)])
+  }
+
+  @Test("copies a page table that was torn while the guest ran again in the pause")
+  func torn() throws {
+    let temporary = try TemporaryStore()
+    let guest = ScriptedGuest(pages: [1: page(1), 2: page(2)], journal: journal)
+    guest.torn = [2]
+    var options = TakeOptions()
+    options.precopy.smallPages = 0
+    let manifest = try take(guest, into: temporary, options: options)
+    #expect(try pages(of: manifest.epoch, in: temporary.folder) == [1: page(1), 2: page(2)])
+    #expect(try #require(manifest.statistics).rounds.contains { $0.torn == 1 })
   }
 
   @Test(
     "that fails anywhere leaves the guest running and nothing behind",
-    arguments: [ScriptedGuest.Fault.arm, .request, .awaitSuspended, .copy, .records])
+    arguments: [ScriptedGuest.Fault.arm, .request, .awaitSuspended, .copy, .state, .collect])
   func guestFaults(fault: ScriptedGuest.Fault) throws {
     let temporary = try TemporaryStore()
     let first = ScriptedGuest(pages: [1: page(1)], journal: Journal())
-    _ = try Take(first, disks: ScriptedDisks(journal: Journal()), into: temporary.folder).run()
+    _ = try take(first, into: temporary, disks: ScriptedDisks(journal: Journal()))
     let before = temporary.files
 
-    let guest = ScriptedGuest(pages: [1: page(1)], journal: journal)
+    let guest = ScriptedGuest(pages: [1: page(2)], journal: journal)
     guest.fault = fault
-    #expect(throws: fault) {
-      try Take(guest, disks: ScriptedDisks(journal: journal), into: temporary.folder).run()
-    }
-    #expect(guest.state == .running)
+    #expect(throws: fault) { try take(guest, into: temporary) }
+    #expect(guest.condition == .running)
     #expect(journal.events.contains("abandon"))
     #expect(temporary.files == before)
     #expect(try pages(of: 1, in: temporary.folder) == [1: page(1)])
@@ -94,9 +112,9 @@ struct TakeTests {
     let temporary = try TemporaryStore()
     let guest = ScriptedGuest(pages: [1: page(1)], journal: journal)
     #expect(throws: fault) {
-      try Take(guest, disks: ScriptedDisks(journal: journal, fault: fault), into: temporary.folder).run()
+      try take(guest, into: temporary, disks: ScriptedDisks(journal: journal, fault: fault))
     }
-    #expect(guest.state == .running)
+    #expect(guest.condition == .running)
     // A reserve that fails takes its own steps back.
     #expect(journal.events.contains("abandon") == (fault != .reserve))
     #expect(temporary.files.isEmpty)
@@ -109,7 +127,7 @@ struct TakeTests {
     let guest = ScriptedGuest(pages: [1: page(1)], journal: journal)
     guest.fault = .resume
     #expect(throws: ScriptedGuest.Fault.resume) {
-      try Take(guest, disks: ScriptedDisks(journal: journal, fault: .snapshot), into: temporary.folder).run()
+      try take(guest, into: temporary, disks: ScriptedDisks(journal: journal, fault: .snapshot))
     }
   }
 
@@ -118,7 +136,7 @@ struct TakeTests {
     let temporary = try TemporaryStore()
     let lock = try temporary.folder.lock(.exclusive)
     let guest = ScriptedGuest(pages: [1: page(1)], journal: journal)
-    #expect { try Take(guest, disks: ScriptedDisks(journal: journal), into: temporary.folder).run() } throws: {
+    #expect { try take(guest, into: temporary) } throws: {
       if case StoreError.locked = $0 { true } else { false }
     }
     #expect(!journal.events.contains("request"))
@@ -132,27 +150,90 @@ struct TakeTests {
     for fault in [nil, ScriptedGuest.Fault.copy, nil] {
       let guest = ScriptedGuest(pages: [1: page(1)], journal: journal)
       guest.fault = fault
-      if let manifest = try? Take(guest, disks: ScriptedDisks(journal: journal), into: temporary.folder).run() {
-        numbers.append(manifest.epoch)
-      }
+      if let manifest = try? take(guest, into: temporary) { numbers.append(manifest.epoch) }
     }
     #expect(numbers == [1, 3])
     #expect(
       journal.events.filter { $0.hasPrefix("published") } == ["published: []", "published: [1]", "published: [1]"])
   }
 
-  @Test("tells pause, stop and every phase")
+  @Test("ends when the pause lasts too long: the guest runs, no epoch is made")
+  func hardLimit() throws {
+    let temporary = try TemporaryStore()
+    let guest = ScriptedGuest(pages: [1: page(1)], journal: journal)
+    guest.whileSuspending = { _ in Thread.sleep(forTimeInterval: 0.05) }
+    var options = TakeOptions()
+    options.mostPauseSeconds = 0.01
+    #expect(throws: CheckpointError.pauseTooLong(guest: "web", seconds: 0.01)) {
+      try take(guest, into: temporary, options: options)
+    }
+    #expect(guest.condition == .running)
+    #expect(temporary.files.isEmpty)
+  }
+
+  @Test("writes out within the pause what does not fit into its memory, or gives up, as it is told")
+  func staging() throws {
+    let temporary = try TemporaryStore()
+    var options = TakeOptions()
+    options.threads = 1
+    options.stagingBytes = 4 * 4096
+    for policy in StagingPolicy.allCases {
+      options.staging = policy
+      let guest = ScriptedGuest(pages: [1: page(1)], journal: journal)
+      guest.whileSuspending = { for pfn in UInt64(10)..<40 { $0.write(pfn, page(UInt8(pfn))) } }
+      let take = Take(guest, disks: ScriptedDisks(journal: journal), into: temporary.folder, options: options)
+      switch policy {
+      case .spill:
+        let manifest = try take.run()
+        #expect(try pages(of: manifest.epoch, in: temporary.folder).count == 31)
+        #expect(try #require(manifest.statistics).spilledBytes >= 24 * 4096)
+      case .abort:
+        #expect(throws: CheckpointError.stagingFull(guest: "web", bytes: 4 * 4096)) { try take.run() }
+      }
+      #expect(guest.condition == .running)
+    }
+  }
+
+  @Test("that is told to stop stops before the pause, and leaves nothing")
+  func cancelled() throws {
+    let temporary = try TemporaryStore()
+    let guest = ScriptedGuest(pages: [1: page(1)], journal: journal)
+    let cancellation = TakeCancellation()
+    var options = TakeOptions()
+    options.precopy.smallPages = 0
+    guest.whileCopied = { _ in cancellation.cancel() }
+    #expect(throws: CheckpointError.interrupted) {
+      try Take(
+        guest, disks: ScriptedDisks(journal: journal), into: temporary.folder, options: options,
+        cancellation: cancellation
+      ).run()
+    }
+    #expect(!journal.events.contains("request"))
+    #expect(temporary.files.isEmpty)
+  }
+
+  @Test("tells pause, stop, every phase and every round")
   func statistics() throws {
     let temporary = try TemporaryStore()
     let guest = ScriptedGuest(pages: [1: page(1)], journal: journal)
-    let manifest = try Take(guest, disks: ScriptedDisks(journal: journal), into: temporary.folder).run()
+    guest.suspendNote = "said"
+    var options = TakeOptions()
+    options.precopy.smallPages = 0
+    let manifest = try take(guest, into: temporary, options: options)
     #expect(manifest.pauseMs >= manifest.stopMs)
     #expect(
       Set(manifest.phases.keys).isSuperset(of: [
-        "probe", "reserve", "arm", "request", "freeze", "copy", "disks", "resume", "write", "publish",
+        "probe", "reserve", "arm", "precopy", "request", "freeze", "copy", "disks", "resume", "write", "publish",
+        "copy_clean", "copy_mapping", "copy_pages", "copy_state",
       ]))
     #expect(manifest.phases["disks_create_snap"] == 1.5)
     #expect(manifest.suspendPath == "xenstore")
     #expect(manifest.disks == ScriptedDisks(journal: journal).disks)
+    let statistics = try #require(manifest.statistics)
+    #expect(statistics.rounds.map(\.name).first == "1")
+    #expect(statistics.rounds.map(\.name).suffix(2) == ["freeze", "pause"])
+    #expect(statistics.notes == ["said"])
+    #expect(statistics.changes == "all")
+    #expect(statistics.totalMs > 0)
   }
 }
