@@ -18,6 +18,8 @@ struct TakeTests {
   ) throws -> EpochManifest {
     var options = options
     options.stagingBytes = 64 * 4096
+    // These guests are smaller than what the rule calls small.
+    options.precopy.smallPages = 0
     return try Take(
       guest, disks: disks ?? ScriptedDisks(journal: journal), into: temporary.folder, options: options
     ).run()
@@ -82,9 +84,7 @@ struct TakeTests {
     let temporary = try TemporaryStore()
     let guest = ScriptedGuest(pages: [1: page(1), 2: page(2)], journal: journal)
     guest.torn = [2]
-    var options = TakeOptions()
-    options.precopy.smallPages = 0
-    let manifest = try take(guest, into: temporary, options: options)
+    let manifest = try take(guest, into: temporary)
     #expect(try pages(of: manifest.epoch, in: temporary.folder) == [1: page(1), 2: page(2)])
     #expect(try #require(manifest.statistics).rounds.contains { $0.torn == 1 })
   }
@@ -217,9 +217,7 @@ struct TakeTests {
     let temporary = try TemporaryStore()
     let guest = ScriptedGuest(pages: [1: page(1)], journal: journal)
     guest.suspendNote = "said"
-    var options = TakeOptions()
-    options.precopy.smallPages = 0
-    let manifest = try take(guest, into: temporary, options: options)
+    let manifest = try take(guest, into: temporary)
     #expect(manifest.pauseMs >= manifest.stopMs)
     #expect(
       Set(manifest.phases.keys).isSuperset(of: [

@@ -25,6 +25,7 @@ struct TrackingTests {
     var options = TakeOptions()
     options.tracking = policy
     options.stagingBytes = 64 * 4096
+    options.precopy.smallPages = 0
     guest.forgetWhatHappened()
     let manifest = try Take(
       guest, disks: ScriptedDisks(journal: Journal(), fault: disks), into: folder ?? temporary.folder,
