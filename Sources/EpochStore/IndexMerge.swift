@@ -51,6 +51,12 @@ struct IndexMerge {
 
   /// The group's own entries go first, the youngest at the front, then the base's.
   private mutating func merge(_ group: UInt64) {
+    let isTouched = position < own.count && own[position].group == group
+    if !isTouched, hashes.isShared(group: group) {
+      swap(&frames, &older)
+      for entry in frames { pages += (entry.data | entry.zero).nonzeroBitCount }
+      return
+    }
     let (held, types) = hashes.group(group)
     var missing = held
     var zero: UInt16 = 0
