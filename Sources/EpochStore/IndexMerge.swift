@@ -51,6 +51,11 @@ struct IndexMerge {
 
   /// The group's own entries go first, the youngest at the front, then the base's.
   private mutating func merge(_ group: UInt64) {
+    if isUntouched(group) {
+      swap(&frames, &older)
+      for entry in frames { pages += (entry.data | entry.zero).nonzeroBitCount }
+      return
+    }
     let (held, types) = hashes.group(group)
     var missing = held
     var zero: UInt16 = 0
@@ -67,6 +72,12 @@ struct IndexMerge {
     for index in frames.indices {
       frames[index].types = types & PageEntry.nibbles(frames[index].data | frames[index].zero)
     }
+  }
+
+  /// True when the base's entries can stand as they are. Those that only cover bytes of the base's file cannot.
+  private func isUntouched(_ group: UInt64) -> Bool {
+    if position < own.count, own[position].group == group { return false }
+    return hashes.isShared(group: group) && older.allSatisfy { $0.data != 0 || !$0.hasFrame }
   }
 
   private mutating func take(_ given: PageEntry, isOwn: Bool, _ missing: inout UInt16, _ zero: inout UInt16) {

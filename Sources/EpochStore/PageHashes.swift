@@ -95,6 +95,12 @@ final class PageHashes: @unchecked Sendable {
     return (held, Self.types(chunk, first).pointee)
   }
 
+  /// True when nothing of a group's chunk can have changed since this table was made from another. False proves nothing.
+  func isShared(group: UInt64) -> Bool {
+    guard let chunk = chunk(group * UInt64(EpochFormat.framePages)) else { return false }
+    return Self.owners(chunk).pointee.load(ordering: .acquiring) > 1
+  }
+
   func forEachPFN(_ body: (UInt64) -> Void) {
     forEachChunk { number, content in
       for slot in 0..<Self.chunkPages where content.load(fromByteOffset: slot * 8, as: UInt64.self) != 0 {

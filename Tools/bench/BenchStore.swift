@@ -43,13 +43,15 @@ final class BenchStore {
     if base == nil { guest.touchEverything() }
     let staged = guest.stage()
     var manifest = Self.manifest(epoch: epoch, memoryBytes: guest.bytes)
+    var changed = 0
     let cost = try cost {
       let writer = try folder.create(epoch: epoch, reserving: 0, base: base)
-      try writer.append(staged, threads: threads)
+      let appended = try writer.append(staged, threads: threads)
+      changed = appended.stored + appended.zero
       manifest = try writer.publish(manifest)
       base = writer.nextBase
     }
-    return Taken(manifest: manifest, cost: cost, changedBytes: staged.pages.count)
+    return Taken(manifest: manifest, cost: cost, changedBytes: changed * EpochFormat.pageSize)
   }
 
   /// Reads every page and throws it away.
