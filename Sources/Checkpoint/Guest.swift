@@ -46,6 +46,10 @@ public protocol Guest: AnyObject {
   /// Finds out which frame numbers have a page; see ``present``.
   func scan() throws
   var present: PageSet { get }
+  /// In place of a scan, when the log of dirty pages reaches back to a time at which these pages were all; `pages` is
+  /// ``pageTotal`` of that time.
+  func assume(_ known: PageSet, pages: UInt64) throws
+  var pageTotal: UInt64 { get }
   /// Maps all memory and keeps it mapped, for a pause that compares every page.
   func keepMapped() throws
   /// Brings ``present`` up to date with the suspended guest, and tells what came (or moved) and what went.

@@ -8,6 +8,8 @@ struct PageCopier {
   let guest: any Guest
   let staging: Staging
   let threads: Int
+  /// Pages are asked for in the pieces in which the guest keeps them mapped.
+  var byStretch = false
   /// Whether the epoch holds a page with this content and type already; nil: copy every page.
   var holds: (@Sendable (UInt64, UnsafeRawPointer, UInt8) -> Bool)?
   /// Asked between batches: true ends the copy early.
@@ -47,7 +49,7 @@ struct PageCopier {
   ///   - running: the guest works meanwhile.
   ///   - batch: the most pages between two looks at `shouldStop`.
   func copy(_ set: PageSet, running: Bool, batch: Int = GuestMemory.batchFrames) throws -> Outcome {
-    let work = Work(PageSet.Batches(set), batch)
+    let work = Work(PageSet.Batches(set, most: batch, byStretch: byStretch))
     // Guests are made to be copied from on any thread.
     nonisolated(unsafe) let guest = guest
     let (staging, holds, shouldStop) = (staging, holds, shouldStop)
@@ -78,19 +80,15 @@ struct PageCopier {
       var stopped = false
     }
     private let state: Mutex<State>
-    private let batch: Int
 
-    init(_ batches: PageSet.Batches, _ batch: Int) {
-      state = Mutex(State(batches: batches))
-      self.batch = batch
-    }
+    init(_ batches: PageSet.Batches) { state = Mutex(State(batches: batches)) }
 
     func next(stop: () -> Bool) -> [UInt64]? {
       let stop = stop()
       return state.withLock { state in
         state.stopped = state.stopped || stop
         guard state.error == nil, !state.stopped else { return nil }
-        return state.batches.take(most: batch)
+        return state.batches.take()
       }
     }
 

@@ -94,6 +94,7 @@ extension Take {
   ) throws -> PageCopier.Outcome {
     var copier = PageCopier(guest: guest, staging: staging, threads: options.threads)
     if !tracking.hasLog { copier.compare(with: writer) }
+    copier.byStretch = !tracking.hasLog
     copier.shouldStop = { ContinuousClock.now > deadline }
     let mapping = guest.mappingMs
     let start = ContinuousClock.now

@@ -40,6 +40,7 @@ extension Take {
     var round = TakeStatistics.Round(name: String(number), pages: owed.count)
     var copier = PageCopier(guest: guest, staging: staging, threads: options.threads)
     if compares { copier.compare(with: writer) }
+    copier.byStretch = !tracking.hasLog
     copier.shouldStop = { [cancellation] in cancellation.isCancelled }
     var rest = owed
     owed = PageSet()

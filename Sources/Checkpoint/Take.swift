@@ -102,7 +102,8 @@ public final class Take {
     let writer = try folder.create(
       epoch: epoch,
       reserving: EpochFormat.worstCaseBytes(
-        pages: memory.base == nil ? pages : pages / 4, records: 64, recordBytes: Take.recordBytes),
+        pages: memory.base == nil ? pages : pages / 4, inherited: memory.base?.pageCount ?? 0, records: 64,
+        recordBytes: Take.recordBytes),
       base: memory.base)
     do {
       try disks.forgetUnpublished(published: Set(folder.epochs().allNumbers))
@@ -119,16 +120,12 @@ public final class Take {
 
   private func arm(_ writer: EpochWriter) throws -> Staging {
     try guest.arm()
-    try guest.scan()
     let most = Int(guest.identity.memoryBytes) / EpochFormat.pageSize
     let staging = try Staging(pages: min(most, options.stagingBytes / EpochFormat.pageSize), threads: options.threads)
     owed = try tracking.begin(base: memory.base)
     if !tracking.hasLog { try guest.keepMapped() }
     if let base = memory.base {
-      var gone = PageSet()
-      let present = guest.present
-      base.forEachPFN { if !present.contains($0) { gone.insert($0) } }
-      try remove(gone, from: writer)
+      try remove(base.pages.subtracting(guest.present), from: writer)
     }
     statistics.tracking = tracking.hasLog ? tracking.name : "none"
     statistics.changes = memory.base == nil ? "all" : tracking.reason == nil ? "log" : "compare"

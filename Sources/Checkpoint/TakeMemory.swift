@@ -16,17 +16,17 @@ public final class TakeMemory {
 
 /// The note in xenstore: what Xen's log of dirty pages stands for. It goes with the domain, as the log does.
 enum TrackingNote: Equatable {
-  /// The log holds every page written since this epoch in this store.
-  case armed(epoch: Int, canary: UInt64?, folder: String)
+  /// The log holds every page written since this epoch in this store, at which Xen counted so many pages.
+  case armed(epoch: Int, pages: UInt64, canary: UInt64?, folder: String)
   /// Bits were taken out of the log and are owed by whoever has this token.
   case owed(token: String)
 
   init?(_ text: String) {
-    let words = text.split(separator: " ", maxSplits: 3, omittingEmptySubsequences: false).map(String.init)
+    let words = text.split(separator: " ", maxSplits: 4, omittingEmptySubsequences: false).map(String.init)
     if words.count == 2, words[0] == "owed" {
       self = .owed(token: words[1])
-    } else if words.count == 4, words[0] == "armed", let epoch = Int(words[1]) {
-      self = .armed(epoch: epoch, canary: UInt64(words[2]), folder: words[3])
+    } else if words.count == 5, words[0] == "armed", let epoch = Int(words[1]), let pages = UInt64(words[2]) {
+      self = .armed(epoch: epoch, pages: pages, canary: UInt64(words[3]), folder: words[4])
     } else {
       return nil
     }
@@ -34,7 +34,8 @@ enum TrackingNote: Equatable {
 
   var text: String {
     switch self {
-    case .armed(let epoch, let canary, let folder): "armed \(epoch) \(canary.map(String.init) ?? "-") \(folder)"
+    case .armed(let epoch, let pages, let canary, let folder):
+      "armed \(epoch) \(pages) \(canary.map(String.init) ?? "-") \(folder)"
     case .owed(let token): "owed \(token)"
     }
   }

@@ -32,20 +32,24 @@ final class Tracking {
 
   var name: String { policy.rawValue }
 
-  /// Switches the log on, and finds the pages that may differ from the base: those in the log if it reaches back to
-  /// it, else all.
+  /// Switches the log on, finds the guest's pages, and of them those that may differ from the base: what is in the log if it
+  /// reaches back to the base, else all.
   func begin(base: EpochBase?) throws -> PageSet {
     let start = try guest.beginLog()
     guard start != .unavailable else {
       reason = "this hypervisor keeps no log of dirty pages for the guest"
+      try guest.scan()
       return guest.present
     }
     hasLog = true
     let note = guest.trackingNote.flatMap(TrackingNote.init)
     reason = obstacle(start, note, base)
-    if case .armed(_, let known, _)? = note, reason == nil {
+    if case .armed(_, let pages, let known, _)? = note, reason == nil, let base {
       memory.debt = PageSet()
       canary = known
+      try guest.assume(base.pages, pages: pages)
+    } else {
+      try guest.scan()
     }
     // From here on bits are taken out of the log; an engine that is not us must not believe the rest.
     try guest.setTrackingNote(TrackingNote.owed(token: memory.token).text)
@@ -55,7 +59,10 @@ final class Tracking {
     } catch CheckpointError.trackingLost {
       reason = reason ?? "another tool took from the log"
     }
-    if reason != nil { memory.debt = guest.present }
+    if reason != nil {
+      try guest.scan()
+      memory.debt = guest.present
+    }
     return memory.debt
   }
 
@@ -66,7 +73,7 @@ final class Tracking {
     guard start == .alreadyOn else { return "another tool switched the log off" }
     switch note {
     case .owed(let token): return token == memory.token ? nil : "a take that read the log did not end"
-    case .armed(let epoch, _, let folder):
+    case .armed(let epoch, _, _, let folder):
       return folder == self.folder && epoch == base.epoch ? nil : "the log belongs to another epoch or store"
     }
   }
@@ -93,7 +100,8 @@ final class Tracking {
     memory.debt = PageSet()
     memory.base = base
     guard hasLog, policy == .continuous else { return end() }
-    try guest.setTrackingNote(TrackingNote.armed(epoch: epoch, canary: canary ?? witness, folder: folder).text)
+    try guest.setTrackingNote(
+      TrackingNote.armed(epoch: epoch, pages: guest.pageTotal, canary: canary ?? witness, folder: folder).text)
   }
 
   /// The take ended without an epoch. What was read stays owed: in memory, and by the note for everybody else.
@@ -104,5 +112,14 @@ final class Tracking {
     guard hasLog else { return }
     guest.endLog()
     try? guest.setTrackingNote(nil)
+  }
+}
+
+extension EpochBase {
+  /// The pages that the epoch holds.
+  var pages: PageSet {
+    var pages = PageSet()
+    forEachPFN { pages.insert($0) }
+    return pages
   }
 }

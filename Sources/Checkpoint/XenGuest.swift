@@ -72,6 +72,8 @@ public final class XenGuest: Guest {
 
   public func scan() throws { try image.memory.scan() }
   public var present: PageSet { image.memory.present }
+  public func assume(_ known: PageSet, pages: UInt64) throws { try image.memory.assume(known, pages: pages) }
+  public var pageTotal: UInt64 { image.memory.pageTotal }
   public func keepMapped() throws { try image.memory.keepMapped() }
   public func settle() throws -> (come: PageSet, gone: PageSet) { try image.memory.settle() }
   public func settleAnew() throws -> (come: PageSet, gone: PageSet) { try image.memory.settleAnew() }

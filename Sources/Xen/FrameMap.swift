@@ -2,6 +2,9 @@
 protocol FrameMap: AnyObject {
   /// The frame numbers that have a page now.
   func scan() throws(XenError) -> PageSet
+  /// Goes on from an earlier scan, at which Xen counted so many pages; false when a scan costs nothing anyway.
+  func assume(pages: UInt64) -> Bool
+  var pageTotal: UInt64 { get }
   /// Every page of the last scan is mapped now and stays so; what ``change(since:)`` proves of mappings begins here.
   func mapped() throws(XenError)
   /// Compares the suspended guest with the last scan, or the last change.

@@ -28,6 +28,8 @@ final class PVFrameMap: FrameMap {
     return present
   }
 
+  func assume(pages: UInt64) -> Bool { false }
+  var pageTotal: UInt64 { 0 }
   func mapped() {}
 
   func change(since present: PageSet) throws(XenError) -> FrameMapChange {

@@ -82,26 +82,35 @@ public struct PageSet: Sendable, Equatable {
   /// Hands out a set piece by piece; a copy of the set stays behind it.
   public struct Batches: Sendable {
     private let words: [UInt64]
+    private let most: Int
+    private let stretch: Int?
     private var next = 0
 
-    public init(_ set: PageSet) { words = set.words }
+    /// - Parameters:
+    ///   - most: pages of a piece; a multiple of 64 is used in full.
+    ///   - byStretch: no piece crosses a multiple of ``GuestMemory/batchFrames`` frame numbers, so that the pieces of the
+    ///     same set are always the same ones.
+    public init(_ set: PageSet, most: Int = GuestMemory.batchFrames, byStretch: Bool = false) {
+      words = set.words
+      self.most = max(64, most)
+      stretch = byStretch ? GuestMemory.batchFrames / 64 : nil
+    }
 
-    /// The next frames in ascending order, from one stretch of ``GuestMemory/batchFrames`` frame numbers, at most
-    /// `most` (a multiple of 64, or fewer than that come as well). Nil at the end.
-    public mutating func take(most: Int = GuestMemory.batchFrames) -> [UInt64]? {
+    /// The next frames in ascending order. Nil at the end.
+    public mutating func take() -> [UInt64]? {
       while next < words.count, words[next] == 0 { next += 1 }
       guard next < words.count else { return nil }
-      let stretch = GuestMemory.batchFrames / 64
-      let end = min(words.count, (next / stretch + 1) * stretch)
+      let end = stretch.map { min(words.count, (next / $0 + 1) * $0) } ?? words.count
       var pfns: [UInt64] = []
-      repeat {
+      pfns.reserveCapacity(most)
+      while next < end, pfns.count + words[next].nonzeroBitCount <= most {
         var rest = words[next]
         while rest != 0 {
           pfns.append(UInt64(next << 6 | rest.trailingZeroBitCount))
           rest &= rest &- 1
         }
         next += 1
-      } while next < end && pfns.count + 64 <= max(64, most)
+      }
       return pfns
     }
   }

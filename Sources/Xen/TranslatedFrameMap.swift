@@ -21,18 +21,39 @@ final class TranslatedFrameMap: FrameMap {
     guard xc_domain_nr_gpfns(hypervisor.handle, domain, &frameCount) == 0 else {
       throw .call("size of the guest's frame space", domain: domain, errno: errno)
     }
-    let size = GuestMemory.batchFrames
+    // RAM begins at 0 and Xen's special pages lie at the top, below 4 GiB; the hole between may be a million frames.
+    // When as many pages were found as the domain has, the rest is hole.
+    let size = UInt64(GuestMemory.batchFrames)
+    let stretches = (UInt64(frameCount) + size - 1) / size
     var present = PageSet(frames: Int(frameCount))
-    var types = [UInt8](repeating: 0, count: size)
-    for first in stride(from: UInt64(0), to: UInt64(frameCount), by: size) {
-      let frames = Array(first..<min(first + UInt64(size), UInt64(frameCount)))
-      try types.withUnsafeMutableBufferPointer { buffer throws(XenError) in
-        try PageType.query(hypervisor, domain: domain, frames: frames, into: buffer)
-      }
-      for frame in frames where PageType.carriesData(types[Int(frame - first)]) { present.insert(frame) }
+    var found: UInt64 = 0
+    for stretch in [stretches - 1] + Array(0..<stretches - 1) where found != pagesAtScan {
+      let first = stretch * size
+      found += try scan(Array(first..<min(first + size, UInt64(frameCount))), into: &present)
     }
     return present
   }
+
+  private func scan(_ frames: [UInt64], into present: inout PageSet) throws(XenError) -> UInt64 {
+    var types = [UInt8](repeating: 0, count: frames.count)
+    try types.withUnsafeMutableBufferPointer { types throws(XenError) in
+      try PageType.query(hypervisor, domain: domain, frames: frames, into: types)
+    }
+    var found: UInt64 = 0
+    for (frame, type) in zip(frames, types) where PageType.carriesData(type) {
+      present.insert(frame)
+      found += 1
+    }
+    return found
+  }
+
+  func assume(pages: UInt64) -> Bool {
+    pagesAtScan = pages
+    pagesWhenMapped = nil
+    return true
+  }
+
+  var pageTotal: UInt64 { pagesAtScan }
 
   func mapped() throws(XenError) {
     // A count that moved in between may hide a page that the scan came too early for.

@@ -81,6 +81,8 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
 
   private(set) var present = PageSet()
   func scan() { lock.withLock { present = PageSet(pages.keys) } }
+  func assume(_ known: PageSet, pages: UInt64) { present = known }
+  var pageTotal: UInt64 { lock.withLock { UInt64(pages.count) } }
   func keepMapped() { journal.note("keepMapped") }
   func settle() -> (come: PageSet, gone: PageSet) { settleAnew() }
   func settleAnew() -> (come: PageSet, gone: PageSet) {

@@ -33,7 +33,46 @@ struct ShowCommand: ParsableCommand {
       rows.append(["  \(phase)", Quantity.milliseconds(milliseconds)])
     }
     Terminal.printTable(rows)
+    if let statistics = manifest.statistics { showStatistics(statistics) }
   }
+
+  private func showStatistics(_ statistics: TakeStatistics) {
+    var rows = [["round", "pages", "copied", "unchanged", "torn", "absent", "dirtied", "time"]]
+    for round in statistics.rounds {
+      rows.append(
+        [
+          round.name, String(round.pages), String(round.copied), String(round.unchanged), String(round.torn),
+          String(round.absent), String(round.dirtied), Quantity.milliseconds(round.ms),
+        ])
+    }
+    print()
+    Terminal.printTable(rows)
+    print()
+    let changes = statistics.reason.isEmpty ? statistics.changes : "\(statistics.changes): \(statistics.reason)"
+    Terminal.printTable(
+      [
+        ["total", Quantity.milliseconds(statistics.totalMs)],
+        ["before the first copy", Quantity.milliseconds(statistics.setupMs)],
+        ["tracking", statistics.tracking],
+        ["changes found by", changes],
+        ["live copying ended", statistics.precopyEnd],
+        [
+          "copied",
+          "\(size(statistics.precopyBytes)) live, \(size(statistics.freezeBytes)) while it froze, "
+            + "\(size(statistics.pauseBytes)) in the pause",
+        ],
+        ["spilled in the pause", size(statistics.spilledBytes)],
+        ["live rate", "\(size(Int(statistics.bytesPerSecond)))/s"],
+        ["dirty rate", "\(Int(statistics.dirtyPagesPerSecond)) pages/s, log read \(statistics.dirtySyncs) times"],
+        [
+          "of the copied pages",
+          "\(statistics.normalPages) stored, \(statistics.zeroPages) zero, \(statistics.unchangedPages) known",
+        ],
+        ["guest memory", size(statistics.totalBytes)],
+      ] + statistics.notes.map { ["note", $0] })
+  }
+
+  private func size(_ bytes: Int) -> String { Quantity.bytes(UInt64(max(0, bytes))) }
 
   /// Phases in their order, their steps after them.
   private func rank(_ phase: String, _ order: [String]) -> (Int, String) {

@@ -1,0 +1,113 @@
+# Sourced by changes-*.sh with the kind of guest: what happens to a guest and its log of dirty pages between and during takes, and the
+# epoch after it is right each time.
+
+# next_epoch_is_right KIND NONCE WHAT: takes, goes back to that epoch, and the guest is the one it was.
+next_epoch_is_right() {
+  local kind=$1 nonce=$2 what=$3 epoch
+  check "$what: the next epoch is taken" eval "ckpt take $kind --json >/run/lab/taken"
+  epoch=$(json_number epoch </run/lab/taken)
+  grep -E '"(changes|reason)"' /run/lab/taken | tr -d '\n' | sed 's/^/      | /' && echo
+  check "$what: back to epoch $epoch" ckpt restore "$kind" "$epoch" --yes
+  check "$what: the guest is right" guest_is_right "$kind" "$nonce"
+  check "$what: it works on" guest_goes_on "$kind"
+  # A take after a restore has a new domain: what follows begins with one that is tracked again.
+  check "$what: it is taken again" ckpt take "$kind"
+}
+
+says_changes() { grep -q "\"changes\" : \"$1\"" /run/lab/taken; }
+
+# nothing_is_held NAME: no note of a take is left on the domain, and no device stands suspended.
+nothing_is_held() {
+  local domid
+  domid=$(guest_domid "$1") || return
+  echo "$(xl list "$1" | tail -n 1); note '$(xenstore-read "/local/domain/$domid/ckpt/pause" 2>/dev/null)'"
+  [[ -z $(xenstore-read "/local/domain/$domid/ckpt/pause" 2>/dev/null) ]] && ! dmsetup info | grep -q 'State: *SUSPENDED'
+}
+
+killed_while() { # NAME SECONDS-BEFORE-THE-KILL: SIGKILL while the guest runs
+  local take
+  ckpt take "$1" >/dev/null 2>&1 &
+  take=$!
+  sleep "$2"
+  kill -KILL "$take" 2>/dev/null
+  wait "$take"
+  [[ $? == 137 ]]
+}
+
+killed_in_the_pause() { # NAME: SIGKILL as soon as the guest is seen suspended
+  local take
+  ckpt take "$1" >/dev/null 2>&1 &
+  take=$!
+  ckpt-bench watch "$1" --kill "$take" --seconds 60 || return
+  wait "$take"
+  [[ $? == 137 ]] && sleep 1 && [[ $(xl list "$1" | tail -n 1) =~ ' '...s..' ' ]]
+}
+
+runs_again() { # NAME
+  ckpt recover "$1" || return
+  nothing_is_held "$1"
+}
+
+balloons() { # NAME: its memory goes down and up as long as the file is there
+  while [[ -e /run/lab/balloon ]]; do
+    xl mem-set "$1" 120
+    sleep 0.7
+    xl mem-set "$1" 160
+    sleep 0.7
+  done
+}
+
+changes() { # KIND
+  local kind=$1 disk nonce pid
+  echo "tracking = continuous" >/run/lab/ckpt.conf
+  export CKPT_CONFIG=/run/lab/ckpt.conf
+  disk=$(ckpt disk create "$kind" xvda --size 64M | tail -n 1)
+  check "$kind starts" guest_start "$kind" "$kind" memory=160 vcpus=2 area=48 rate=8 forks=1 disks="phy:$disk,xvda,w"
+  nonce=$(guest_nonce "$kind")
+  check "a first epoch is taken" ckpt take "$kind"
+
+  check "xl save -c comes between" xl save -c "$kind" /var/tmp/between
+  rm -f /var/tmp/between
+  next_epoch_is_right "$kind" "$nonce" "after xl save -c"
+  check "after xl save -c: everything was compared" says_changes compare
+
+  check "a take is killed while it copies live" killed_while "$kind" 1.5
+  check "after a killed take: nothing is held" runs_again "$kind"
+  next_epoch_is_right "$kind" "$nonce" "after a killed take"
+
+  check "a take is killed in the pause, and the guest stays suspended" killed_in_the_pause "$kind"
+  check "ckpt recover lets it run again" runs_again "$kind"
+  check "it works on" guest_goes_on "$kind"
+  next_epoch_is_right "$kind" "$nonce" "after a take killed in the pause"
+
+  check "a take's writes fail in the middle" refuses 1 "cannot write" bash -c "ulimit -f 256; exec ckpt take $kind"
+  check "after a store that failed: nothing is held" nothing_is_held "$kind"
+  next_epoch_is_right "$kind" "$nonce" "after a store that failed"
+
+  check "a take is interrupted with ^C" eval \
+    "ckpt take $kind & sleep 1.2; kill -INT \$!; wait \$!; [[ \$? == 130 || \$? == 0 ]]"
+  check "after ^C: nothing is held" nothing_is_held "$kind"
+  next_epoch_is_right "$kind" "$nonce" "after ^C"
+
+  : >/run/lab/balloon
+  balloons "$kind" &
+  pid=$!
+  sleep 1
+  check "a ballooning guest is taken" ckpt take "$kind"
+  next_epoch_is_right "$kind" "$nonce" "a guest that balloons"
+  rm -f /run/lab/balloon
+  wait "$pid"
+  guest_stop "$kind"
+
+  disk=$(ckpt disk create "$kind-busy" xvda --size 64M | tail -n 1)
+  check "a guest that writes faster than it is copied starts" \
+    guest_start "$kind" "$kind-busy" memory=160 vcpus=2 area=64 rate=400 forks=1 disks="phy:$disk,xvda,w"
+  nonce=$(guest_nonce "$kind-busy")
+  check "it is taken" ckpt take "$kind-busy"
+  next_epoch_is_right "$kind-busy" "$nonce" "a guest that writes faster than it is copied"
+  guest_stop "$kind-busy"
+}
+
+ckpt pool create main --data /dev/vdc --metadata /dev/vdd --yes >/dev/null
+changes "$1"
+lab_finish
