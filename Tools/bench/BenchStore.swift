@@ -6,7 +6,7 @@ final class BenchStore {
   let folder: GuestFolder
   private let path: String
   private var base: EpochBase?
-  private static let uuid = "00000000-0000-0000-0000-00000000be4c"
+  static let uuid = "00000000-0000-0000-0000-00000000be4c"
 
   init(_ dir: String, _ name: String) throws {
     path = "\(dir)/ckpt-bench-\(getpid())-\(name)"
@@ -18,7 +18,7 @@ final class BenchStore {
     for epoch in 1...((try? folder.nextEpochNumber()) ?? 1) {
       for suffix in [".epoch", ".json"] { unlink(file(epoch, suffix)) }
     }
-    for name in ["counter", "hashes"] { unlink(folder.path + "/" + name) }
+    for name in ["counter", "hashes", "lock"] { unlink(folder.path + "/" + name) }
     rmdir(folder.path)
     rmdir(path)
   }
