@@ -25,7 +25,7 @@ says_why() { # NAME WORDS: the note that goes with the way by xenstore
   [[ $text == *path=xenstore* && $text == *"note: "*"$2"* ]]
 }
 
-monitor_of() { pgrep -f "^xl create .*/$1\.cfg"; }
+monitor_of() { pgrep -f "xl create .*/$1\.cfg"; }
 
 # A request is one request however often it comes; one too many would leave the guest suspended with nobody there to resume it.
 stays_up_under_repeated_requests() {
