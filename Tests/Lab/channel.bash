@@ -107,13 +107,13 @@ without_module() { # KIND
   check "$name is taken by xenstore" taken_by "$name" xenstore
   check "$name and the note says why" says_why "$name" "offers no suspend event channel"
   for garbage in 12abc -1 99999999999 0; do
-    xenstore-write "$(channel_node "$name")" "$garbage"
+    xenstore-write -- "$(channel_node "$name")" "$garbage"
     check "$name with '$garbage' for a port is asked by xenstore, and the note says why" says_why "$name" "no port"
   done
   check "$name with '$garbage' for a port is taken by xenstore" taken_by "$name" xenstore
   # Ports that are numbers: one that nobody has, and one that is somebody else's.
   for garbage in 1000 1; do
-    xenstore-write "$(channel_node "$name")" "$garbage"
+    xenstore-write -- "$(channel_node "$name")" "$garbage"
     check "$name with port $garbage is asked by xenstore, and the note says why" says_why "$name" "port $garbage"
   done
   check "$name with port $garbage is taken by xenstore" taken_by "$name" xenstore
