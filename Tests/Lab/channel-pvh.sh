@@ -2,4 +2,8 @@
 # time limit: 900
 set -uo pipefail
 . /lab/lib.sh
-. /lab/channel.bash pvh
+. /lab/channel.bash
+ckpt pool create main --data /dev/vdc --metadata /dev/vdd --yes
+with_module pvh
+monitor_survives_channel pvh
+lab_finish

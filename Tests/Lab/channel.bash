@@ -1,4 +1,4 @@
-# Sourced by channel-pv.sh and channel-pvh.sh with the kind of guest; each has a machine of its own.
+# Sourced by channel-*.sh and no-channel-*.sh; each has a machine of its own.
 #
 # Both ways to ask for a suspend: the event channel that our guest module offers, and xenstore where a guest offers none, or
 # none to be used. Nothing of a take stays behind: no subscription, no guest without its xl monitor.
@@ -25,7 +25,7 @@ says_why() { # NAME WORDS: the note that goes with the way by xenstore
   [[ $text == *path=xenstore* && $text == *"note: "*"$2"* ]]
 }
 
-monitor_of() { pgrep -f "^xl create .*/$1\.cfg"; }
+monitor_of() { pgrep -f "xl create .*/$1\.cfg"; }
 
 # A request is one request however often it comes; one too many would leave the guest suspended with nobody there to resume it.
 stays_up_under_repeated_requests() {
@@ -107,16 +107,16 @@ without_module() { # KIND
   check "$name is taken by xenstore" taken_by "$name" xenstore
   check "$name and the note says why" says_why "$name" "offers no suspend event channel"
   for garbage in 12abc -1 99999999999 0; do
-    xenstore-write "$(channel_node "$name")" "$garbage"
-    check "$name with '$garbage' for a port is taken by xenstore" taken_by "$name" xenstore
-    check "$name and the note says why" says_why "$name" "no port"
+    xenstore-write -- "$(channel_node "$name")" "$garbage"
+    check "$name with '$garbage' for a port is asked by xenstore, and the note says why" says_why "$name" "no port"
   done
+  check "$name with '$garbage' for a port is taken by xenstore" taken_by "$name" xenstore
   # Ports that are numbers: one that nobody has, and one that is somebody else's.
   for garbage in 1000 1; do
-    xenstore-write "$(channel_node "$name")" "$garbage"
-    check "$name with port $garbage is taken by xenstore" taken_by "$name" xenstore
-    check "$name and the note says why" says_why "$name" "port $garbage"
+    xenstore-write -- "$(channel_node "$name")" "$garbage"
+    check "$name with port $garbage is asked by xenstore, and the note says why" says_why "$name" "port $garbage"
   done
+  check "$name with port $garbage is taken by xenstore" taken_by "$name" xenstore
   check "$name is right" guest_is_right "$name" "$nonce"
   powers_off "$name" "$monitor"
 }
@@ -137,9 +137,3 @@ monitor_survives_channel() { # KIND
   check "$name is taken" taken_by "$name" event-channel
   powers_off "$name" "$monitor"
 }
-
-ckpt pool create main --data /dev/vdc --metadata /dev/vdd --yes
-with_module "$1"
-without_module "$1"
-monitor_survives_channel "$1"
-lab_finish

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Glibc
 import Xen
 
 /// The handshake floor: a suspend and an immediate resume with nothing copied, the limit no toolstack can beat.
@@ -20,6 +21,7 @@ struct Floor: ParsableCommand {
     var path = SuspendPath.xenstore
     var note: String?
     for _ in 0..<count {
+      usleep(500_000)  // the guest is still thawing from the last one, and that is no part of this one
       let suspension = try Suspension(hypervisor, store, domain)
       let requested = ContinuousClock.now
       try suspension.request()

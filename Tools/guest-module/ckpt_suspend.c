@@ -16,11 +16,13 @@
 #include <linux/interrupt.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/notifier.h>
 #include <linux/slab.h>
 #include <linux/workqueue.h>
 #include <asm/xen/hypercall.h>
 #include <xen/events.h>
 #include <xen/interface/event_channel.h>
+#include <xen/xen-ops.h>
 #include <xen/xen.h>
 #include <xen/xenbus.h>
 
@@ -36,9 +38,10 @@ static struct {
 } channel;
 
 /*
- * Set from our request until the kernel is done with it. A notification in
- * that time asks for the suspend that is already under way; a request made of
- * it would suspend the guest once more, with nobody there to resume it.
+ * Set from our request until we were resumed or the kernel gave the suspend
+ * up. A notification in that time asks for the suspend that is already under
+ * way; a request made of it would suspend the guest once more, with nobody
+ * there to resume it.
  */
 static bool asked;
 static DEFINE_MUTEX(asked_lock); /* a request and its mark are one step */
@@ -83,10 +86,12 @@ static void ask(struct work_struct *unused)
 
 	mutex_lock(&asked_lock);
 	if (!asked) {
+		WRITE_ONCE(asked, true);
 		error = request_suspend();
-		if (error)
+		if (error) {
 			pr_warn("dom0 asked for a suspend; not started: error %d\n", error);
-		asked = !error;
+			WRITE_ONCE(asked, false);
+		}
 	}
 	mutex_unlock(&asked_lock);
 }
@@ -94,26 +99,36 @@ static DECLARE_WORK(ask_work, ask);
 
 static irqreturn_t notified(int irq, void *unused)
 {
-	/*
-	 * Looked at here as well: a notification that came while we were
-	 * suspended arrives before the mark is taken back, the work may not.
-	 */
 	if (!READ_ONCE(asked))
 		schedule_work(&ask_work);
 	return IRQ_HANDLED;
 }
 
 /*
+ * What dom0 notified while we were suspended was handled when the CPUs let
+ * interrupts in again, just before this; IRQF_NO_SUSPEND sees to that. What
+ * comes from now on is a new request.
+ */
+static int resumed(struct notifier_block *self, unsigned long action, void *data)
+{
+	WRITE_ONCE(asked, false);
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block resume_notifier = { .notifier_call = resumed };
+
+/*
  * The kernel takes a request and suspends in the xenwatch thread, the one that
- * calls us. So when we find the request taken, its suspend is over, whether it
- * led to a resume here, to a new domain, or to nothing.
+ * calls us. So when we find the request taken, its suspend is over, also one
+ * that was given up, of which we hear nothing else.
  */
 static void shutdown_changed(struct xenbus_watch *watch, const char *path,
 			     const char *token)
 {
-	char *pending = xenbus_read(XBT_NIL, "control", "shutdown", NULL);
+	char *pending;
 
 	mutex_lock(&asked_lock);
+	pending = xenbus_read(XBT_NIL, "control", "shutdown", NULL);
 	if (IS_ERR(pending) || strcmp(pending, "suspend"))
 		WRITE_ONCE(asked, false);
 	mutex_unlock(&asked_lock);
@@ -142,7 +157,7 @@ static int open_channel(void)
 		pr_err("no event channel: error %d\n", error);
 		return error;
 	}
-	irq = bind_evtchn_to_irqhandler(unbound.port, notified, 0, KBUILD_MODNAME, &channel);
+	irq = bind_evtchn_to_irqhandler(unbound.port, notified, IRQF_NO_SUSPEND, KBUILD_MODNAME, &channel);
 	if (irq < 0) {
 		pr_err("no interrupt for event channel %u: error %d\n", unbound.port, irq);
 		unused.port = unbound.port;
@@ -210,6 +225,7 @@ static int __init ckpt_suspend_init(void)
 	error = open_channel();
 	if (error)
 		return error;
+	xen_resume_notifier_register(&resume_notifier);
 	error = register_xenbus_watch(&shutdown_watch);
 	if (error)
 		goto no_shutdown_watch;
@@ -222,6 +238,7 @@ no_channel_watch:
 	unregister_xenbus_watch(&shutdown_watch);
 no_shutdown_watch:
 	pr_err("cannot watch xenstore: error %d\n", error);
+	xen_resume_notifier_unregister(&resume_notifier);
 	withdraw();
 	return error;
 }
@@ -231,6 +248,7 @@ static void __exit ckpt_suspend_exit(void)
 	/* First, so that the blank node does not make us fill it again. */
 	unregister_xenbus_watch(&channel_watch);
 	unregister_xenbus_watch(&shutdown_watch);
+	xen_resume_notifier_unregister(&resume_notifier);
 	withdraw();
 }
 

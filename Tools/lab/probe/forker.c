@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { child_pages = 1024 };
+enum { child_pages = 256 };
 
 uint64_t forks;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
