@@ -6,12 +6,16 @@
 #include <xxhash.h>
 
 // XXH_INLINE_ALL renames every function by macros, which Swift does not see: here are the plain names again.
+#undef XXH64
 #undef XXH3_64bits
 #undef XXH3_64bits_reset
 #undef XXH3_64bits_update
 #undef XXH3_64bits_digest
 #undef XXH3_createState
 #undef XXH3_freeState
+static inline XXH64_hash_t XXH64(const void *input, size_t length, XXH64_hash_t seed) {
+  return XXH_INLINE_XXH64(input, length, seed);
+}
 static inline XXH64_hash_t XXH3_64bits(const void *input, size_t length) {
   return XXH_INLINE_XXH3_64bits(input, length);
 }

@@ -30,7 +30,7 @@ public final class EpochBase: Sendable {
   /// The pages of the epoch in ascending order.
   public func forEachPFN(_ body: (UInt64) -> Void) { hashes.forEachPFN(body) }
 
-  /// XXH3-64 of a page of 4096 bytes; never 0, which stands for no page.
+  /// XXH64 of a page of 4096 bytes; never 0, which stands for no page.
   public static func contentHash(_ page: UnsafeRawPointer) -> UInt64 { PageHashes.hash(page) }
 }
 

@@ -7,8 +7,8 @@ import Synchronization
 /// A copy shares its chunks with the original until one of them is written to. Reading is safe from any number of
 /// threads while nobody writes; `replace` may run on several threads when no two of them work on the same group.
 ///
-/// Two different pages with the same XXH3-64 would pass for the same content. By accident that does not happen
-/// (2^-64 per page compared); a guest can make it happen on purpose, because XXH3 is no cryptographic hash, but all it
+/// Two different pages with the same XXH64 would pass for the same content. By accident that does not happen
+/// (2^-64 per page compared); a guest can make it happen on purpose, because XXH64 is no cryptographic hash, but all it
 /// gains is that its own page comes back with an older content of its own: it hurts its own epochs and no one else's.
 final class PageHashes: @unchecked Sendable {
   static let chunkPages = 512
@@ -60,7 +60,8 @@ final class PageHashes: @unchecked Sendable {
   /// The hash under which a page is known; 0 stands for no page.
   @inline(__always)
   static func hash(_ page: UnsafeRawPointer) -> UInt64 {
-    let hash = XXH3_64bits(page, EpochFormat.pageSize)
+    // XXH64 and not XXH3: as quick on a processor of today, and eight times quicker where vector instructions are emulated.
+    let hash = XXH64(page, EpochFormat.pageSize, 0)
     return hash == 0 ? 1 : hash
   }
 
