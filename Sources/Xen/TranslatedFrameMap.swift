@@ -21,30 +21,19 @@ final class TranslatedFrameMap: FrameMap {
     guard xc_domain_nr_gpfns(hypervisor.handle, domain, &frameCount) == 0 else {
       throw .call("size of the guest's frame space", domain: domain, errno: errno)
     }
-    // RAM begins at 0 and Xen's special pages lie at the top, below 4 GiB; the hole between may be a million frames.
-    // When as many pages were found as the domain has, the rest is hole.
+    // Every frame number, holes too: the guest may put memory anywhere, and pages of Xen's own that it mapped (shared info,
+    // grant table) are found as well, so that no count tells when all are found.
     let size = UInt64(GuestMemory.batchFrames)
-    let stretches = (UInt64(frameCount) + size - 1) / size
     var present = PageSet(frames: Int(frameCount))
-    var found: UInt64 = 0
-    for stretch in [stretches - 1] + Array(0..<stretches - 1) where found != pagesAtScan {
-      let first = stretch * size
-      found += try scan(Array(first..<min(first + size, UInt64(frameCount))), into: &present)
+    var types = [UInt8](repeating: 0, count: GuestMemory.batchFrames)
+    for first in stride(from: 0, to: UInt64(frameCount), by: Int(size)) {
+      let frames = Array(first..<min(first + size, UInt64(frameCount)))
+      try types.withUnsafeMutableBufferPointer { types throws(XenError) in
+        try PageType.query(hypervisor, domain: domain, frames: frames, into: types)
+      }
+      for (frame, type) in zip(frames, types) where PageType.carriesData(type) { present.insert(frame) }
     }
     return present
-  }
-
-  private func scan(_ frames: [UInt64], into present: inout PageSet) throws(XenError) -> UInt64 {
-    var types = [UInt8](repeating: 0, count: frames.count)
-    try types.withUnsafeMutableBufferPointer { types throws(XenError) in
-      try PageType.query(hypervisor, domain: domain, frames: frames, into: types)
-    }
-    var found: UInt64 = 0
-    for (frame, type) in zip(frames, types) where PageType.carriesData(type) {
-      present.insert(frame)
-      found += 1
-    }
-    return found
   }
 
   func assume(pages: UInt64) -> Bool {
