@@ -26,35 +26,37 @@ struct PageCopier {
     /// Pages of the set that were not dealt with: no room, or told to stop.
     var rest = PageSet()
     var ranOut = false
+    // Lists and not sets: a set of a few pages at the top of a guest's frame numbers is larger than all of them.
     /// Page tables caught in a change.
-    var torn = PageSet()
+    var torn: [UInt64] = []
     /// Frame numbers without a page.
-    var absent = PageSet()
+    var absent: [UInt64] = []
     /// Pages now in staging RAM.
-    var copied = PageSet()
+    var copied: [UInt64] = []
     /// Pages of which the epoch holds the content already.
     var unchanged = 0
 
     mutating func add(_ other: Outcome) {
       rest.formUnion(other.rest)
       ranOut = ranOut || other.ranOut
-      torn.formUnion(other.torn)
-      absent.formUnion(other.absent)
-      copied.formUnion(other.copied)
+      torn += other.torn
+      absent += other.absent
+      copied += other.copied
       unchanged += other.unchanged
     }
   }
 
   /// - Parameters:
+  ///   - pages: how many are in the set.
   ///   - running: the guest works meanwhile.
   ///   - batch: the most pages between two looks at `shouldStop`.
-  func copy(_ set: PageSet, running: Bool, batch: Int = GuestMemory.batchFrames) throws -> Outcome {
+  func copy(_ set: PageSet, pages: Int, running: Bool, batch: Int = GuestMemory.batchFrames) throws -> Outcome {
     let work = Work(PageSet.Batches(set, most: batch, byStretch: byStretch))
     // Guests are made to be copied from on any thread.
     nonisolated(unsafe) let guest = guest
     let (staging, holds, shouldStop) = (staging, holds, shouldStop)
     // Few pages are copied before a second thread would be awake.
-    let threads = set.count > 2 * GuestMemory.batchFrames ? threads : 1
+    let threads = pages > 2 * GuestMemory.batchFrames ? threads : 1
     DispatchQueue.concurrentPerform(iterations: threads) { _ in
       let receiver = Receiver(staging: staging, holds: holds)
       do {
@@ -136,10 +138,10 @@ struct PageCopier {
 
     func received(_ pfn: UInt64, type: UInt8) {
       block!.received(pfn, type)
-      outcome.copied.insert(pfn)
+      outcome.copied.append(pfn)
     }
 
-    func absent(_ pfn: UInt64) { outcome.absent.insert(pfn) }
-    func torn(_ pfn: UInt64) { outcome.torn.insert(pfn) }
+    func absent(_ pfn: UInt64) { outcome.absent.append(pfn) }
+    func torn(_ pfn: UInt64) { outcome.torn.append(pfn) }
   }
 }

@@ -66,22 +66,21 @@ extension Take {
       owed.formUnion(written)
     }
     var moved = try step("copy_settle", guest.settle)
-    owed.formUnion(moved.come)
-    if !tracking.hasLog { owed = guest.present }
+    if tracking.hasLog { owed.formUnion(moved.come) } else { owed = guest.present }
     round.pages = owed.count
-    var outcome = try copyAll(owed, writer, staging, until: deadline)
+    var outcome = try copyAll(owed, pages: round.pages, writer, staging, until: deadline)
     noteUnscanned(outcome.copied)
-    if !unscanned.subtracting(guest.present).isEmpty {
+    let present = guest.present
+    if unscanned.contains(where: { !present.contains($0) }) {
       // A page came for one that went: the count of pages could not tell.
       let more = try guest.settleAnew()
-      outcome.add(try copyAll(more.come.subtracting(outcome.copied), writer, staging, until: deadline))
+      outcome.add(try copyAll(more.come, pages: more.come.count, writer, staging, until: deadline))
       moved.gone.formUnion(more.gone)
     }
     let state = try step("copy_state", guest.state)
-    var gone = early.absent
-    gone.formUnion(outcome.absent)
-    gone.formUnion(moved.gone)
-    gone.subtract(outcome.copied)
+    var gone = moved.gone
+    for pfn in early.absent + outcome.absent { gone.insert(pfn) }
+    for pfn in outcome.copied { gone.remove(pfn) }
     round.add(outcome)
     round.ms = (ContinuousClock.now - start).milliseconds
     statistics.rounds.append(round)
@@ -90,7 +89,7 @@ extension Take {
 
   /// Copies a set whole; what does not fit into staging RAM is written out now, or the take ends, as the policy says.
   private func copyAll(
-    _ set: PageSet, _ writer: EpochWriter, _ staging: Staging, until deadline: ContinuousClock.Instant
+    _ set: PageSet, pages: Int, _ writer: EpochWriter, _ staging: Staging, until deadline: ContinuousClock.Instant
   ) throws -> PageCopier.Outcome {
     var copier = PageCopier(guest: guest, staging: staging, threads: options.threads)
     if !tracking.hasLog { copier.compare(with: writer) }
@@ -98,7 +97,7 @@ extension Take {
     copier.shouldStop = { ContinuousClock.now > deadline }
     let mapping = guest.mappingMs
     let start = ContinuousClock.now
-    var all = try copier.copy(set, running: false)
+    var all = try copier.copy(set, pages: pages, running: false)
     while !all.rest.isEmpty {
       guard all.ranOut else { throw tooLong }
       guard options.staging == .spill else {
@@ -110,7 +109,7 @@ extension Take {
       let rest = all.rest
       all.rest = PageSet()
       all.ranOut = false
-      all.add(try copier.copy(rest, running: false))
+      all.add(try copier.copy(rest, pages: rest.count, running: false))
     }
     times.add("copy_mapping", milliseconds: guest.mappingMs - mapping)
     times.add("copy_pages", milliseconds: (ContinuousClock.now - start).milliseconds - guest.mappingMs + mapping)
@@ -162,10 +161,11 @@ final class FreezeRound: @unchecked Sendable {
     copier.shouldStop = { [self] in isOver.load(ordering: .relaxed) }
     take.owed.formUnion(try take.tracking.collect(final: false))
     let owed = take.owed
-    let outcome = try copier.copy(owed, running: true, batch: FreezeRound.batch)
+    let pages = owed.count
+    let outcome = try copier.copy(owed, pages: pages, running: true, batch: FreezeRound.batch)
     take.owed = outcome.rest
-    take.owed.formUnion(outcome.torn)
-    return (outcome, owed.count, (ContinuousClock.now - start).milliseconds)
+    for pfn in outcome.torn { take.owed.insert(pfn) }
+    return (outcome, pages, (ContinuousClock.now - start).milliseconds)
   }
 
   /// Ends the round and waits for it.

@@ -46,12 +46,12 @@ extension Take {
     owed = PageSet()
     repeat {
       try cancellation.check()
-      let outcome = try copier.copy(rest, running: true)
+      let outcome = try copier.copy(rest, pages: rest.count, running: true)
       round.add(outcome)
-      owed.formUnion(outcome.torn)
+      for pfn in outcome.torn { owed.insert(pfn) }
       noteUnscanned(outcome.copied)
       try flush(staging, to: writer)
-      try remove(outcome.absent, from: writer)
+      try writer.remove(outcome.absent)
       try limit.spend(outcome.copied.count * EpochFormat.pageSize, cancellation)
       rest = outcome.rest
     } while !rest.isEmpty
@@ -71,7 +71,10 @@ extension Take {
   }
 
   /// Memory that came since the scan: if the suspended guest's map does not know it, it must be scanned anew.
-  func noteUnscanned(_ copied: PageSet) { unscanned.formUnion(copied.subtracting(guest.present)) }
+  func noteUnscanned(_ copied: [UInt64]) {
+    let present = guest.present
+    for pfn in copied where !present.contains(pfn) { unscanned.append(pfn) }
+  }
 }
 
 extension TakeStatistics.Round {

@@ -26,7 +26,7 @@ public final class Take {
   /// Pages that the epoch does not hold yet as they are now.
   var owed = PageSet()
   /// Pages that turned up and that the scan had not seen.
-  var unscanned = PageSet()
+  var unscanned: [UInt64] = []
   var instant = EpochTime.now
   var pauseMs = 0.0
   var stopMs = 0.0

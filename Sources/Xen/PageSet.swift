@@ -11,7 +11,13 @@ public struct PageSet: Sendable, Equatable {
   }
 
   public var isEmpty: Bool { words.allSatisfy { $0 == 0 } }
-  public var count: Int { words.reduce(0) { $0 &+ $1.nonzeroBitCount } }
+  public var count: Int {
+    words.withUnsafeBufferPointer { words in
+      var count = 0
+      for word in words where word != 0 { count &+= word.nonzeroBitCount }
+      return count
+    }
+  }
 
   /// The lowest frame number.
   public var first: UInt64? {
@@ -35,12 +41,21 @@ public struct PageSet: Sendable, Equatable {
   }
 
   public mutating func formUnion(_ other: PageSet) {
+    if words.isEmpty {
+      words = other.words
+      return
+    }
     grow(to: other.words.count)
-    for index in other.words.indices { words[index] |= other.words[index] }
+    words.withUnsafeMutableBufferPointer { own in
+      other.words.withUnsafeBufferPointer { for index in $0.indices where $0[index] != 0 { own[index] |= $0[index] } }
+    }
   }
 
   public mutating func subtract(_ other: PageSet) {
-    for index in 0..<min(words.count, other.words.count) { words[index] &= ~other.words[index] }
+    let count = min(words.count, other.words.count)
+    words.withUnsafeMutableBufferPointer { own in
+      other.words.withUnsafeBufferPointer { for index in 0..<count where own[index] != 0 { own[index] &= ~$0[index] } }
+    }
   }
 
   public func subtracting(_ other: PageSet) -> PageSet {
@@ -55,13 +70,14 @@ public struct PageSet: Sendable, Equatable {
   @discardableResult
   mutating func formUnion(bitmap: UnsafeRawBufferPointer) -> Int {
     grow(to: bitmap.count / 8)
-    var count = 0
-    for index in 0..<bitmap.count / 8 {
-      let word = bitmap.load(fromByteOffset: index &* 8, as: UInt64.self)
-      words[index] |= word
-      count &+= word.nonzeroBitCount
+    return words.withUnsafeMutableBufferPointer { own in
+      var count = 0
+      for (index, word) in bitmap.bindMemory(to: UInt64.self).enumerated() where word != 0 {
+        own[index] |= word
+        count &+= word.nonzeroBitCount
+      }
+      return count
     }
-    return count
   }
 
   /// The frames in ascending order.
