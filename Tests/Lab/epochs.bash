@@ -12,10 +12,9 @@ take_epochs() { # KIND POLICY COUNT
   local kind=$1 policy=$2 epoch way
   echo "tracking = $policy" >/run/lab/ckpt.conf
   for ((epoch = count + 1; epoch <= count + $3; epoch++)); do
-    # The first take of a policy has no log to go on from.
-    way=compare
-    ((epoch > count + 1)) && [[ $policy == continuous ]] && way=log
-    ((epoch > 1)) || way=all
+    way=$next
+    # After this take the log stays on, or not.
+    [[ $policy == continuous ]] && next=log || next=compare
     before[$epoch]=$(answer_field "$(guest_ask "$kind" 60 quick)" gen)
     check "$kind epoch $epoch is taken ($policy)" ckpt take "$kind"
     after[$epoch]=$(answer_field "$(guest_ask "$kind" 60 quick)" gen)
@@ -25,7 +24,7 @@ take_epochs() { # KIND POLICY COUNT
 }
 
 epochs() { # KIND (POLICY COUNT)…
-  local kind=$1 count=0 disk nonce epoch answer
+  local kind=$1 count=0 next=all disk nonce epoch answer
   local -A before after
   shift
   export CKPT_CONFIG=/run/lab/ckpt.conf
