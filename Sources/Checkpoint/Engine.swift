@@ -45,7 +45,7 @@ public struct Engine {
     let hypervisor = try Hypervisor()
     let xenstore = try XenStore()
     let domain = try hypervisor.find(guest, store: xenstore)
-    let subject = try XenGuest(hypervisor, xenstore, domain)
+    let subject = try XenGuest(hypervisor, xenstore, domain, memory: memory)
     let disks = try GuestDisks(
       pools: pools(), guest: subject.identity.name, guestUUID: subject.identity.uuid,
       disks: GuestDevices(xenstore, domain: domain.id).disks().map(GuestDisk.init))

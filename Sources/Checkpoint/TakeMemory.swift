@@ -1,17 +1,22 @@
 import EpochStore
 import Xen
 
-/// What an engine that stays remembers of one guest from one take to the next: the newest epoch's hashes, and the debt.
+/// What an engine that stays remembers of one guest from one take to the next: the newest epoch's hashes, the debt, and where
+/// the guest's memory is mapped.
 ///
 /// A dirty bit that was read from Xen's log is owed until an epoch that holds the page is published. The debt itself lives
 /// here; that there is one also stands in a note in xenstore, beside the domain, so that an engine that starts anew knows it.
 public final class TakeMemory {
   var base: EpochBase?
   var debt = PageSet()
+  /// The running guest, with the mappings that a guest without a log of dirty pages needs in the pause.
+  var image: GuestImage?
   /// Names this object in the note.
   let token = String(UInt64.random(in: 1...UInt64.max), radix: 16)
+  let isResident: Bool
 
-  public init() {}
+  /// - Parameter isResident: it will be used for more than one take.
+  public init(isResident: Bool = false) { self.isResident = isResident }
 }
 
 /// The note in xenstore: what Xen's log of dirty pages stands for. It goes with the domain, as the log does.

@@ -12,11 +12,13 @@ public final class XenGuest: Guest {
   private let image: GuestImage
   private let log: LogDirty
   private var suspension: Suspension?
+  private let keepsMappings: Bool
 
   /// Finds out whether the domain can be taken at all; changes nothing.
   ///
+  /// - Parameter memory: of an engine that stays: what is mapped stays mapped there from take to take.
   /// - Throws: ``CheckpointError``, `XenError` or `XLConfigError` with the reason.
-  public init(_ hypervisor: Hypervisor, _ store: XenStore, _ domain: Domain) throws {
+  init(_ hypervisor: Hypervisor, _ store: XenStore, _ domain: Domain, memory: TakeMemory) throws {
     guard domain.id != 0 else { throw CheckpointError.isDomainZero }
     let name = store.name(of: domain.id) ?? "domain \(domain.id)"
     if let state = XenGuest.obstacle(domain.state) { throw CheckpointError.notRunning(guest: name, state: state) }
@@ -34,7 +36,13 @@ public final class XenGuest: Guest {
     self.store = store
     self.domain = domain
     configuration = config.encoded()
-    image = try GuestImage(hypervisor, store, domain)
+    if let known = memory.image, known.domain.id == domain.id, known.domain.uuid == domain.uuid {
+      image = known
+    } else {
+      image = try GuestImage(hypervisor, store, domain)
+    }
+    keepsMappings = memory.isResident
+    memory.image = keepsMappings ? image : nil
     log = try LogDirty(hypervisor, domain)
     identity = GuestIdentity(
       name: name, uuid: domain.uuid, kind: image.kind == .pv ? .pv : .pvh, vcpus: Int(config.maximumVCPUs),
@@ -65,7 +73,7 @@ public final class XenGuest: Guest {
   public func disarm() {
     suspension?.close()
     suspension = nil
-    image.memory.release()
+    if !keepsMappings { image.memory.release() }
   }
 
   // MARK: Memory

@@ -34,7 +34,7 @@ public final class GuestImage {
   public let memory: GuestMemory
   public let policy: CPUPolicy
   private let hypervisor: Hypervisor
-  private let domain: Domain
+  public let domain: Domain
   private let pv: PVFrameMap?
   /// Machine frames of the store and console rings of a PV guest: the toolstack sets them once.
   private let rings: [String: UInt64]

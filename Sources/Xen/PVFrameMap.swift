@@ -22,6 +22,9 @@ final class PVFrameMap: FrameMap {
   }
 
   func scan() throws(XenError) -> PageSet {
+    if try !p2m.stillHolds(hypervisor, domain, sharedInfo: sharedInfo.base, machine: machine) {
+      p2m = try LinearP2M(hypervisor, domain, sharedInfo: sharedInfo.base, machine: machine)
+    }
     known = Array(p2m.entries)
     var present = PageSet(frames: known.count)
     for pfn in known.indices where confirmed(known[pfn], pfn) { present.insert(UInt64(pfn)) }

@@ -25,7 +25,7 @@ check "a first epoch" ckpt take web
 
 lines=$(wc -l </var/log/xen/console/guest-web.log)
 filler=$CKPT_STORE/filler
-fallocate -l "$(($(df -B1 --output=avail "$CKPT_STORE" | tail -1) - (40 << 20)))" "$filler"
+fallocate -l "$(($(df -B1 --output=avail "$CKPT_STORE" | tail -1) - (20 << 20)))" "$filler"
 check "a store that is full" refuses 1 "no room for the epoch" ckpt take web
 check "the guest was not asked to suspend" no_suspend_since "$lines"
 check "the guest is untouched" is_untouched
