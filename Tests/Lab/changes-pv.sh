@@ -1,6 +1,6 @@
 #!/bin/bash
 # A PV guest between and during takes: other tools, killed and failed takes, a balloon, a load that pre-copy cannot follow.
-# hypervisors: stock shadow
+# hypervisors: shadow
 # time limit: 900
 set -uo pipefail
 . /lab/lib.sh

@@ -9,8 +9,7 @@ next_epoch_is_right() {
   grep -E '"(changes|reason)"' /run/lab/taken | tr -d '\n' | sed 's/^/      | /' && echo
   check "$what: back to epoch $epoch" ckpt restore "$kind" "$epoch" --yes
   check "$what: the guest is right" guest_is_right "$kind" "$nonce"
-  check "$what: it works on" guest_goes_on "$kind"
-  # A take after a restore has a new domain: what follows begins with one that is tracked again.
+  # A restored guest is a new domain: what follows begins with one that is tracked again.
   check "$what: it is taken again" ckpt take "$kind"
 }
 

@@ -1,5 +1,4 @@
 #!/bin/bash
-# hypervisors: stock shadow
 # time limit: 600
 set -uo pipefail
 . /lab/lib.sh
