@@ -31,8 +31,11 @@ refuses() {
 json_number() { sed -n "s/^ *\"$1\" : \([0-9.]*\),*$/\1/p" | head -1; }
 
 lab_finish() {
-  # What Xen said since it booted explains many a failure.
-  ((lab_failed == 0)) || xl dmesg | sed '1,/Freed .* init memory/d' | tail -n 60 | sed 's/^/      /'
+  # What Xen and the guests' consoles said last explains many a failure.
+  if ((lab_failed > 0)); then
+    xl dmesg | sed '1,/Freed .* init memory/d' | tail -n 60 | sed 's/^/      /'
+    tail -n 15 /var/log/xen/console/guest-*.log | sed 's/^/      /'
+  fi
   echo "$lab_passed passed, $lab_failed failed"
   ((lab_failed == 0 && lab_passed > 0))
   exit
