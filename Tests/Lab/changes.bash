@@ -62,7 +62,7 @@ balloons() { # NAME: its memory goes down and up as long as the file is there
 
 changes() { # KIND
   local kind=$1 disk nonce pid taken
-  echo "tracking = continuous" >/run/lab/ckpt.conf
+  printf "%s\n" "tracking = continuous" "staging = 32M" >/run/lab/ckpt.conf
   export CKPT_CONFIG=/run/lab/ckpt.conf
   disk=$(ckpt disk create "$kind" xvda --size 64M | tail -n 1)
   check "$kind starts" guest_start "$kind" "$kind" memory=160 vcpus=2 area=48 rate=8 forks=1 disks="phy:$disk,xvda,w"

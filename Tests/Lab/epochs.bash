@@ -10,7 +10,7 @@ found_changes_by() { # NAME EPOCH WAY
 
 take_epochs() { # KIND POLICY COUNT
   local kind=$1 policy=$2 epoch way
-  echo "tracking = $policy" >/run/lab/ckpt.conf
+  printf "%s\n" "tracking = $policy" "staging = 32M" >/run/lab/ckpt.conf
   for ((epoch = count + 1; epoch <= count + $3; epoch++)); do
     way=$next
     # After this take the log stays on, or not.
