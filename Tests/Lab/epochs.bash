@@ -1,5 +1,5 @@
 # Sourced by epochs-*.sh with the kind of guest and, for each tracking policy, how many epochs: epochs in a row of a guest under load
-# (two vCPUs, processes that come and go, memory and disk written all the time), then back to every one of them, in random order.
+# (two vCPUs, memory and disk written all the time), then back to every one of them, in random order.
 
 found_changes_by() { # NAME EPOCH WAY
   ckpt show "$1" "$2" --json | tee /run/lab/shown | grep -q "\"changes\" : \"$3\"" || {
@@ -29,7 +29,7 @@ epochs() { # KIND (POLICY COUNT)…
   shift
   export CKPT_CONFIG=/run/lab/ckpt.conf
   disk=$(ckpt disk create "$kind" xvda --size 64M | tail -n 1)
-  check "$kind starts" guest_start "$kind" "$kind" memory=128 vcpus=2 area=32 rate=8 forks=1 disks="phy:$disk,xvda,w"
+  check "$kind starts" guest_start "$kind" "$kind" memory=128 vcpus=2 area=32 rate=8 stamps=10 disks="phy:$disk,xvda,w"
   nonce=$(guest_nonce "$kind")
   while (($#)); do
     take_epochs "$kind" "$1" "$2"
