@@ -138,8 +138,9 @@ extension Take {
   }
 }
 
-/// One more live round while the guest freezes: its tasks stand already, so what is copied now mostly stays as it is. It only
-/// copies; whatever it has no time for is owed still.
+/// One more live round while the guest freezes: what the last collect found is copied now, so that less is left to the pause. It
+/// only copies; whatever it has no time for is owed still. It does not collect: that would write-protect the guest's memory once
+/// more, and the guest would freeze the slower for the faults.
 final class FreezeRound: @unchecked Sendable {
   // Unchecked: the take's state belongs to this round until `end` has waited for it.
   private let take: Take
@@ -159,7 +160,6 @@ final class FreezeRound: @unchecked Sendable {
     let start = ContinuousClock.now
     var copier = PageCopier(guest: take.guest, staging: staging, threads: 1)
     copier.shouldStop = { [self] in isOver.load(ordering: .relaxed) }
-    take.owed.formUnion(try take.tracking.collect(final: false))
     let owed = take.owed
     let pages = owed.count
     let outcome = try copier.copy(owed, pages: pages, running: true, batch: FreezeRound.batch)

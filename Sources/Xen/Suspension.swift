@@ -116,11 +116,16 @@ public final class Suspension {
   public func awaitSuspended() throws(XenError) {
     let asked = ContinuousClock.now
     var answered = path == .eventChannel ? asked : nil
+    var nextLook = asked
     while true {
       channel.drain()
       if try isSuspended() { return }
       let now = ContinuousClock.now
-      if answered == nil, store.read(shutdownNode) != "suspend" { answered = now }
+      // Not each time: xenstored is busy enough with a guest that freezes its devices.
+      if answered == nil, now >= nextLook {
+        nextLook = now + .milliseconds(50)
+        if store.read(shutdownNode) != "suspend" { answered = now }
+      }
       if let answered {
         if now > answered + .seconds(Suspension.freezeSeconds) {
           // Told through its channel the guest asks itself by xenstore, and that request may still lie there.
@@ -137,7 +142,7 @@ public final class Suspension {
       }
       // The event wakes us; the short limit is for one that got lost.
       var waiting = pollfd(fd: channel.descriptor, events: Int16(POLLIN), revents: 0)
-      _ = poll(&waiting, 1, 1)
+      _ = poll(&waiting, 1, 2)
     }
   }
 

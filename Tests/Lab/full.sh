@@ -32,7 +32,7 @@ check "the guest is untouched" is_untouched
 rm "$filler"
 
 check "a store whose write fails in the middle" \
-  refuses 1 "cannot write" bash -c 'ulimit -f 4096; exec ckpt take web'
+  refuses 1 "cannot write" bash -c 'ulimit -f 64; exec ckpt take web'
 check "the guest is untouched" is_untouched
 check "nothing half-made is left" eval '[[ -z $(find "$CKPT_STORE" -name "*.partial") ]]'
 check "its snapshot is gone from the pool" eval '[[ $(ckpt pool show --json | sed -n "s/.*\"snapshots\" : //p" | tr -d ,) == 1 ]]'
