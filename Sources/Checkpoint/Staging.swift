@@ -93,8 +93,6 @@ final class Staging: @unchecked Sendable {
   /// Blocks with pages, in the order in which they were begun.
   var filled: [Block] { claimed.withLock { blocks[..<$0].filter { $0.count > 0 } } }
 
-  var isEmpty: Bool { filled.isEmpty }
-
   /// Forgets all pages.
   func clear() {
     claimed.withLock { claimed in

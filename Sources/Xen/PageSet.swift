@@ -80,17 +80,6 @@ public struct PageSet: Sendable, Equatable {
     }
   }
 
-  /// The frames in ascending order.
-  public func forEach(_ body: (UInt64) throws -> Void) rethrows {
-    for (index, word) in words.enumerated() {
-      var rest = word
-      while rest != 0 {
-        try body(UInt64(index << 6 | rest.trailingZeroBitCount))
-        rest &= rest &- 1
-      }
-    }
-  }
-
   private mutating func grow(to count: Int) {
     if words.count < count { words += [UInt64](repeating: 0, count: count - words.count) }
   }

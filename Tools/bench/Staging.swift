@@ -46,7 +46,8 @@ struct Staging: ParsableCommand {
   /// The same pages, one after the other, into memory that is faulted in.
   private func copyPlainly(_ guest: MemoryGuest) -> Double {
     var pfns: [UInt64] = []
-    guest.dirtyAtSuspend.forEach { pfns.append($0) }
+    var pieces = PageSet.Batches(guest.dirtyAtSuspend)
+    while let piece = pieces.take() { pfns += piece }
     let list = pfns
     let target = UnsafeMutableRawBufferPointer.allocate(byteCount: list.count * 4096, alignment: 4096)
     defer { target.deallocate() }
