@@ -1,0 +1,15 @@
+import Testing
+
+@testable import Checkpoint
+
+@Test(
+  "A tracking note comes back as it was written",
+  arguments: [
+    TrackingNote.armed(epoch: 7, pages: 65_552, canary: 12, folder: "/var/lib/ckpt/a b/1"),
+    .armed(epoch: 1, pages: 0, canary: nil, folder: "/x"), .owed(token: "9f"),
+  ])
+func trackingNote(note: TrackingNote) { #expect(TrackingNote(note.text) == note) }
+
+@Test(
+  "Anything else is no note", arguments: ["", "armed", "armed 1 2 3", "armed x 2 - /x", "owed", "owed a b", "armed -"])
+func noTrackingNote(text: String) { #expect(TrackingNote(text) == nil) }
