@@ -1,7 +1,7 @@
 #!/bin/bash
-# Twenty epochs of a PV guest, ten with the log of dirty pages on all the time, ten with it on during takes only.
+# Epochs of a PV guest, first with the log of dirty pages on all the time, then with it on during takes only.
 # hypervisors: shadow
-# time limit: 1200
+# time limit: 900
 set -uo pipefail
 . /lab/lib.sh
-. /lab/epochs.bash pv continuous 10 per-take 10
+. /lab/epochs.bash pv continuous 4 per-take 3

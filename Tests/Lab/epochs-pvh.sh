@@ -1,7 +1,7 @@
 #!/bin/bash
-# Twenty epochs of a PVH guest, ten with the log of dirty pages on all the time, ten with it on during takes only.
+# Epochs of a PVH guest, first with the log of dirty pages on all the time, then with it on during takes only.
 # hypervisors: stock
-# time limit: 1200
+# time limit: 900
 set -uo pipefail
 . /lab/lib.sh
-. /lab/epochs.bash pvh continuous 10 per-take 10
+. /lab/epochs.bash pvh continuous 4 per-take 3

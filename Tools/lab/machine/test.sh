@@ -16,6 +16,8 @@ test_all() {
   export CKPT_LAB_BINARIES=$lab_binaries # built once, for all scenarios
   for scenario in "$repo_dir"/Tests/Lab/*.sh; do
     [[ ${scenario##*/} != lib.sh && ${scenario##*/} == *"$filter"* ]] || continue
+    # Soaks are the same as others, with more of it: half an hour each, and only when asked for.
+    [[ ${scenario##*/} != soak-* || $filter == *soak* ]] || continue
     for hypervisor in $(test_hypervisors "$scenario"); do
       [[ $hypervisor == "${only:-$hypervisor}" ]] || continue
       cache_get booted "$hypervisor" >/dev/null
