@@ -1,4 +1,4 @@
-# Sourced by changes-*.sh with the kind of guest: what happens to a guest and its log of dirty pages between and during takes, and the
+# Sourced by soak-changes-*.sh with the kind of guest: what happens to a guest and its log of dirty pages between and during takes, and the
 # epoch after it is right each time.
 
 # next_epoch_is_right KIND NONCE WHAT: takes, goes back to that epoch, and the guest is the one it was.

@@ -1,4 +1,4 @@
-# Sourced by epochs-*.sh with the kind of guest and, for each tracking policy, how many epochs: epochs in a row of a guest under load
+# Sourced by soak-epochs-*.sh with the kind of guest and, for each tracking policy, how many epochs: epochs in a row of a guest under load
 # (two vCPUs, memory and disk written all the time), then back to every one of them, in random order.
 
 found_changes_by() { # NAME EPOCH WAY

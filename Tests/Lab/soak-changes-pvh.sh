@@ -1,7 +1,7 @@
 #!/bin/bash
 # A PVH guest between and during takes: other tools, killed and failed takes, a balloon, a load that pre-copy cannot follow.
 # hypervisors: stock
-# time limit: 900
+# time limit: 1500
 set -uo pipefail
 . /lab/lib.sh
 . /lab/changes.bash pvh

@@ -4,4 +4,4 @@
 # time limit: 600
 set -uo pipefail
 . /lab/lib.sh
-. /lab/epochs.bash pv auto 5
+. /lab/epochs.bash pv auto 8
