@@ -1,4 +1,4 @@
-# sourced by soak-channel-*.sh and soak-no-channel-*.sh; each has a machine of its own.
+# Sourced by soak-channel-*.sh and soak-no-channel-*.sh; each has a machine of its own.
 #
 # Both ways to ask for a suspend: the event channel that our guest module offers, and xenstore where a guest offers none, or
 # none to be used. Nothing of a take stays behind: no subscription, no guest without its xl monitor.
