@@ -1,6 +1,6 @@
 #!/bin/bash
 # Bad input and bad states: one clear line, the documented status, nothing changed, the guest running.
-# time limit: 900
+# time limit: 1200
 set -uo pipefail
 . /lab/lib.sh
 

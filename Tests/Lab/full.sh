@@ -1,6 +1,6 @@
 #!/bin/bash
 # Full stores and full pools: refused before the guest is touched, or survived in the middle.
-# time limit: 600
+# time limit: 1200
 set -uo pipefail
 . /lab/lib.sh
 
