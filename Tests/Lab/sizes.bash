@@ -8,10 +8,10 @@ stops_agree() { # TOLD SEEN
   awk -v told="$1" -v seen="$2" 'BEGIN { d = told - seen; if (d < 0) d = -d; exit !(told > 0 && d <= seen / 10 + 2) }'
 }
 
-# A take and a witness beside it. Under emulation the witness itself is held up now and then: one of six must agree.
+# A take and a witness beside it. Under emulation the witness itself is held up now and then: one of three must agree.
 witnessed_takes() { # NAME
   local try witness
-  for try in 1 2 3 4 5 6; do
+  for try in 1 2 3; do
     ckpt-bench watch "$1" --seconds 120 >"/run/lab/$1.watch" &
     witness=$!
     until_true 20 test -s "/run/lab/$1.watch"

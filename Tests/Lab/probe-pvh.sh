@@ -1,5 +1,5 @@
 #!/bin/bash
-# time limit: 600
+# time limit: 1200
 set -uo pipefail
 . /lab/lib.sh
 . /lab/probe.bash pvh
