@@ -64,6 +64,8 @@ public protocol Guest: AnyObject {
 
   // MARK: The log of dirty pages
 
+  /// Whether another tool saves or migrates the guest now, and so reads the log and switches it as it likes.
+  var isBeingSaved: Bool { get }
   func beginLog() throws -> LogDirty.Start
   func endLog()
   /// Takes the pages written since the last call out of the log; returns how many.

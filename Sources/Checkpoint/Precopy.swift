@@ -6,29 +6,37 @@ extension Take {
   func precopy(_ writer: EpochWriter, _ staging: Staging) throws {
     let start = ContinuousClock.now
     var limit = RateLimit(bytesPerSecond: options.bytesPerSecond)
-    var began = owed.count
-    var left = began
-    var rounds = 0
-    while true {
+    var left = owed.count
+    var (rounds, stalled) = (0, 0)
+    while statistics.precopyEnd.isEmpty {
+      try mayGoOn()
       let seconds = (ContinuousClock.now - start).milliseconds / 1000
-      if let timeout = options.timeoutSeconds, statistics.setupMs / 1000 + seconds > timeout {
-        throw CheckpointError.timedOut(guest: guest.identity.name, seconds: timeout)
-      }
-      if let end = options.precopy.end(rounds: rounds, began: began, left: left, seconds: seconds) {
+      if let end = options.precopy.end(
+        rounds: rounds, stalled: stalled, left: left, room: staging.capacity, seconds: seconds)
+      {
         statistics.precopyEnd = end
         break
       }
       rounds += 1
-      began = left
+      let began = left
       // Without a log of what was written meanwhile, what changed in this round tells how much the next one will find.
       let copied = try round(rounds, writer, staging, &limit)
       left = tracking.hasLog ? owed.count : copied
+      stalled = Double(left) > Double(began) * options.precopy.shrink ? stalled + 1 : 0
     }
+    // Rather before the guest is asked than while it is held.
+    if left > staging.capacity, options.staging == .abort { throw stagingFull(staging) }
     let ms = (ContinuousClock.now - start).milliseconds
     if ms > 0, rounds > 0 {
       statistics.bytesPerSecond = Double(statistics.precopyBytes) / ms * 1000
-      statistics.dirtyPagesPerSecond = Double(statistics.rounds.reduce(0) { $0 + $1.dirtied }) / ms * 1000
+      if tracking.hasLog {
+        statistics.dirtyPagesPerSecond = Double(statistics.rounds.reduce(0) { $0 + $1.dirtied }) / ms * 1000
+      }
     }
+  }
+
+  func stagingFull(_ staging: Staging) -> CheckpointError {
+    .stagingFull(guest: guest.identity.name, bytes: staging.capacity * EpochFormat.pageSize)
   }
 
   /// One live pass over all that is owed; what was torn or written meanwhile is owed after it. Returns the pages copied.
@@ -45,14 +53,14 @@ extension Take {
     var rest = owed
     owed = PageSet()
     repeat {
-      try cancellation.check()
+      try mayGoOn()
       let outcome = try copier.copy(rest, pages: rest.count, running: true)
       round.add(outcome)
       for pfn in outcome.torn { owed.insert(pfn) }
-      noteUnscanned(outcome.copied)
+      note(outcome)
       try flush(staging, to: writer)
       try writer.remove(outcome.absent)
-      try limit.spend(outcome.copied.count * EpochFormat.pageSize, cancellation)
+      try limit.spend(outcome.copied.count * EpochFormat.pageSize, mayGoOn)
       rest = outcome.rest
     } while !rest.isEmpty
     if tracking.hasLog {
@@ -70,10 +78,15 @@ extension Take {
     return round.copied
   }
 
-  /// Memory that came since the scan: if the suspended guest's map does not know it, it must be scanned anew.
-  func noteUnscanned(_ copied: [UInt64]) {
+  /// Remembers pages that were not there, and memory that came since the scan: if the suspended guest's map does not know it, it
+  /// must be scanned anew.
+  func note(_ outcome: PageCopier.Outcome) {
     let present = guest.present
-    for pfn in copied where !present.contains(pfn) { unscanned.append(pfn) }
+    for pfn in outcome.absent { absent.insert(pfn) }
+    for pfn in outcome.copied {
+      if !present.contains(pfn) { unscanned.append(pfn) }
+      absent.remove(pfn)
+    }
   }
 }
 

@@ -9,14 +9,21 @@ import Xen
 public final class TakeMemory {
   var base: EpochBase?
   var debt = PageSet()
+  /// The epoch, and its store, that the debt goes back to.
+  var debtBase: (folder: String, epoch: Int)?
   /// The running guest, with the mappings that a guest without a log of dirty pages needs in the pause.
   var image: GuestImage?
   /// Names this object in the note.
-  let token = String(UInt64.random(in: 1...UInt64.max), radix: 16)
+  private(set) var token = TakeMemory.newToken
   let isResident: Bool
 
   /// - Parameter isResident: it will be used for more than one take.
   public init(isResident: Bool = false) { self.isResident = isResident }
+
+  /// Bits were lost: the debt is not all that is owed, and the note of it is no longer ours.
+  func distrustDebt() { token = TakeMemory.newToken }
+
+  private static var newToken: String { String(UInt64.random(in: 1...UInt64.max), radix: 16) }
 }
 
 /// The note in xenstore: what Xen's log of dirty pages stands for. It goes with the domain, as the log does.

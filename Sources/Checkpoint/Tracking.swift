@@ -34,7 +34,9 @@ final class Tracking {
 
   /// Switches the log on, finds the guest's pages, and of them those that may differ from the base: what is in the log if it
   /// reaches back to the base, else all.
+  /// - Throws: ``CheckpointError/beingSaved(guest:)``: the log is another tool's then, and what we read it would miss.
   func begin(base: EpochBase?) throws -> PageSet {
+    guard !guest.isBeingSaved else { throw CheckpointError.beingSaved(guest: guest.identity.name) }
     let start = try guest.beginLog()
     guard start != .unavailable else {
       reason = "this hypervisor keeps no log of dirty pages for the guest"
@@ -51,6 +53,7 @@ final class Tracking {
     } else {
       try guest.scan()
     }
+    memory.debtBase = base.map { (folder, $0.epoch) }
     // From here on bits are taken out of the log; an engine that is not us must not believe the rest.
     try guest.setTrackingNote(TrackingNote.owed(token: memory.token).text)
     do {
@@ -72,7 +75,10 @@ final class Tracking {
     guard let note else { return "the guest was not tracked since epoch \(base.epoch)" }
     guard start == .alreadyOn else { return "another tool switched the log off" }
     switch note {
-    case .owed(let token): return token == memory.token ? nil : "a take that read the log did not end"
+    case .owed(let token):
+      guard token == memory.token else { return "a take that read the log did not end" }
+      return memory.debtBase.map { $0 == (self.folder, base.epoch) } == true
+        ? nil : "what is owed belongs to another epoch"
     case .armed(let epoch, _, _, let folder):
       return folder == self.folder && epoch == base.epoch ? nil : "the log belongs to another epoch or store"
     }
@@ -80,18 +86,41 @@ final class Tracking {
 
   /// Takes what the guest wrote out of the log.
   ///
-  /// - Throws: ``CheckpointError/trackingLost(guest:)`` when somebody else took from it meanwhile.
+  /// - Throws: ``CheckpointError/trackingLost(guest:)`` when somebody else took from it meanwhile. Whatever it throws, an engine
+  ///   that stays compares everything next time.
   @discardableResult
   func collect(final: Bool) throws -> PageSet {
-    var written = PageSet()
-    _ = try guest.collect(into: &written, final: final)
-    syncs += 1
-    memory.debt.formUnion(written)
-    let expected = canary
-    canary = guest.present.first.flatMap { guest.mark($0) ? $0 : nil }
-    if let expected, !written.contains(expected) { throw CheckpointError.trackingLost(guest: guest.identity.name) }
-    return written
+    do {
+      var written = PageSet()
+      // Where no page can be marked, this at least shows a log that was switched off: reading one shows nothing, no error.
+      if canary == nil, try guest.beginLog() != .alreadyOn { throw lost }
+      _ = try guest.collect(into: &written, final: final)
+      syncs += 1
+      memory.debt.formUnion(written)
+      let expected = canary
+      canary = guest.present.first.flatMap { guest.mark($0) ? $0 : nil }
+      if let expected, !written.contains(expected) { throw lost }
+      return written
+    } catch {
+      memory.distrustDebt()
+      throw error
+    }
   }
+
+  /// After the pause: had another tool a hand in the log during the take?
+  ///
+  /// - Parameters:
+  ///   - witness: a page that a guest in whose log we cannot mark one writes as it suspends.
+  ///   - last: what the last collect brought.
+  func confirm(witness: UInt64?, in last: PageSet) throws {
+    guard hasLog else { return }
+    if guest.isBeingSaved || witness.map({ !last.contains($0) }) == true {
+      memory.distrustDebt()
+      throw lost
+    }
+  }
+
+  private var lost: CheckpointError { .trackingLost(guest: guest.identity.name) }
 
   /// The epoch exists: nothing is owed any more.
   ///

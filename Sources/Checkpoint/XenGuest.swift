@@ -92,6 +92,7 @@ public final class XenGuest: Guest {
 
   // MARK: The log of dirty pages
 
+  public var isBeingSaved: Bool { domain.isBeingSaved }
   public func beginLog() throws -> LogDirty.Start { try log.begin() }
   public func endLog() { log.end() }
   public func collect(into pages: inout PageSet, final: Bool) throws -> Int {

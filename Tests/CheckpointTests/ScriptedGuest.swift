@@ -24,6 +24,8 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
   var whileSuspending: (ScriptedGuest) -> Void = { _ in }
   /// What it does each time a live copy has read some of it.
   var whileCopied: (ScriptedGuest) -> Void = { _ in }
+  /// What happens when its CPU state is asked for.
+  var beforeState: (ScriptedGuest) -> Void = { _ in }
   /// What it does from the first instant after the resume.
   var afterResume: (ScriptedGuest) -> Void = { _ in }
   private(set) var condition = State.running
@@ -41,6 +43,7 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
   /// Each set that was read from the log.
   private(set) var collects = 0
   private(set) var copied: [UInt64] = []
+  var isBeingSaved = false
 
   init(pages: [UInt64: [UInt8]], most: Int = 64, kind: EpochManifest.Kind = .pvh, journal: Journal) {
     self.pages = pages
@@ -146,18 +149,21 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
 
   func request() throws { try happens("request", .request) }
   func awaitSuspended() throws {
+    // The last thing that a PV guest's kernel does is to write its start_info, which is page 1 here.
+    if identity.kind == .pv, let page = pages[1] { write(1, page) }
     whileSuspending(self)
     try happens("suspended", .awaitSuspended)
     condition = .suspended
   }
   func state() throws -> GuestState {
+    beforeState(self)
     try happens("state", .state)
-    return GuestState(records: [Record(type: .hvmContext, body: [1, 2, 3])], canary: 1)
+    return GuestState(records: [Record(type: .hvmContext, body: [1, 2, 3])], canary: identity.kind == .pv ? 1 : nil)
   }
   func resume() throws {
     try happens("resume", .resume)
     condition = .running
-    // It works on at once; a PV guest begins with its start_info page, which is page 1 here.
+    // It works on at once; a PV guest begins with its start_info page.
     if identity.kind == .pv, let page = pages[1] { write(1, page) }
     afterResume(self)
   }

@@ -121,6 +121,37 @@ struct TakeTests {
     #expect(journal.events.contains("request") == (fault != .reserve))
   }
 
+  @Test("lets the guest go at the hard limit, whatever hangs meanwhile")
+  func hangs() throws {
+    let temporary = try TemporaryStore()
+    let guest = ScriptedGuest(pages: [1: page(1)], journal: journal)
+    guest.beforeState = { guest in
+      // Hangs until somebody else has resumed the guest.
+      while guest.condition == .suspended { usleep(1000) }
+    }
+    var options = TakeOptions()
+    options.mostPauseSeconds = 0.2
+    #expect(throws: CheckpointError.pauseTooLong(guest: "web", seconds: 0.2)) {
+      try take(guest, into: temporary, options: options)
+    }
+    #expect(journal.events.filter { $0 == "resume" }.count == 1)
+    #expect(temporary.files.isEmpty)
+  }
+
+  @Test("whose rest does not fit gives up before it asks the guest, if it may not spill")
+  func noRoom() throws {
+    let temporary = try TemporaryStore()
+    let guest = ScriptedGuest(pages: [1: page(1), 2: page(2)], most: 256, journal: journal)
+    guest.whileCopied = { guest in for pfn in UInt64(1)..<200 { guest.write(pfn, page(UInt8(pfn))) } }
+    var options = TakeOptions()
+    options.threads = 1
+    options.staging = .abort
+    #expect(throws: CheckpointError.stagingFull(guest: "web", bytes: 64 * 4096)) {
+      try take(guest, into: temporary, options: options)
+    }
+    #expect(!journal.events.contains("request"))
+  }
+
   @Test("says that the guest is still suspended, above all else, when it cannot be resumed")
   func resumeFails() throws {
     let temporary = try TemporaryStore()

@@ -1,4 +1,5 @@
 import EpochStore
+import Glibc
 import Testing
 import Xen
 
@@ -147,22 +148,77 @@ struct TrackingTests {
     #expect(try take(.continuous).changes == "compare")
   }
 
-  @Test("bits taken during a take end it")
-  func stolenMeanwhile() throws {
-    guest.whileCopied = { $0.stealLog(andSwitchOff: false) }
-    #expect(throws: CheckpointError.trackingLost(guest: "web")) { try take(.continuous) }
+  @Test("bits taken during a take end it, and are not believed afterwards", arguments: [true, false])
+  func stolenMeanwhile(resident: Bool) throws {
+    try take(.continuous, memory: resident ? memory : nil)
+    guest.write(6, page(99))
+    guest.whileCopied = {
+      $0.write(7, page(200))
+      $0.stealLog(andSwitchOff: false)
+    }
+    #expect(throws: CheckpointError.trackingLost(guest: "web")) {
+      try take(.continuous, memory: resident ? memory : nil)
+    }
     #expect(guest.condition == .running)
     guest.whileCopied = { _ in }
+    #expect(try take(.continuous, memory: resident ? memory : nil).changes == "compare")
+  }
+
+  @Test("a log that is switched off, or emptied, while a PV guest is taken ends the take", arguments: [true, false])
+  func stolenFromPV(andSwitchOff: Bool) throws {
+    let guest = ScriptedGuest(pages: self.guest.pages, kind: .pv, journal: Journal())
+    var options = TakeOptions()
+    options.tracking = .continuous
+    options.precopy.smallPages = 0
+    let take = {
+      try Take(guest, disks: ScriptedDisks(journal: Journal()), into: temporary.folder, options: options).run()
+    }
+    if andSwitchOff {
+      guest.whileCopied = { $0.stealLog(andSwitchOff: true) }
+    } else {
+      guest.whileSuspending = { $0.stealLog(andSwitchOff: false) }
+    }
+    #expect(throws: CheckpointError.trackingLost(guest: "web")) { _ = try take() }
+    #expect(guest.condition == .running)
+    (guest.whileCopied, guest.whileSuspending) = ({ _ in }, { _ in })
+    #expect(try pages(of: take().epoch, in: temporary.folder) == guest.pages)
+  }
+
+  @Test("a guest that another tool saves is left alone")
+  func beingSaved() throws {
     try take(.continuous)
+    guest.write(7, page(200))
+    guest.isBeingSaved = true
+    #expect(throws: CheckpointError.beingSaved(guest: "web")) { try take(.continuous) }
+    #expect(guest.log.contains(7))
+    guest.isBeingSaved = false
+    #expect(try take(.continuous).changes == "log")
+    guest.whileSuspending = { $0.isBeingSaved = true }
+    #expect(throws: CheckpointError.trackingLost(guest: "web")) { try take(.continuous) }
+    #expect(guest.condition == .running)
+  }
+
+  @Test("what is owed to an epoch that was removed is not all that its elder lacks")
+  func debtOfAnotherEpoch() throws {
+    try take(.continuous, memory: memory)
+    guest.write(5, page(100))
+    try take(.continuous, memory: memory)
+    guest.write(7, page(200))
+    #expect(throws: ScriptedDisks.Fault.commit) { try take(.continuous, memory: memory, disks: .commit) }
+    for name in ["00000002.json", "00000002.epoch", "hashes"] { unlink(temporary.folder.path + "/" + name) }
+    #expect(try take(.continuous, memory: memory).changes == "compare")
   }
 
   @Test(
     "the rule that ends live copying",
     arguments: [
-      (0, 100, 100, 0.0, "small"), (0, 9000, 9000, 0, nil), (1, 9000, 8000, 1, "no longer shrinks"),
-      (1, 9000, 5000, 1, nil), (8, 9000, 5000, 1, "rounds"), (2, 9000, 5000, 61, "time"),
+      (0, 0, 100, 0.0, "small"), (0, 0, 9000, 0, nil), (1, 1, 8000, 1, "no longer shrinks"),
+      (1, 0, 5000, 1, nil), (8, 0, 5000, 1, "rounds"), (2, 0, 5000, 61, "time"),
+      // More than the pause has room for: one round more.
+      (1, 1, 9000, 1, nil), (2, 2, 9000, 1, "no longer shrinks"),
     ] as [(Int, Int, Int, Double, String?)])
-  func rule(rounds: Int, began: Int, left: Int, seconds: Double, end: String?) {
-    #expect(PrecopyRule().end(rounds: rounds, began: began, left: left, seconds: seconds) == end)
+  func rule(rounds: Int, stalled: Int, left: Int, seconds: Double, end: String?) {
+    #expect(
+      PrecopyRule().end(rounds: rounds, stalled: stalled, left: left, room: 8500, seconds: seconds) == end)
   }
 }

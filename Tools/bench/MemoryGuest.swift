@@ -56,6 +56,7 @@ final class MemoryGuest: Guest, @unchecked Sendable {
   }
 
   private var isLogging = false
+  var isBeingSaved: Bool { false }
   func beginLog() -> LogDirty.Start {
     defer { isLogging = true }
     return isLogging ? .alreadyOn : .begun

@@ -54,7 +54,7 @@ enum ExitStatus: Int32 {
     switch error {
     case .noSuchEpoch, .noStore: self = .notFound
     case .isDomainZero: self = .badConfiguration
-    case .takeRuns: self = .locked
+    case .takeRuns, .beingSaved: self = .locked
     case .interrupted: self = .interrupted
     default: self = .failed
     }
