@@ -36,7 +36,11 @@ extension Take {
     }
     let inTime = snapshot.isDone(by: deadline)
     // Whatever happened to the copy: first the guest.
-    try times.measure(.resume, guest.resume)
+    do { try times.measure(.resume, guest.resume) } catch {
+      // Nobody may undo the pools while the snapshots are still being made.
+      _ = try? snapshot.wait()
+      throw error
+    }
     let resumed = ContinuousClock.now
     pauseMs = (resumed - requested).milliseconds
     stopMs = (resumed - suspended).milliseconds

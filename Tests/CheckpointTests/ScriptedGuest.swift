@@ -171,10 +171,13 @@ final class ScriptedDisks: DiskSet {
   ]
   let journal: Journal
   let fault: Fault?
+  /// What delays the snapshots.
+  let whileSnapshotting: @Sendable () -> Void
 
-  init(journal: Journal, fault: Fault? = nil) {
+  init(journal: Journal, fault: Fault? = nil, whileSnapshotting: @escaping @Sendable () -> Void = {}) {
     self.journal = journal
     self.fault = fault
+    self.whileSnapshotting = whileSnapshotting
   }
   private func happens(_ event: String, _ fault: Fault) throws {
     journal.note(event)
@@ -184,6 +187,8 @@ final class ScriptedDisks: DiskSet {
   func reserve(epoch: Int) throws { try happens("reserve", .reserve) }
   func snapshot() throws -> [String: Double] {
     try happens("snapshot", .snapshot)
+    whileSnapshotting()
+    journal.note("snapshot made")
     return ["create_snap": 1.5]
   }
   func commit() throws { try happens("commit", .commit) }

@@ -131,6 +131,22 @@ struct TakeTests {
     }
   }
 
+  @Test("undoes nothing in the pools while the snapshots are still being made, if the guest cannot be resumed")
+  func resumeFailsBeforeTheSnapshots() throws {
+    let temporary = try TemporaryStore()
+    let guest = ScriptedGuest(pages: [1: page(1)], journal: journal)
+    guest.fault = .resume
+    let disks = ScriptedDisks(journal: journal) { [journal] in
+      while journal.position("resume") == nil { usleep(1000) }
+      // Time to do it too early.
+      usleep(50_000)
+    }
+    var options = TakeOptions()
+    options.mostPauseSeconds = 0.01
+    #expect(throws: ScriptedGuest.Fault.resume) { try take(guest, into: temporary, disks: disks, options: options) }
+    #expect(try #require(journal.position("snapshot made")) < (try #require(journal.position("abandon"))))
+  }
+
   @Test("does not begin while another holds the guest's folder")
   func locked() throws {
     let temporary = try TemporaryStore()
