@@ -20,6 +20,8 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
   case trackingLost(guest: String)
   /// A take of this guest is in its pause; nothing was touched.
   case takeRuns(guest: String)
+  /// Some of what killed takes left could not be ended; the rest was.
+  case notRecovered([String])
   /// No epoch of this guest, or not this one.
   case noSuchEpoch(guest: String, epoch: Int?, known: String)
   /// A tool that we call failed; its own words.
@@ -55,6 +57,8 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
     case .trackingLost(let guest):
       "guest '\(guest)': another tool read its log of dirty pages meanwhile; it runs on; take again when that is done"
     case .takeRuns(let guest): "a take of guest '\(guest)' is in its pause; recover when it has ended, or was killed"
+    case .notRecovered(let failures):
+      "not all could be recovered: \(failures.joined(separator: "; ")); run `ckpt recover` again when that is mended"
     case .noSuchEpoch(let guest, nil, _): "no epoch of '\(guest)' in this store; `ckpt list` shows what it holds"
     case .noSuchEpoch(let guest, let epoch?, let known):
       "guest '\(guest)' has no epoch \(epoch); \(known)"

@@ -10,7 +10,7 @@ import Xen
 ///
 /// Its "hypervisor" keeps a log of dirty pages as Xen does: reading an empty log never fails, and tools share it.
 final class ScriptedGuest: Guest, @unchecked Sendable {
-  enum Fault: Error, Equatable { case arm, request, awaitSuspended, copy, state, resume, collect }
+  enum Fault: Error, Equatable { case arm, prepareRequest, request, awaitSuspended, copy, state, resume, collect }
   enum State: Equatable { case running, suspended }
 
   let identity: GuestIdentity
@@ -144,6 +144,7 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
   }
   func setTrackingNote(_ note: String?) { trackingNote = note }
 
+  func prepareRequest() throws { try happens("prepareRequest", .prepareRequest) }
   func request() throws { try happens("request", .request) }
   func awaitSuspended() throws {
     whileSuspending(self)

@@ -54,6 +54,10 @@ struct TakeTests {
       #expect(try #require(journal.last(event)) < resumed)
     }
     #expect(try #require(journal.position("reserve")) < (try #require(journal.position("request"))))
+    // What disturbs other tools comes after all live copying, right before the request.
+    let prepared = try #require(journal.position("prepareRequest"))
+    #expect(try #require(journal.last("collect")) < prepared)
+    #expect(journal.position("request") == prepared + 1)
     #expect(try #require(journal.position("commit")) > resumed)
   }
 
@@ -91,7 +95,7 @@ struct TakeTests {
 
   @Test(
     "that fails anywhere leaves the guest running and nothing behind",
-    arguments: [ScriptedGuest.Fault.arm, .request, .awaitSuspended, .copy, .state, .collect])
+    arguments: [ScriptedGuest.Fault.arm, .prepareRequest, .request, .awaitSuspended, .copy, .state, .collect])
   func guestFaults(fault: ScriptedGuest.Fault) throws {
     let temporary = try TemporaryStore()
     let first = ScriptedGuest(pages: [1: page(1)], journal: Journal())
