@@ -1,4 +1,5 @@
 import DeviceMapper
+import EpochStore
 import Glibc
 public import Xen
 
@@ -13,6 +14,8 @@ public struct Recovery: Sendable {
   /// Devices that stood suspended and run again.
   public var devices: [String] = []
   public var guests: [Guest] = []
+  /// Names of guests whose log of dirty pages was left on, and is off.
+  public var logs: [String] = []
   /// What could not be ended, and why.
   public var failures: [String] = []
 }
@@ -45,7 +48,27 @@ extension Engine {
       case .failure(let error): recovery.failures.append("\(name): \(error)")
       }
     }
+    for domain in domains {
+      let name = store.name(of: domain.id) ?? "domain \(domain.id)"
+      do { if try endAbandonedLog(hypervisor, store, domain) { recovery.logs.append(name) } } catch {
+        recovery.failures.append("\(name): \(error)")
+      }
+    }
     return recovery
+  }
+
+  /// Switches off a log of dirty pages that a dead take left on. One that is armed from epoch to epoch stays.
+  private func endAbandonedLog(_ hypervisor: Hypervisor, _ store: XenStore, _ domain: Domain) throws -> Bool {
+    let node = XenGuest.trackingNode(domain)
+    func isAbandoned() -> Bool { store.read(node).flatMap(TrackingNote.init)?.isAbandoned == true }
+    guard isAbandoned() else { return false }
+    // A take that begins now would lose its log under its hands.
+    let lock = try (try? existingStore().folder(uuid: domain.uuid, create: false))?.lock(.exclusive)
+    defer { _ = lock }
+    guard isAbandoned() else { return false }
+    LogDirty.end(hypervisor, domain: domain.id)
+    try store.write(node, "")
+    return true
   }
 }
 

@@ -117,7 +117,10 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
     }
   }
 
+  /// What the note said when the log was asked for.
+  private(set) var noteAtBegin: String?
   func beginLog() throws -> LogDirty.Start {
+    noteAtBegin = trackingNote
     guard canLog else { return .unavailable }
     if isLogging { return .alreadyOn }
     isLogging = true

@@ -20,7 +20,7 @@ struct RecoverCommand: ParsableCommand {
         Report(
           devices: recovery.devices,
           guests: recovery.guests.map { .init(guest: $0.name, domain: $0.domain, outcome: $0.outcome.word) },
-          failures: recovery.failures))
+          logs: recovery.logs, failures: recovery.failures))
     } else {
       show(recovery)
     }
@@ -30,7 +30,8 @@ struct RecoverCommand: ParsableCommand {
   private func show(_ recovery: Recovery) {
     for device in recovery.devices { print("\(device): was suspended, runs again") }
     for guest in recovery.guests { print("\(guest.name) (domain \(guest.domain)): \(guest.outcome.text)") }
-    if recovery.devices.isEmpty, recovery.guests.isEmpty, recovery.failures.isEmpty {
+    for guest in recovery.logs { print("\(guest): its log of dirty pages was left on, it is off") }
+    if recovery.devices.isEmpty, recovery.guests.isEmpty, recovery.logs.isEmpty, recovery.failures.isEmpty {
       print("nothing to recover")
     }
   }
@@ -43,6 +44,7 @@ struct RecoverCommand: ParsableCommand {
     }
     let devices: [String]
     let guests: [Guest]
+    let logs: [String]
     let failures: [String]
   }
 }
