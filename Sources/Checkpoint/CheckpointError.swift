@@ -24,6 +24,8 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
   case incomplete(guest: String, pfn: UInt64)
   /// A take of this guest is in its pause; nothing was touched.
   case takeRuns(guest: String)
+  /// Some of what killed takes left could not be ended; the rest was.
+  case notRecovered([String])
   /// No epoch of this guest, or not this one.
   case noSuchEpoch(guest: String, epoch: Int?, known: String)
   /// A tool that we call failed; its own words.
@@ -64,6 +66,8 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
       "guest '\(guest)': the epoch would lack its page \(pfn); it was thrown away and the guest runs on; take again, and "
         + "report this"
     case .takeRuns(let guest): "a take of guest '\(guest)' is in its pause; recover when it has ended, or was killed"
+    case .notRecovered(let failures):
+      "not all could be recovered: \(failures.joined(separator: "; ")); run `ckpt recover` again when that is mended"
     case .noSuchEpoch(let guest, nil, _): "no epoch of '\(guest)' in this store; `ckpt list` shows what it holds"
     case .noSuchEpoch(let guest, let epoch?, let known):
       "guest '\(guest)' has no epoch \(epoch); \(known)"

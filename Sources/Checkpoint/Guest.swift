@@ -36,9 +36,9 @@ public protocol Guest: AnyObject {
   /// Why that is not the way which the guest offered; nil when there is nothing to say.
   var suspendNote: String? { get }
 
-  /// Prepares the request and everything of the pause that can be prepared.
+  /// Finds out how the guest can be asked to suspend; neither it nor another tool notices.
   func arm() throws
-  /// Lets go of everything; the guest runs.
+  /// Lets go of everything; the guest runs, unless ``resume()`` has failed.
   func disarm()
 
   // MARK: Memory
@@ -78,6 +78,8 @@ public protocol Guest: AnyObject {
 
   // MARK: The pause
 
+  /// The last step before the request: whatever another tool may notice, and would not fit into the pause.
+  func prepareRequest() throws
   /// Asks the guest to suspend.
   func request() throws
   /// Waits until it is. When this throws, the guest runs on.

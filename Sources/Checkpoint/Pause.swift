@@ -15,6 +15,7 @@ extension Take {
   /// From the request until the guest runs again. Nothing here but copies: no compression, no file, no allocation of pages.
   func pause(_ writer: EpochWriter, _ staging: Staging) throws -> Held {
     try cancellation.check()
+    try step("request_prepare", guest.prepareRequest)
     let signals = HeldSignals()
     defer { signals.release() }
     let requested = ContinuousClock.now
@@ -46,7 +47,11 @@ extension Take {
     }
     let inTime = snapshot.isDone(by: deadline)
     // Whatever happened to the copy: first the guest.
-    try times.measure(.resume, limit.end)
+    do { try times.measure(.resume, limit.end) } catch {
+      // Nobody may undo the pools while the snapshots are still being made.
+      _ = try? snapshot.wait()
+      throw error
+    }
     let resumed = ContinuousClock.now
     pauseMs = (resumed - requested).milliseconds
     stopMs = (resumed - suspended).milliseconds

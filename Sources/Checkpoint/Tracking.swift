@@ -37,14 +37,23 @@ final class Tracking {
   /// - Throws: ``CheckpointError/beingSaved(guest:)``: the log is another tool's then, and what we read it would miss.
   func begin(base: EpochBase?) throws -> PageSet {
     guard !guest.isBeingSaved else { throw CheckpointError.beingSaved(guest: guest.identity.name) }
-    let start = try guest.beginLog()
+    let before = guest.trackingNote
+    // Before the log is touched: whoever finds it on and us dead shall know whose it was. Until the debt is known not even we
+    // may believe what is in it.
+    try guest.setTrackingNote(TrackingNote.owed(token: TrackingNote.noToken, owner: .own).text)
+    let start: LogDirty.Start
+    do { start = try guest.beginLog() } catch {
+      try? guest.setTrackingNote(before)
+      throw error
+    }
     guard start != .unavailable else {
+      try guest.setTrackingNote(before)
       reason = "this hypervisor keeps no log of dirty pages for the guest"
       try guest.scan()
       return guest.present
     }
     hasLog = true
-    let note = guest.trackingNote.flatMap(TrackingNote.init)
+    let note = before.flatMap(TrackingNote.init)
     reason = obstacle(start, note, base)
     if case .armed(_, let pages, let known, _)? = note, reason == nil, let base {
       memory.debt = PageSet()
@@ -54,8 +63,6 @@ final class Tracking {
       try guest.scan()
     }
     memory.debtBase = base.map { (folder, $0.epoch) }
-    // From here on bits are taken out of the log; an engine that is not us must not believe the rest.
-    try guest.setTrackingNote(TrackingNote.owed(token: memory.token).text)
     do {
       // A running guest writes something: an empty log was emptied by somebody.
       if try collect(final: false).isEmpty, reason == nil { reason = "the log was empty" }
@@ -66,6 +73,7 @@ final class Tracking {
       try guest.scan()
       memory.debt = guest.present
     }
+    try guest.setTrackingNote(TrackingNote.owed(token: memory.token, owner: .own).text)
     return memory.debt
   }
 
@@ -75,7 +83,7 @@ final class Tracking {
     guard let note else { return "the guest was not tracked since epoch \(base.epoch)" }
     guard start == .alreadyOn else { return "another tool switched the log off" }
     switch note {
-    case .owed(let token):
+    case .owed(let token, _):
       guard token == memory.token else { return "a take that read the log did not end" }
       return memory.debtBase.map { $0 == (self.folder, base.epoch) } == true
         ? nil : "what is owed belongs to another epoch"

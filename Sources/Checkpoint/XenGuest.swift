@@ -100,12 +100,15 @@ public final class XenGuest: Guest {
   }
   public func mark(_ pfn: UInt64) -> Bool { log.mark(pfn) }
 
-  private var noteNode: String { "/local/domain/\(domain.id)/ckpt/tracking" }
-  public var trackingNote: String? { store.read(noteNode) }
-  public func setTrackingNote(_ note: String?) throws { try store.write(noteNode, note ?? "") }
+  static func trackingNode(_ domain: Domain) -> String { "/local/domain/\(domain.id)/ckpt/tracking" }
+  public var trackingNote: String? { store.read(XenGuest.trackingNode(domain)) }
+  public func setTrackingNote(_ note: String?) throws {
+    try store.write(XenGuest.trackingNode(domain), note ?? "")
+  }
 
   // MARK: The pause
 
+  public func prepareRequest() throws { try suspension?.prepare() }
   public func request() throws { try suspension?.request() }
   public func awaitSuspended() throws { try suspension?.awaitSuspended() }
 

@@ -48,7 +48,12 @@ public final class LogDirty {
   }
 
   /// Switches the log off; harmless when it is.
-  public func end() { _ = xc_shadow_control(hypervisor.handle, domain.id, UInt32(XEN_DOMCTL_SHADOW_OP_OFF), nil, 0) }
+  public func end() { LogDirty.end(hypervisor, domain: domain.id) }
+
+  /// Switches off a log that another process left on.
+  public static func end(_ hypervisor: Hypervisor, domain: UInt32) {
+    _ = xc_shadow_control(hypervisor.handle, domain, UInt32(XEN_DOMCTL_SHADOW_OP_OFF), nil, 0)
+  }
 
   /// Takes the frames written since the last collect out of the log and adds them to `set`.
   ///

@@ -10,7 +10,7 @@ import Xen
 ///
 /// Its "hypervisor" keeps a log of dirty pages as Xen does: reading an empty log never fails, and tools share it.
 final class ScriptedGuest: Guest, @unchecked Sendable {
-  enum Fault: Error, Equatable { case arm, request, awaitSuspended, copy, state, resume, collect }
+  enum Fault: Error, Equatable { case arm, prepareRequest, request, awaitSuspended, copy, state, resume, collect }
   enum State: Equatable { case running, suspended }
 
   let identity: GuestIdentity
@@ -120,7 +120,10 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
     }
   }
 
+  /// What the note said when the log was asked for.
+  private(set) var noteAtBegin: String?
   func beginLog() throws -> LogDirty.Start {
+    noteAtBegin = trackingNote
     guard canLog else { return .unavailable }
     if isLogging { return .alreadyOn }
     isLogging = true
@@ -147,6 +150,7 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
   }
   func setTrackingNote(_ note: String?) { trackingNote = note }
 
+  func prepareRequest() throws { try happens("prepareRequest", .prepareRequest) }
   func request() throws { try happens("request", .request) }
   func awaitSuspended() throws {
     // The last thing that a PV guest's kernel does is to write its start_info, which is page 1 here.
@@ -177,10 +181,13 @@ final class ScriptedDisks: DiskSet {
   ]
   let journal: Journal
   let fault: Fault?
+  /// What delays the snapshots.
+  let whileSnapshotting: @Sendable () -> Void
 
-  init(journal: Journal, fault: Fault? = nil) {
+  init(journal: Journal, fault: Fault? = nil, whileSnapshotting: @escaping @Sendable () -> Void = {}) {
     self.journal = journal
     self.fault = fault
+    self.whileSnapshotting = whileSnapshotting
   }
   private func happens(_ event: String, _ fault: Fault) throws {
     journal.note(event)
@@ -190,6 +197,8 @@ final class ScriptedDisks: DiskSet {
   func reserve(epoch: Int) throws { try happens("reserve", .reserve) }
   func snapshot() throws -> [String: Double] {
     try happens("snapshot", .snapshot)
+    whileSnapshotting()
+    journal.note("snapshot made")
     return ["create_snap": 1.5]
   }
   func commit() throws { try happens("commit", .commit) }

@@ -54,6 +54,10 @@ struct TakeTests {
       #expect(try #require(journal.last(event)) < resumed)
     }
     #expect(try #require(journal.position("reserve")) < (try #require(journal.position("request"))))
+    // What disturbs other tools comes after all live copying, right before the request.
+    let prepared = try #require(journal.position("prepareRequest"))
+    #expect(try #require(journal.last("collect")) < prepared)
+    #expect(journal.position("request") == prepared + 1)
     #expect(try #require(journal.position("commit")) > resumed)
   }
 
@@ -91,7 +95,7 @@ struct TakeTests {
 
   @Test(
     "that fails anywhere leaves the guest running and nothing behind",
-    arguments: [ScriptedGuest.Fault.arm, .request, .awaitSuspended, .copy, .state, .collect])
+    arguments: [ScriptedGuest.Fault.arm, .prepareRequest, .request, .awaitSuspended, .copy, .state, .collect])
   func guestFaults(fault: ScriptedGuest.Fault) throws {
     let temporary = try TemporaryStore()
     let first = ScriptedGuest(pages: [1: page(1)], journal: Journal())
@@ -160,6 +164,22 @@ struct TakeTests {
     #expect(throws: ScriptedGuest.Fault.resume) {
       try take(guest, into: temporary, disks: ScriptedDisks(journal: journal, fault: .snapshot))
     }
+  }
+
+  @Test("undoes nothing in the pools while the snapshots are still being made, if the guest cannot be resumed")
+  func resumeFailsBeforeTheSnapshots() throws {
+    let temporary = try TemporaryStore()
+    let guest = ScriptedGuest(pages: [1: page(1)], journal: journal)
+    guest.fault = .resume
+    let disks = ScriptedDisks(journal: journal) { [journal] in
+      while journal.position("resume") == nil { usleep(1000) }
+      // Time to do it too early.
+      usleep(50_000)
+    }
+    var options = TakeOptions()
+    options.mostPauseSeconds = 0.01
+    #expect(throws: ScriptedGuest.Fault.resume) { try take(guest, into: temporary, disks: disks, options: options) }
+    #expect(try #require(journal.position("snapshot made")) < (try #require(journal.position("abandon"))))
   }
 
   @Test("does not begin while another holds the guest's folder")

@@ -148,6 +148,30 @@ struct TrackingTests {
     #expect(try take(.continuous).changes == "compare")
   }
 
+  @Test("a take that could not read a log that had been off is not believed afterwards", arguments: [true, false])
+  func failedAtTheFirstLook(resident: Bool) throws {
+    try take(.continuous, memory: memory)
+    guest.write(7, page(200))
+    guest.stealLog(andSwitchOff: true)
+    guest.fault = .collect
+    #expect(throws: ScriptedGuest.Fault.collect) { try take(.continuous, memory: memory) }
+    guest.fault = nil
+    guest.write(8, page(201))
+    #expect(try take(.continuous, memory: resident ? memory : nil).changes == "compare")
+  }
+
+  @Test("the note says whose the log is before it is switched on, and as before when there is none")
+  func noteFirst() throws {
+    try take(.perTake)
+    let note = try #require(guest.noteAtBegin.flatMap(TrackingNote.init))
+    #expect(note == .owed(token: TrackingNote.noToken, owner: .own))
+    #expect(guest.trackingNote == nil)
+    guest.canLog = false
+    guest.trackingNote = "as it was"
+    try take(.perTake)
+    #expect(guest.trackingNote == "as it was")
+  }
+
   @Test("bits taken during a take end it, and are not believed afterwards", arguments: [true, false])
   func stolenMeanwhile(resident: Bool) throws {
     try take(.continuous, memory: resident ? memory : nil)

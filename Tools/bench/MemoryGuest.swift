@@ -73,6 +73,7 @@ final class MemoryGuest: Guest, @unchecked Sendable {
   }
   func setTrackingNote(_ note: String?) { trackingNote = note }
 
+  func prepareRequest() {}
   func request() {}
   func awaitSuspended() {
     // After the round that runs while a guest freezes: what comes now is left to the pause.
