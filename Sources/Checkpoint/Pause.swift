@@ -104,6 +104,8 @@ extension Take {
         throw CheckpointError.stagingFull(
           guest: guest.identity.name, bytes: staging.capacity * EpochFormat.pageSize)
       }
+      // The pages that they show are out of staging RAM by now: what is mapped stays as bounded as that.
+      guest.unmapSpent()
       statistics.spilledBytes += staging.filled.reduce(0) { $0 + $1.count } * EpochFormat.pageSize
       try flush(staging, to: writer)
       let rest = all.rest
