@@ -76,6 +76,8 @@ extension Take {
       let more = try guest.settleAnew()
       outcome.add(try copyAll(more.come, pages: more.come.count, writer, staging, until: deadline))
       moved.gone.formUnion(more.gone)
+      let present = guest.present
+      for pfn in unscanned where !present.contains(pfn) { moved.gone.insert(pfn) }
     }
     let state = try step("copy_state", guest.state)
     var gone = moved.gone

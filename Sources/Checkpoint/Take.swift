@@ -64,7 +64,10 @@ public final class Take {
     do {
       let staging = try measure(.arm) { try arm(writer) }
       statistics.setupMs = (ContinuousClock.now - began + probed).milliseconds
-      try measure(.precopy) { try precopy(writer, staging) }
+      try measure(.precopy) {
+        try precopy(writer, staging)
+        try followMemory(writer, staging)
+      }
       let held = try pause(writer, staging)
       guest.disarm()
       // Frees the pools for other guests; the snapshots are garbage until a manifest names them.
