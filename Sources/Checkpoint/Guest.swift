@@ -47,17 +47,21 @@ public protocol Guest: AnyObject {
   func scan() throws
   var present: PageSet { get }
   /// In place of a scan, when the log of dirty pages reaches back to a time at which these pages were all; `pages` is
-  /// ``pageTotal`` of that time.
-  func assume(_ known: PageSet, pages: UInt64) throws
+  /// ``pageTotal`` of that time. False when the guest gave back or got memory since: then the log does not tell everything.
+  func assume(_ known: PageSet, pages: UInt64) throws -> Bool
   var pageTotal: UInt64 { get }
   /// Maps all memory and keeps it mapped, for a pause that compares every page.
   func keepMapped() throws
+  /// Finds now, while the guest runs, what `settle` would have to find in the pause. `anew`: by a new scan in any case.
+  func settleLive(anew: Bool) throws -> (come: PageSet, gone: PageSet)
   /// Brings ``present`` up to date with the suspended guest, and tells what came (or moved) and what went.
   func settle() throws -> (come: PageSet, gone: PageSet)
   /// As `settle`, from a new scan.
   func settleAnew() throws -> (come: PageSet, gone: PageSet)
   /// Copies pages to `receiver`, on any thread; returns how many were dealt with before there was no room.
   func copy(_ pfns: [UInt64], running: Bool, to receiver: some PageReceiver) throws -> Int
+  /// Unmaps what copies of the suspended guest left mapped; else that is done as it is disarmed, when it runs again.
+  func unmapSpent()
 
   /// Milliseconds that copies spent on mapping pages so far.
   var mappingMs: Double { get }

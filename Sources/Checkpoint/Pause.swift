@@ -87,13 +87,16 @@ extension Take {
     var outcome = try copyAll(owed, pages: round.pages, writer, staging, until: deadline)
     note(outcome)
     let present = guest.present
-    if unscanned.contains(where: { !present.contains($0) }) {
+    let missing = PageSet(early.absent + outcome.absent)
+    if unscanned.contains(where: { !present.contains($0) }) || lostWritten(missing) {
       // A page came for one that went: the count of pages could not tell.
       let more = try guest.settleAnew()
       let rest = try copyAll(more.come, pages: more.come.count, writer, staging, until: deadline)
       note(rest)
       outcome.add(rest)
       moved.gone.formUnion(more.gone)
+      let present = guest.present
+      for pfn in unscanned where !present.contains(pfn) { moved.gone.insert(pfn) }
     }
     let state = try step("copy_state", guest.state)
     var gone = moved.gone
@@ -121,6 +124,8 @@ extension Take {
       guard options.staging == .spill else {
         throw stagingFull(staging)
       }
+      // The pages that they show are out of staging RAM by now: what is mapped stays as bounded as that.
+      guest.unmapSpent()
       statistics.spilledBytes += staging.filled.reduce(0) { $0 + $1.count } * EpochFormat.pageSize
       try flush(staging, to: writer)
       let rest = all.rest

@@ -8,7 +8,7 @@ extension Take {
     var limit = RateLimit(bytesPerSecond: options.bytesPerSecond)
     var left = owed.count
     var (rounds, stalled) = (0, 0)
-    while statistics.precopyEnd.isEmpty {
+    while true {
       try mayGoOn()
       let seconds = (ContinuousClock.now - start).milliseconds / 1000
       if let end = options.precopy.end(

@@ -68,7 +68,10 @@ public final class Take {
     do {
       let staging = try measure(.arm) { try arm(writer) }
       statistics.setupMs = (ContinuousClock.now - began + probed).milliseconds
-      try measure(.precopy) { try precopy(writer, staging) }
+      try measure(.precopy) {
+        try precopy(writer, staging)
+        try followMemory(writer, staging)
+      }
       let held = try pause(writer, staging)
       guest.disarm()
       try tracking.confirm(witness: held.state.canary, in: held.written)
@@ -141,7 +144,6 @@ public final class Take {
     let staging = try Staging(pages: min(most, options.stagingBytes / EpochFormat.pageSize), threads: options.threads)
     try mayGoOn()
     owed = try tracking.begin(base: memory.base)
-    if let base = memory.base { owed.formUnion(guest.present.subtracting(base.pages)) }
     if !tracking.hasLog { try guest.keepMapped() }
     if let base = memory.base {
       try mayGoOn()

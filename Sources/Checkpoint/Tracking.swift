@@ -55,13 +55,11 @@ final class Tracking {
     hasLog = true
     let note = before.flatMap(TrackingNote.init)
     reason = obstacle(start, note, base)
-    if case .armed(_, let pages, let known, _)? = note, reason == nil, let base {
-      memory.debt = PageSet()
-      canary = known
-      try guest.assume(base.pages, pages: pages)
-    } else {
-      try guest.scan()
+    if reason == nil, let base, let note, try !goOn(from: note, base) {
+      // Xen installs a new page unlogged: what came where another one had gone may be missing from the log.
+      reason = "the guest's memory was resized since epoch \(base.epoch)"
     }
+    if reason != nil { try guest.scan() }
     memory.debtBase = base.map { (folder, $0.epoch) }
     do {
       // A running guest writes something: an empty log was emptied by somebody.
@@ -72,9 +70,24 @@ final class Tracking {
     if reason != nil {
       try guest.scan()
       memory.debt = guest.present
+    } else if let base {
+      // What a take that failed found, and its log did not have.
+      memory.debt.formUnion(guest.present.subtracting(base.pages))
     }
     try guest.setTrackingNote(TrackingNote.owed(token: memory.token, owner: .own).text)
     return memory.debt
+  }
+
+  /// Spares the scan: begins with the pages that the base has, or those that a failed take of this engine found. False when the
+  /// guest's memory was resized since.
+  private func goOn(from note: TrackingNote, _ base: EpochBase) throws -> Bool {
+    switch note {
+    case .armed(_, let pages, let witness, _):
+      memory.debt = PageSet()
+      canary = witness
+      return try guest.assume(base.pages, pages: pages)
+    case .owed: return try guest.assume(guest.present, pages: guest.pageTotal)
+    }
   }
 
   /// Why the log of this domain cannot tell what changed since the base.

@@ -43,7 +43,7 @@ public final class XenGuest: Guest {
     }
     keepsMappings = memory.isResident
     memory.image = keepsMappings ? image : nil
-    log = try LogDirty(hypervisor, domain)
+    log = try LogDirty(hypervisor, store, domain)
     identity = GuestIdentity(
       name: name, uuid: domain.uuid, kind: image.kind == .pv ? .pv : .pvh, vcpus: Int(config.maximumVCPUs),
       memoryBytes: domain.maximumKiB << 10, xenVersion: Hypervisor.release)
@@ -73,21 +73,25 @@ public final class XenGuest: Guest {
   public func disarm() {
     suspension?.close()
     suspension = nil
-    if !keepsMappings { image.memory.release() }
+    image.memory.release(forNextTake: keepsMappings)
   }
 
   // MARK: Memory
 
   public func scan() throws { try image.memory.scan() }
   public var present: PageSet { image.memory.present }
-  public func assume(_ known: PageSet, pages: UInt64) throws { try image.memory.assume(known, pages: pages) }
+  public func assume(_ known: PageSet, pages: UInt64) throws -> Bool { try image.memory.assume(known, pages: pages) }
   public var pageTotal: UInt64 { image.memory.pageTotal }
   public func keepMapped() throws { try image.memory.keepMapped() }
+  public func settleLive(anew: Bool) throws -> (come: PageSet, gone: PageSet) {
+    try image.memory.settleLive(anew: anew)
+  }
   public func settle() throws -> (come: PageSet, gone: PageSet) { try image.memory.settle() }
   public func settleAnew() throws -> (come: PageSet, gone: PageSet) { try image.memory.settleAnew() }
   public func copy(_ pfns: [UInt64], running: Bool, to receiver: some PageReceiver) throws -> Int {
     try image.memory.copy(pfns, running: running, to: receiver)
   }
+  public func unmapSpent() { image.memory.unmapSpent() }
   public var mappingMs: Double { image.memory.mappingMs }
 
   // MARK: The log of dirty pages

@@ -19,13 +19,16 @@ public final class LogDirty {
   private let hypervisor: Hypervisor
   private let domain: Domain
   private let deviceModel: OpaquePointer?
+  private let space: FrameSpace
   private var buffer: HypercallBuffer
 
-  public init(_ hypervisor: Hypervisor, _ domain: Domain) throws(XenError) {
+  /// - Throws: ``XenError/guestData(domain:_:)`` for a guest with an implausible number of frames.
+  public init(_ hypervisor: Hypervisor, _ store: XenStore, _ domain: Domain) throws(XenError) {
     self.hypervisor = hypervisor
     self.domain = domain
+    space = FrameSpace(store, domain)
+    let frames = try space.count(hypervisor)
     deviceModel = domain.isTranslated ? xendevicemodel_open(nil, 0) : nil
-    let frames = try LogDirty.frames(hypervisor, domain)
     buffer = try HypercallBuffer(hypervisor, byteCount: LogDirty.bytes(frames), domain: domain.id)
   }
 
@@ -59,10 +62,11 @@ public final class LogDirty {
   ///
   /// - Parameter final: the guest is suspended: frames that Xen itself holds for writing come as well (PVH).
   /// - Returns: how many there were.
-  /// - Throws: ``XenError/call(_:domain:errno:)``; what the log held may then be lost.
+  /// - Throws: ``XenError/call(_:domain:errno:)``; what the log held may then be lost. ``XenError/guestData(domain:_:)``
+  ///   for a guest that grew beyond all bounds; nothing was taken then.
   @discardableResult
   public func collect(into set: inout PageSet, final: Bool) throws(XenError) -> Int {
-    let frames = try LogDirty.frames(hypervisor, domain)
+    let frames = try space.count(hypervisor)
     if LogDirty.bytes(frames) > buffer.bytes.count {
       buffer = try HypercallBuffer(hypervisor, byteCount: LogDirty.bytes(frames), domain: domain.id)
     }
@@ -83,19 +87,6 @@ public final class LogDirty {
   public func mark(_ pfn: UInt64) -> Bool {
     guard let deviceModel else { return false }
     return xendevicemodel_modified_memory(deviceModel, domid_t(domain.id), pfn, 1) == 0
-  }
-
-  /// Frame numbers to ask for. The number is the guest's word for PV: bounded as the p2m list is.
-  private static func frames(_ hypervisor: Hypervisor, _ domain: Domain) throws(XenError) -> Int {
-    var count: xen_pfn_t = 0
-    guard xc_domain_nr_gpfns(hypervisor.handle, domain.id, &count) == 0 else {
-      throw .call("size of the guest's frame space", domain: domain.id, errno: errno)
-    }
-    let limit = domain.isTranslated ? 1 << 36 : LinearP2M.mostFrames(domain)
-    guard count > 0, UInt64(count) <= limit else {
-      throw .guestData(domain: domain.id, "it claims \(count) frames, at most \(limit) are plausible")
-    }
-    return Int(count)
   }
 
   /// Whole pages, so that a guest that grows a little needs no new buffer in the pause.

@@ -61,6 +61,9 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
     }
   }
 
+  /// Xen gives the guest a page: not logged, as for PVH.
+  func give(_ pfn: UInt64, _ content: [UInt8]) { lock.withLock { pages[pfn] = content } }
+
   /// Another tool takes from the log, or switches it off.
   func stealLog(andSwitchOff: Bool) {
     lock.withLock {
@@ -83,16 +86,33 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
   func disarm() { journal.note("disarm") }
 
   private(set) var present = PageSet()
-  func scan() { lock.withLock { present = PageSet(pages.keys) } }
-  func assume(_ known: PageSet, pages: UInt64) { present = known }
-  var pageTotal: UInt64 { lock.withLock { UInt64(pages.count) } }
+  private(set) var pageTotal: UInt64 = 0
+  func scan() {
+    journal.note("scan \(condition)")
+    lock.withLock {
+      present = PageSet(pages.keys)
+      pageTotal = UInt64(pages.count)
+    }
+  }
+  func assume(_ known: PageSet, pages: UInt64) -> Bool {
+    lock.withLock {
+      guard pages == self.pages.count else { return false }
+      (present, pageTotal) = (known, pages)
+      return true
+    }
+  }
   func keepMapped() { journal.note("keepMapped") }
-  func settle() -> (come: PageSet, gone: PageSet) { settleAnew() }
+  func settleLive(anew: Bool) -> (come: PageSet, gone: PageSet) { anew ? settleAnew() : settle() }
+  /// As with Xen's count of pages: a page that came for another one that went is not found.
+  func settle() -> (come: PageSet, gone: PageSet) {
+    lock.withLock { pageTotal == UInt64(pages.count) && canLog ? (PageSet(), PageSet()) : settleAnew() }
+  }
   func settleAnew() -> (come: PageSet, gone: PageSet) {
     let before = present
     scan()
     return (present.subtracting(before), before.subtracting(present))
   }
+  func unmapSpent() { journal.note("unmap") }
   var mappingMs: Double { 0 }
 
   func copy(_ pfns: [UInt64], running: Bool, to receiver: some PageReceiver) throws -> Int {

@@ -238,6 +238,7 @@ struct TakeTests {
         let manifest = try take.run()
         #expect(try pages(of: manifest.epoch, in: temporary.folder).count == 31)
         #expect(try #require(manifest.statistics).spilledBytes >= 24 * 4096)
+        #expect(try #require(journal.position("unmap")) < #require(journal.position("resume")))
       case .abort:
         #expect(throws: CheckpointError.stagingFull(guest: "web", bytes: 4 * 4096)) { try take.run() }
       }

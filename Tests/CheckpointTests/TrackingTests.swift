@@ -95,6 +95,92 @@ struct TrackingTests {
     try take(policy)
   }
 
+  @Test(
+    "memory that came between takes is found before the pause, and everything compared: the log may miss some of it")
+  func resized() throws {
+    try take(.continuous)
+    // Xen logs nothing when it gives a page, nor what the guest writes to it until the log is read.
+    guest.give(5, page(55))
+    guest.give(50, page(50))
+    guest.write(6, nil)
+    guest.write(7, nil)
+    let journal = guest.journal
+    let scans = journal.events.count { $0 == "scan suspended" }
+    let second = try take(.continuous)
+    #expect(second.changes == "compare")
+    #expect(second.reason == "the guest's memory was resized since epoch 1")
+    #expect(journal.events.count { $0 == "scan suspended" } == scans)
+    #expect(try take(.continuous).changes == "log")
+  }
+
+  @Test("memory that comes and goes during the take is found before the pause", arguments: [false, true])
+  func resizedMeanwhile(back: Bool) throws {
+    try take(.continuous)
+    // Enough for a second round.
+    for pfn in UInt64(10)..<30 { guest.write(pfn, page(200)) }
+    var copies = 0
+    guest.whileCopied = { guest in
+      copies += 1
+      switch copies {
+      case 1:
+        guest.write(5, nil)
+        guest.write(50, page(50))
+        guest.write(51, page(51))
+      // 50 was copied live; nothing but that copy tells of it.
+      case 2 where back: guest.write(50, nil)
+      default: break
+      }
+    }
+    try take(.continuous)
+    guest.whileCopied = { _ in }
+    #expect(guest.pages.count == (back ? 40 : 41))
+    #expect(!guest.journal.events.contains("scan suspended"))
+  }
+
+  @Test("a page that came in the place of another one during the take is the new one, although nothing was logged")
+  func exchangedMeanwhile() throws {
+    try take(.continuous)
+    for pfn in UInt64(10)..<30 { guest.write(pfn, page(200)) }
+    var copies = 0
+    guest.whileCopied = { guest in
+      copies += 1
+      guard copies == 1 else { return }
+      guest.give(5, page(55))
+      guest.give(50, page(50))
+    }
+    let second = try take(.continuous)
+    guest.whileCopied = { _ in }
+    #expect(second.changes == "compare")
+    #expect(second.reason == "the guest's memory was resized during the take")
+  }
+
+  @Test(
+    "a page that came unlogged for one that went is found by the trace that the other left", arguments: [true, false])
+  func exchanged(betweenTakes: Bool) throws {
+    try take(.continuous)
+    // A balloon driver zeroes what it gives back.
+    let exchange: (ScriptedGuest) -> Void = {
+      $0.write(6, page(0))
+      $0.write(6, nil)
+      $0.give(50, page(50))
+    }
+    if betweenTakes { exchange(guest) } else { guest.whileSuspending = exchange }
+    try take(.continuous)
+    guest.whileSuspending = { _ in }
+    #expect(try take(.continuous).changes == "log")
+  }
+
+  @Test("a page that a failed take found, and the log did not have, is in the next epoch")
+  func failedAfterResize() throws {
+    try take(.continuous, memory: memory)
+    guest.whileCopied = { $0.give(50, page(50)) }
+    #expect(throws: ScriptedDisks.Fault.commit) { try take(.continuous, memory: memory, disks: .commit) }
+    guest.whileCopied = { _ in }
+    guest.write(7, page(200))
+    #expect(try take(.continuous, memory: memory).changes == "log")
+    #expect(guest.copied.contains(50))
+  }
+
   @Test("another tool's OFF is found, and everything compared")
   func switchedOff() throws {
     try take(.continuous)

@@ -37,11 +37,13 @@ final class MemoryGuest: Guest, @unchecked Sendable {
   func arm() {}
   func disarm() {}
   func scan() {}
-  func assume(_ known: PageSet, pages: UInt64) {}
+  func assume(_ known: PageSet, pages: UInt64) -> Bool { true }
   var pageTotal: UInt64 { UInt64(pages.count / 4096) }
   func keepMapped() {}
+  func settleLive(anew: Bool) -> (come: PageSet, gone: PageSet) { (PageSet(), PageSet()) }
   func settle() -> (come: PageSet, gone: PageSet) { (PageSet(), PageSet()) }
   func settleAnew() -> (come: PageSet, gone: PageSet) { (PageSet(), PageSet()) }
+  func unmapSpent() {}
   var mappingMs: Double { 0 }
 
   func copy(_ pfns: [UInt64], running: Bool, to receiver: some PageReceiver) -> Int {
