@@ -72,6 +72,8 @@ public protocol Guest: AnyObject {
   var isBeingSaved: Bool { get }
   func beginLog() throws -> LogDirty.Start
   func endLog()
+  /// Adds the pages written since the last collect, and leaves them in the log.
+  func peek(into pages: inout PageSet) throws
   /// Takes the pages written since the last call out of the log; returns how many.
   func collect(into pages: inout PageSet, final: Bool) throws -> Int
   /// Puts a page into the log that must come with the next collect; false when this guest has no such call.

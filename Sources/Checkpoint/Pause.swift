@@ -163,8 +163,8 @@ extension Take {
 }
 
 /// One more live round while the guest freezes: what the last collect found is copied now, so that less is left to the pause. It
-/// only copies; whatever it has no time for is owed still. It does not collect: that would write-protect the guest's memory once
-/// more, and the guest would freeze the slower for the faults.
+/// only copies; whatever it has no time for is owed still. There is none after a live copy that ended well: what is left then is
+/// still in the log, and would be copied twice.
 final class FreezeRound: @unchecked Sendable {
   // Unchecked: the take's state belongs to this round until `end` has waited for it.
   private let take: Take
@@ -176,7 +176,7 @@ final class FreezeRound: @unchecked Sendable {
 
   init(_ take: Take, _ staging: Staging) {
     self.take = take
-    guard take.tracking.hasLog else { return }
+    guard take.tracking.hasLog, take.statistics.precopyEnd != PrecopyRule.small else { return }
     work = Background { [self] in try run(staging) }
   }
 

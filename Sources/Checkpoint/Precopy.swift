@@ -3,6 +3,9 @@ import Xen
 
 extension Take {
   /// Copies live, round by round, what the epoch does not hold yet, until the rest is small or another round is no use.
+  ///
+  /// A rest that is small stays in the log, for the pause to find: to take it out would write-protect all memory once more, and the
+  /// guest would freeze the slower for its faults. A rest that is not is taken out, and the freeze round copies what it can.
   func precopy(_ writer: EpochWriter, _ staging: Staging) throws {
     let start = ContinuousClock.now
     var limit = RateLimit(bytesPerSecond: options.bytesPerSecond)
@@ -21,8 +24,11 @@ extension Take {
       let began = left
       // Without a log of what was written meanwhile, what changed in this round tells how much the next one will find.
       let copied = try round(rounds, writer, staging, &limit)
-      left = tracking.hasLog ? owed.count : copied
+      left = tracking.hasLog ? try stillToCopy() : copied
       stalled = Double(left) > Double(began) * options.precopy.shrink ? stalled + 1 : 0
+    }
+    if tracking.hasLog, statistics.precopyEnd != PrecopyRule.small {
+      owed.formUnion(try tracking.collect(final: false))
     }
     // Rather before the guest is asked than while it is held.
     if left > staging.capacity, options.staging == .abort { throw stagingFull(staging) }
@@ -39,11 +45,21 @@ extension Take {
     .stagingFull(guest: guest.identity.name, bytes: staging.capacity * EpochFormat.pageSize)
   }
 
+  /// Pages that another round would have to copy.
+  private func stillToCopy() throws -> Int {
+    var pages = try tracking.peek()
+    statistics.rounds[statistics.rounds.count - 1].dirtied = pages.count
+    report(.round(statistics.rounds[statistics.rounds.count - 1]))
+    pages.formUnion(owed)
+    return pages.count
+  }
+
   /// One live pass over all that is owed; what was torn or written meanwhile is owed after it. Returns the pages copied.
   private func round(
     _ number: Int, _ writer: EpochWriter, _ staging: Staging, _ limit: inout RateLimit
   ) throws -> Int {
     let start = ContinuousClock.now
+    if tracking.hasLog { owed.formUnion(try tracking.collect(final: false)) }
     let compares = tracking.hasLog ? number == 1 && statistics.changes == "compare" : true
     var round = TakeStatistics.Round(name: String(number), pages: owed.count)
     var copier = PageCopier(guest: guest, staging: staging, threads: options.threads)
@@ -63,18 +79,12 @@ extension Take {
       try limit.spend(outcome.copied.count * EpochFormat.pageSize, mayGoOn)
       rest = outcome.rest
     } while !rest.isEmpty
-    if tracking.hasLog {
-      let written = try tracking.collect(final: false)
-      round.dirtied = written.count
-      owed.formUnion(written)
-    } else {
-      owed = guest.present
-    }
+    if !tracking.hasLog { owed = guest.present }
     round.ms = (ContinuousClock.now - start).milliseconds
     statistics.rounds.append(round)
     statistics.precopyBytes += round.copied * EpochFormat.pageSize
     statistics.transferredBytes += round.copied * EpochFormat.pageSize
-    report(.round(round))
+    if !tracking.hasLog { report(.round(round)) }
     return round.copied
   }
 

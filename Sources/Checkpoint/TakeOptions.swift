@@ -28,13 +28,16 @@ public struct PrecopyRule: Sendable, Equatable {
 
   public init() {}
 
+  /// The best of reasons to end.
+  static let small = "small"
+
   /// Whether another live round is worth it, and the reason if not.
   ///
   /// - Parameters:
   ///   - stalled: how many rounds in a row did not shrink the rest.
   ///   - room: pages that fit into the memory set aside for the pause; a rest that does not gets a round more.
   func end(rounds: Int, stalled: Int, left: Int, room: Int, seconds: Double) -> String? {
-    if left <= smallPages { return "small" }
+    if left <= smallPages { return PrecopyRule.small }
     if rounds >= mostRounds { return "rounds" }
     if seconds >= mostSeconds { return "time" }
     if stalled > (left > room ? 1 : 0) { return "no longer shrinks" }

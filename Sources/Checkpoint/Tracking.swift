@@ -61,13 +61,13 @@ final class Tracking {
     }
     if reason != nil { try guest.scan() }
     memory.debtBase = base.map { (folder, $0.epoch) }
-    do {
-      // A running guest writes something: an empty log was emptied by somebody.
-      if try collect(final: false).isEmpty, reason == nil { reason = "the log was empty" }
-    } catch CheckpointError.trackingLost {
-      reason = reason ?? "another tool took from the log"
+    let written = try peek()
+    if reason == nil, written.isEmpty || canary.map({ !written.contains($0) }) == true {
+      // A running guest writes something, and our own mark is there: somebody emptied the log.
+      reason = "another tool took from the log"
     }
     if reason != nil {
+      canary = nil
       try guest.scan()
       memory.debt = guest.present
     } else if let base {
@@ -75,7 +75,17 @@ final class Tracking {
       memory.debt.formUnion(guest.present.subtracting(base.pages))
     }
     try guest.setTrackingNote(TrackingNote.owed(token: memory.token, owner: .own).text)
-    return memory.debt
+    var changed = memory.debt
+    changed.formUnion(written)
+    return changed
+  }
+
+  /// What the guest wrote since the last collect. It stays in the log, and is not owed yet.
+  func peek() throws -> PageSet {
+    var written = PageSet()
+    try guest.peek(into: &written)
+    syncs += 1
+    return written
   }
 
   /// Spares the scan: begins with the pages that the base has, or those that a failed take of this engine found. False when the
@@ -105,7 +115,8 @@ final class Tracking {
     }
   }
 
-  /// Takes what the guest wrote out of the log.
+  /// Takes what the guest wrote out of the log. The guest then runs into a fault at its next write to each page, wherefore this is
+  /// for the beginning of a round, and not for a look.
   ///
   /// - Throws: ``CheckpointError/trackingLost(guest:)`` when somebody else took from it meanwhile. Whatever it throws, an engine
   ///   that stays compares everything next time.

@@ -99,6 +99,7 @@ public final class XenGuest: Guest {
   public var isBeingSaved: Bool { domain.isBeingSaved }
   public func beginLog() throws -> LogDirty.Start { try log.begin() }
   public func endLog() { log.end() }
+  public func peek(into pages: inout PageSet) throws { try log.peek(into: &pages) }
   public func collect(into pages: inout PageSet, final: Bool) throws -> Int {
     try log.collect(into: &pages, final: final)
   }

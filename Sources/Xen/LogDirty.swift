@@ -58,6 +58,16 @@ public final class LogDirty {
     _ = xc_shadow_control(hypervisor.handle, domain, UInt32(XEN_DOMCTL_SHADOW_OP_OFF), nil, 0)
   }
 
+  /// Adds the frames written since the last collect to `set` and leaves them in the log: nothing is write-protected anew, so that
+  /// the guest does not notice.
+  ///
+  /// - Returns: how many there were.
+  /// - Throws: as ``collect(into:final:)``; the log is as it was.
+  @discardableResult
+  public func peek(into set: inout PageSet) throws(XenError) -> Int {
+    try read(UInt32(XEN_DOMCTL_SHADOW_OP_PEEK), mode: 0, into: &set)
+  }
+
   /// Takes the frames written since the last collect out of the log and adds them to `set`.
   ///
   /// - Parameter final: the guest is suspended: frames that Xen itself holds for writing come as well (PVH).
@@ -66,16 +76,20 @@ public final class LogDirty {
   ///   for a guest that grew beyond all bounds; nothing was taken then.
   @discardableResult
   public func collect(into set: inout PageSet, final: Bool) throws(XenError) -> Int {
+    try read(
+      UInt32(XEN_DOMCTL_SHADOW_OP_CLEAN),
+      mode: final && domain.isTranslated ? UInt32(XEN_DOMCTL_SHADOW_LOGDIRTY_FINAL) : 0, into: &set)
+  }
+
+  private func read(_ operation: UInt32, mode: UInt32, into set: inout PageSet) throws(XenError) -> Int {
     let frames = try space.count(hypervisor)
     if LogDirty.bytes(frames) > buffer.bytes.count {
       buffer = try HypercallBuffer(hypervisor, byteCount: LogDirty.bytes(frames), domain: domain.id)
     }
-    let mode = final && domain.isTranslated ? UInt32(XEN_DOMCTL_SHADOW_LOGDIRTY_FINAL) : 0
     var statistics = xc_shadow_op_stats_t()
     let bits = UInt(buffer.bytes.count) * 8
     let read = buffer.withRaw { raw in
-      xc_logdirty_control(
-        hypervisor.handle, domain.id, UInt32(XEN_DOMCTL_SHADOW_OP_CLEAN), raw, bits, mode, &statistics)
+      xc_logdirty_control(hypervisor.handle, domain.id, operation, raw, bits, mode, &statistics)
     }
     guard read >= 0 else { throw .call("reading the log of dirty pages", domain: domain.id, errno: errno) }
     return set.formUnion(bitmap: UnsafeRawBufferPointer(buffer.bytes))

@@ -143,7 +143,7 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
   /// What the note said when the log was asked for.
   private(set) var noteAtBegin: String?
   func beginLog() throws -> LogDirty.Start {
-    noteAtBegin = trackingNote
+    noteAtBegin = noteAtBegin ?? trackingNote
     guard canLog else { return .unavailable }
     if isLogging { return .alreadyOn }
     isLogging = true
@@ -154,6 +154,7 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
     isLogging = false
     journal.note("endLog")
   }
+  func peek(into set: inout PageSet) { lock.withLock { set.formUnion(log) } }
   func collect(into set: inout PageSet, final: Bool) throws -> Int {
     try happens(final ? "collect final" : "collect", .collect)
     return lock.withLock {

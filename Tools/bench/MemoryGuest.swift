@@ -64,6 +64,7 @@ final class MemoryGuest: Guest, @unchecked Sendable {
     return isLogging ? .alreadyOn : .begun
   }
   func endLog() { isLogging = false }
+  func peek(into set: inout PageSet) { set.formUnion(dirty) }
   func collect(into set: inout PageSet, final: Bool) -> Int {
     set.formUnion(dirty)
     defer { dirty = PageSet() }

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The longest time in which a guest that stamps its disk all the time was not heard of, as dom0 sees it. In dom0: gap.py DEVICE.
 
-An observer that knows nothing of ckpt: it polls how many writes of the guest's disk are done (Documentation/block/stat.rst) about
-every millisecond, until SIGTERM, and prints the longest gap between two. Without a take that is the stamper's own interval."""
+An observer that knows nothing of ckpt: it polls how many writes of the guest's disk are done (Documentation/block/stat.rst) every
+few milliseconds, until SIGTERM, and prints the longest gap between two. Without a take that is the stamper's own interval."""
 import os
 import signal
 import sys
@@ -21,5 +21,5 @@ while not ended:
         if since is not None:
             longest = max(longest, now - since)
         last, since = writes, now
-    time.sleep(0.001)
+    time.sleep(0.003)
 print(f"gap_ms={longest * 1000:.1f}")

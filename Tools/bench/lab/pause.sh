@@ -33,7 +33,8 @@ observed() { # NAME COMMAND…: runs it, with the observer's longest gap in /run
 observed gap.0 sleep 10
 for ((run = 1; run <= runs; run++)); do
   sleep 2
-  ckpt-bench floor "$kind" --count 1 >"/run/lab/floor.$run"
+  # Under the same observer, which costs dom0 some of its time.
+  observed "floorgap.$run" ckpt-bench floor "$kind" --count 1 >"/run/lab/floor.$run"
   sleep 2
   observed "gap.$run" python3 /lab/peak.py "/run/lab/peak.$run" ckpt take "$kind" --json >"/run/lab/take.$run"
 done
@@ -65,6 +66,9 @@ echo "  the engine's memory beyond staging and 16 bytes a page: $beyond MiB (bar
 echo "  the stop is $(ratio "$xl_stop" "$take_stop") times shorter than that of xl save -c (bar $bar)"
 echo "  the pause is $(ratio "$take_pause" "$floor_pause") times the floor's (bar 1.6 where the hypervisor has a log)"
 echo "  the stop is made of (ms, medians; copy and disks side by side):"
+for part in request freeze; do
+  echo "    before it: $part $(of_takes $part)"
+done
 for part in copy_freeze_end copy_clean copy_settle copy_mapping copy_pages copy_state disks_suspend disks_create_snap disks_resume resume; do
   echo "    $part $(of_takes $part)"
 done
