@@ -16,7 +16,7 @@ remember_store() { before=$(find /var/lib/ckpt -type f ! -name counter ! -name l
 
 ckpt pool create main --data /dev/vdc --metadata /dev/vdd --yes >/dev/null
 web=$(ckpt disk create web xvda --size 64M)
-guest_start pv web disks="phy:$web,xvda,w" memory=128 area=16
+guest_start pv web disks="phy:$web,xvda,w" memory=128 area=16 rate=2 stamps=5
 nonce=$(guest_nonce web)
 domid=$(guest_domid web)
 ckpt take web
@@ -42,7 +42,7 @@ check "it stays paused" eval '[[ $(state_of web) == --p--- ]]'
 xl unpause web
 check "the guest is right" guest_is_right web "$nonce"
 
-guest_config pv shut memory=128 area=4 extra=sysrq_always_enabled >/dev/null
+guest_config pv shut memory=128 area=4 rate=1 stamps=5 extra=sysrq_always_enabled >/dev/null
 sed -i 's/^on_\(poweroff\|crash\) = .*/on_\1 = "preserve"/' /run/lab/shut.cfg
 xl create -q /run/lab/shut.cfg
 guest_ask shut 120 quick >/dev/null
@@ -57,13 +57,13 @@ until_true 30 eval '[[ $(state_of shut) == ----c* ]]'
 check "a crashed guest" refuses 1 "crashed" ckpt take shut
 xl destroy shut
 
-guest_start pv deaf memory=128 area=4 ignore=1
+guest_start pv deaf memory=128 area=4 rate=1 stamps=5 ignore=1
 deaf=$(guest_nonce deaf)
 check "a guest that ignores the request" refuses 1 "did not answer the suspend request" ckpt take deaf
 check "its request is withdrawn" test -z "$(xenstore-read "/local/domain/$(guest_domid deaf)/control/shutdown")"
 check "it runs on" guest_is_right deaf "$deaf"
 guest_stop deaf
-guest_start pv stubborn memory=128 area=4 refuse=1
+guest_start pv stubborn memory=128 area=4 rate=1 stamps=5 refuse=1
 stubborn=$(guest_nonce stubborn)
 check "a guest that cannot freeze" refuses 1 "took the suspend request but did not suspend" ckpt take stubborn
 check "it runs on" guest_is_right stubborn "$stubborn"
@@ -71,7 +71,7 @@ guest_stop stubborn
 
 raw_disk /run/lab/loose 16
 losetup /dev/loop6 /run/lab/loose
-guest_start pv loose memory=128 area=4 disks="phy:/dev/loop6,xvda,w"
+guest_start pv loose memory=128 area=4 rate=1 stamps=5 disks="phy:/dev/loop6,xvda,w"
 check "a disk that is in no pool" refuses 12 "ckpt disk create loose xvda" ckpt take loose
 xenstore-write "/local/domain/0/backend/pci/$(guest_domid loose)/0/state" 4
 check "a passed-through device" refuses 12 "PCI device" ckpt take loose

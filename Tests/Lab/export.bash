@@ -9,7 +9,7 @@ verified_by_xen() { # FILE
 export_and_restore() { # KIND
   local kind=$1 disk nonce epoch
   disk=$(ckpt disk create "$kind" xvda --size 64M)
-  guest_start "$kind" "$kind" memory=128 area=16 disks="phy:$disk,xvda,w"
+  guest_start "$kind" "$kind" memory=128 area=16 rate=2 stamps=5 disks="phy:$disk,xvda,w"
   nonce=$(guest_nonce "$kind")
   for epoch in 1 2; do
     check "$kind epoch $epoch" ckpt take "$kind"

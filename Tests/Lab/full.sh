@@ -53,7 +53,7 @@ truncate -s 4M /run/lab/metadata
 losetup /dev/loop7 /run/lab/metadata
 ckpt pool create lean --data /dev/vdc --metadata /dev/loop7 --yes >/dev/null
 disk=$(ckpt disk create lean xvda --size 16M --pool lean)
-guest_start pv lean memory=128 area=4 rate=1 disks="phy:$disk,xvda,w"
+guest_start pv lean memory=128 area=4 rate=1 stamps=5 disks="phy:$disk,xvda,w"
 nonce=$(guest_nonce lean)
 check "a lean pool still takes" ckpt take lean
 for ((id = 1000000; id < 1000900; id++)); do

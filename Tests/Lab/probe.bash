@@ -79,7 +79,7 @@ request_is() { [[ $(request_of "$1") == "$2" ]]; }
 # Guests that do not follow a request to suspend, for scenarios of refusal.
 unwilling() { # KIND
   local kind=$1 nonce
-  check "$kind: a guest that will ignore a suspend starts" guest_start "$kind" "$kind" area=8 ignore=1
+  check "$kind: a guest that will ignore a suspend starts" guest_start "$kind" "$kind" area=8 rate=1 ignore=1
   nonce=$(guest_nonce "$kind")
   ask_to_suspend "$kind"
   sleep 5
@@ -87,7 +87,7 @@ unwilling() { # KIND
   check "$kind: and the guest works on" guest_is_right "$kind" "$nonce"
   guest_stop "$kind"
 
-  check "$kind: a guest that will refuse a suspend starts" guest_start "$kind" "$kind" area=8 refuse=1
+  check "$kind: a guest that will refuse a suspend starts" guest_start "$kind" "$kind" area=8 rate=1 refuse=1
   nonce=$(guest_nonce "$kind")
   ask_to_suspend "$kind"
   check "$kind: the request is acknowledged" until_true 20 request_is "$kind" ''
