@@ -66,7 +66,8 @@ extension Engine {
     let lock = try (try? existingStore().folder(uuid: domain.uuid, create: false))?.lock(.exclusive)
     defer { _ = lock }
     guard isAbandoned() else { return false }
-    LogDirty.end(hypervisor, domain: domain.id)
+    // Another saver uses the log by now, and ends it itself.
+    if !domain.isBeingSaved { LogDirty.end(hypervisor, domain: domain.id) }
     try store.write(node, "")
     return true
   }

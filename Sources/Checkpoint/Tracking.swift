@@ -171,7 +171,8 @@ final class Tracking {
   private func end() {
     memory.debt = PageSet()
     guard hasLog else { return }
-    guest.endLog()
+    // The log is another saver's by now, whose image a switch would tear; it ends it itself.
+    if !guest.isBeingSaved { guest.endLog() }
     try? guest.setTrackingNote(nil)
   }
 }

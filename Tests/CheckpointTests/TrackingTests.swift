@@ -304,8 +304,9 @@ struct TrackingTests {
     guest.isBeingSaved = false
     #expect(try take(.continuous).changes == "log")
     guest.whileSuspending = { $0.isBeingSaved = true }
-    #expect(throws: CheckpointError.trackingLost(guest: "web")) { try take(.continuous) }
+    #expect(throws: CheckpointError.trackingLost(guest: "web")) { try take(.perTake) }
     #expect(guest.condition == .running)
+    #expect(guest.isLogging)
   }
 
   @Test("what is owed to an epoch that was removed is not all that its elder lacks")
