@@ -69,14 +69,19 @@ public struct Engine {
   public func list(_ guest: String?) throws -> [EpochList] {
     guard let guest else {
       let store = try existingStore()
-      return try store.guests().map { try store.folder(uuid: $0.uuid, create: false).epochs() }
+      return try store.guests().map { try store.folder(uuid: $0.uuid, create: false).epochs(withVerdicts: true) }
     }
-    return [try folder(of: guest).epochs()]
+    return [try folder(of: guest).epochs(withVerdicts: true)]
   }
 
   public func show(_ guest: String, epoch: Int) throws -> EpochManifest {
     let folder = try folder(of: guest)
     return try folder.manifest(checked(epoch, in: folder, of: guest))
+  }
+
+  /// What the last verification of an epoch found; nil when there was none.
+  public func verdict(_ guest: String, epoch: Int) throws -> EpochVerdict? {
+    try folder(of: guest).verdict(epoch)
   }
 
   /// Writes an epoch as the stream that `xl restore` reads; every page is checked on the way.
@@ -90,7 +95,7 @@ public struct Engine {
   }
 
   /// A guest's folder by name or uuid; a number is a running domain's.
-  private func folder(of guest: String) throws -> GuestFolder {
+  func folder(of guest: String) throws -> GuestFolder {
     let store = try existingStore()
     if let folder = try store.find(guest) { return folder }
     if UInt32(guest) != nil, let hypervisor = try? Hypervisor(), let xenstore = try? XenStore(),
@@ -101,7 +106,7 @@ public struct Engine {
     throw CheckpointError.noSuchEpoch(guest: guest, epoch: nil, known: "")
   }
 
-  private func checked(_ epoch: Int, in folder: GuestFolder, of guest: String) throws -> Int {
+  func checked(_ epoch: Int, in folder: GuestFolder, of guest: String) throws -> Int {
     do { return try folder.manifest(epoch).epoch } catch {
       guard case .notFound = error else { throw error }
       let numbers = try folder.epochs().epochs.map { String($0.epoch) }

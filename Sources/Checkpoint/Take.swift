@@ -95,8 +95,9 @@ public final class Take {
     lock = try folder.lock(.exclusive)
     try folder.discardUnpublished()
     let epoch = try folder.nextEpochNumber()
-    let newest = try folder.epochs().epochs.last?.epoch
-    if memory.base == nil || memory.base?.epoch != newest { memory.base = try folder.base(threads: options.threads) }
+    if try memory.base == nil || memory.base?.epoch != folder.newestSoundEpoch() {
+      memory.base = try folder.base(threads: options.threads)
+    }
     let pages = Int(guest.identity.memoryBytes) / EpochFormat.pageSize
     // A full epoch has its worst case set aside; one that builds on another, a quarter of it.
     let writer = try folder.create(

@@ -9,6 +9,8 @@ import Xen
 public final class TakeMemory {
   var base: EpochBase?
   var debt = PageSet()
+  /// The epoch since which the debt is complete; nil when it is complete since none.
+  var debtSince: Int?
   /// The running guest, with the mappings that a guest without a log of dirty pages needs in the pause.
   var image: GuestImage?
   /// Names this object in the note.

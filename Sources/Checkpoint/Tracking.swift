@@ -46,6 +46,7 @@ final class Tracking {
     reason = obstacle(start, note, base)
     if case .armed(_, let pages, let known, _)? = note, reason == nil, let base {
       memory.debt = PageSet()
+      memory.debtSince = base.epoch
       canary = known
       try guest.assume(base.pages, pages: pages)
     } else {
@@ -60,8 +61,10 @@ final class Tracking {
       reason = reason ?? "another tool took from the log"
     }
     if reason != nil {
+      memory.debtSince = nil
       try guest.scan()
       memory.debt = guest.present
+      memory.debtSince = base?.epoch
     }
     return memory.debt
   }
@@ -72,7 +75,9 @@ final class Tracking {
     guard let note else { return "the guest was not tracked since epoch \(base.epoch)" }
     guard start == .alreadyOn else { return "another tool switched the log off" }
     switch note {
-    case .owed(let token): return token == memory.token ? nil : "a take that read the log did not end"
+    case .owed(let token):
+      guard token == memory.token else { return "a take that read the log did not end" }
+      return memory.debtSince == base.epoch ? nil : "what was read of the log does not reach back to epoch \(base.epoch)"
     case .armed(let epoch, _, _, let folder):
       return folder == self.folder && epoch == base.epoch ? nil : "the log belongs to another epoch or store"
     }
@@ -89,7 +94,10 @@ final class Tracking {
     memory.debt.formUnion(written)
     let expected = canary
     canary = guest.present.first.flatMap { guest.mark($0) ? $0 : nil }
-    if let expected, !written.contains(expected) { throw CheckpointError.trackingLost(guest: guest.identity.name) }
+    if let expected, !written.contains(expected) {
+      memory.debtSince = nil
+      throw CheckpointError.trackingLost(guest: guest.identity.name)
+    }
     return written
   }
 

@@ -12,9 +12,15 @@ public struct GuestFolder: Hashable, Sendable {
   }
 
   /// All published epochs by number. A manifest that cannot be read is listed apart and hides no other.
-  public func epochs() throws(StoreError) -> EpochList {
+  ///
+  /// - Parameter withVerdicts: read what the last verification of each found, too.
+  public func epochs(withVerdicts: Bool = false) throws(StoreError) -> EpochList {
     var list = EpochList()
-    for (epoch, suffix) in try names() where suffix == ".json" {
+    for (epoch, suffix) in try names() where suffix == ".json" || suffix == ".verified" {
+      if suffix == ".verified" {
+        if withVerdicts { list.verdicts[epoch] = try verdict(epoch) }
+        continue
+      }
       do { list.epochs.append(try manifest(epoch)) } catch {
         // Removed between listing and reading: it is simply gone.
         if case .notFound = error { continue }
@@ -39,11 +45,6 @@ public struct GuestFolder: Hashable, Sendable {
     let used = max(try counter(), try names().map(\.epoch).max() ?? 0)
     guard used < EpochFormat.epochLimit else { throw .invalid("\(path) has used up its epoch numbers") }
     return used + 1
-  }
-
-  /// The number of the newest published epoch.
-  func newestEpoch() throws(StoreError) -> Int? {
-    try names().filter { $0.suffix == ".json" }.map(\.epoch).max()
   }
 
   /// Starts epoch `epoch` and sets `bytes` bytes aside for it, so that a full disk shows now and not when the
@@ -92,7 +93,7 @@ public struct GuestFolder: Hashable, Sendable {
     return removed
   }
 
-  private func names() throws(StoreError) -> [(epoch: Int, suffix: String)] {
+  func names() throws(StoreError) -> [(epoch: Int, suffix: String)] {
     try StoreName.list(path).compactMap(EpochName.parse)
   }
 
@@ -142,6 +143,8 @@ public struct EpochList: Sendable {
   public internal(set) var epochs: [EpochManifest] = []
   /// Epochs whose manifest cannot be trusted, by number.
   public internal(set) var damaged: [DamagedEpoch] = []
+  /// What the last verification of an epoch found, by number, where that was asked for and there was one.
+  public internal(set) var verdicts: [Int: EpochVerdict] = [:]
 
   /// The numbers of all published epochs, damaged ones too: their disks may still be wanted.
   public var allNumbers: [Int] { epochs.map(\.epoch) + damaged.map(\.epoch) }

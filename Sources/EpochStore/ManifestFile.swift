@@ -11,19 +11,22 @@ enum ManifestFile {
   private static let tailEnd = "\"\n}\n"
 
   static func encode(_ manifest: EpochManifest) throws(StoreError) -> [UInt8] {
+    try sealed(manifest, name: "manifest of epoch \(manifest.epoch)")
+  }
+
+  /// Any value that makes a JSON object, with its checksum.
+  static func sealed(_ value: some Encodable, name: String) throws(StoreError) -> [UInt8] {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
     var bytes: [UInt8]
-    do { bytes = Array(try encoder.encode(manifest)) } catch {
-      throw .invalid("the manifest of epoch \(manifest.epoch) has a number that JSON cannot hold")
+    do { bytes = Array(try encoder.encode(value)) } catch {
+      throw .invalid("the \(name) has a number that JSON cannot hold")
     }
     // Opened again: the checksum follows as the last member.
     precondition(bytes.suffix(2) == Array("\n}".utf8)[...], "JSONEncoder ends an object with a line of its own")
     bytes.removeLast(2)
     bytes = seal(bytes)
-    guard bytes.count <= sizeLimit else {
-      throw .invalid("the manifest of epoch \(manifest.epoch) is larger than 1 MiB")
-    }
+    guard bytes.count <= sizeLimit else { throw .invalid("the \(name) is larger than 1 MiB") }
     return bytes
   }
 
@@ -32,15 +35,20 @@ enum ManifestFile {
     open + Array((tailStart + hexadecimal(hash(open)) + tailEnd).utf8)
   }
 
-  static func decode(_ bytes: [UInt8], path: String) throws(StoreError) -> EpochManifest {
+  /// The object without its checksum, which is right.
+  static func unseal(_ bytes: [UInt8], path: String) throws(StoreError) -> Data {
     let tailBytes = tailStart.utf8.count + 16 + tailEnd.utf8.count
     guard bytes.count > tailBytes else { throw .damaged(path: path, what: "it is too short") }
     let body = Array(bytes.dropLast(tailBytes))
     guard seal(body) == bytes else {
       throw .damaged(path: path, what: "its checksum does not match")
     }
+    return Data(body + Array("\n}".utf8))
+  }
+
+  static func decode(_ bytes: [UInt8], path: String) throws(StoreError) -> EpochManifest {
+    let json = try unseal(bytes, path: path)
     let decoder = JSONDecoder()
-    let json = Data(body + Array("\n}".utf8))
     do {
       let version = try decoder.decode(Version.self, from: json).format
       guard version == EpochFormat.version else { throw StoreError.otherFormat(path: path, version: version) }
@@ -82,6 +90,7 @@ enum ManifestFile {
 enum EpochName {
   static func file(_ epoch: Int) -> String { padded(epoch) + ".epoch" }
   static func manifest(_ epoch: Int) -> String { padded(epoch) + ".json" }
+  static func verdict(_ epoch: Int) -> String { padded(epoch) + ".verified" }
   static let partial = ".partial"
 
   /// The epoch that a name belongs to, with what follows the number; nil for names that are not ours.
@@ -90,7 +99,8 @@ enum EpochName {
     guard let epoch = Int(name[..<dot]), 1...EpochFormat.epochLimit ~= epoch, padded(epoch) == name[..<dot]
     else { return nil }
     let suffix = String(name[dot...])
-    guard [".epoch", ".json", ".epoch.partial", ".json.partial"].contains(suffix) else { return nil }
+    let whole = suffix.hasSuffix(partial) ? String(suffix.dropLast(partial.count)) : suffix
+    guard [".epoch", ".json", ".verified"].contains(whole) else { return nil }
     return (epoch, suffix)
   }
 

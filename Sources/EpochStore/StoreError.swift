@@ -42,6 +42,16 @@ public enum StoreError: Error, Equatable, Sendable, CustomStringConvertible {
     }
   }
 
+  /// True for what is wrong with the stored bytes themselves: the epoch is lost until they are put back. Anything else, as a
+  /// lack of permission, says nothing about them.
+  var isDamage: Bool {
+    switch self {
+    case .damaged: true
+    case .system(_, _, let number): [EIO, EILSEQ, EBADMSG, EUCLEAN, ELOOP, EISDIR, ENXIO].contains(number)
+    default: false
+    }
+  }
+
   private static func text(of number: Int32) -> String {
     guard let text = strerror(number) else { return "unknown error" }
     return String(cString: text)

@@ -4,9 +4,10 @@ import EpochStore
 import MigrationStream
 import Xen
 
-/// The documented exit statuses.
-enum ExitStatus: Int32 {
+/// The documented exit statuses. Thrown as it is by a command that has told its reasons.
+enum ExitStatus: Int32, Error {
   case failed = 1
+  case partly = 3
   case notFound = 10
   case locked = 11
   case badConfiguration = 12

@@ -11,15 +11,18 @@ struct ListCommand: ParsableCommand {
   func run() throws {
     let lists = try common.engine.list(vm)
     for damaged in lists.flatMap(\.damaged) { Terminal.error("ckpt: epoch \(damaged.epoch): \(damaged.error)") }
-    let epochs = lists.flatMap(\.epochs)
+    let epochs = lists.flatMap { list in
+      list.epochs.map { ManifestWithVerdict(manifest: $0, verdict: list.verdicts[$0.epoch]) }
+    }
     if common.json { return try Terminal.printJSON(epochs) }
-    let rows = epochs.map { epoch in
-      [
+    let rows = epochs.map { entry in
+      let epoch = entry.manifest
+      return [
         epoch.guest, String(epoch.epoch), epoch.time.description, Quantity.milliseconds(epoch.pauseMs),
-        Quantity.milliseconds(epoch.stopMs), Quantity.bytes(epoch.bytes),
+        Quantity.milliseconds(epoch.stopMs), Quantity.bytes(epoch.bytes), entry.verdict?.summary ?? "-",
         epoch.disks.filter { $0.thinID != nil }.map(\.vdev).joined(separator: ","),
       ]
     }
-    Terminal.printTable([["GUEST", "EPOCH", "TIME", "PAUSE", "STOP", "SIZE", "DISKS"]] + rows)
+    Terminal.printTable([["GUEST", "EPOCH", "TIME", "PAUSE", "STOP", "SIZE", "VERIFIED", "DISKS"]] + rows)
   }
 }

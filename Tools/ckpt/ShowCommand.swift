@@ -11,7 +11,8 @@ struct ShowCommand: ParsableCommand {
 
   func run() throws {
     let manifest = try common.engine.show(vm, epoch: epoch)
-    if common.json { return try Terminal.printJSON(manifest) }
+    let verdict = try common.engine.verdict(vm, epoch: epoch)
+    if common.json { return try Terminal.printJSON(ManifestWithVerdict(manifest: manifest, verdict: verdict)) }
     var rows = [
       ["guest", "\(manifest.guest) (\(manifest.kind.rawValue), \(manifest.vcpus) vCPU)"],
       ["uuid", manifest.uuid],
@@ -23,7 +24,9 @@ struct ShowCommand: ParsableCommand {
       ["suspended by", manifest.suspendPath],
       ["pause", Quantity.milliseconds(manifest.pauseMs)],
       ["stop", Quantity.milliseconds(manifest.stopMs)],
+      ["verified", verdict?.line ?? "never"],
     ]
+    if let verdict, verdict.isDamaged { rows.append(["damage", verdict.damageText]) }
     for disk in manifest.disks {
       let snapshot = disk.thinID.map { "pool \(disk.pool), thin id \($0)" } ?? "read-only, left alone"
       rows.append(["disk \(disk.vdev)", "\(disk.device): \(snapshot)"])

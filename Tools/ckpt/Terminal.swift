@@ -17,6 +17,11 @@ enum Terminal {
     if isatty(STDERR_FILENO) == 1 { write(line + "\n") }
   }
 
+  /// A line that the next status, or an empty one, replaces; for people only.
+  static func status(_ line: String) {
+    if isatty(STDERR_FILENO) == 1 { write("\r\u{1b}[K" + line) }
+  }
+
   /// Asks before something is destroyed.
   ///
   /// - Throws: ``UsageRefused`` where nobody can answer, or when the answer is no.
