@@ -77,7 +77,8 @@ final class Tracking {
     switch note {
     case .owed(let token):
       guard token == memory.token else { return "a take that read the log did not end" }
-      return memory.debtSince == base.epoch ? nil : "what was read of the log does not reach back to epoch \(base.epoch)"
+      return memory.debtSince == base.epoch
+        ? nil : "what was read of the log does not reach back to epoch \(base.epoch)"
     case .armed(let epoch, _, _, let folder):
       return folder == self.folder && epoch == base.epoch ? nil : "the log belongs to another epoch or store"
     }

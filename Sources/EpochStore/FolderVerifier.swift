@@ -38,7 +38,8 @@ public final class FolderVerifier {
   ///
   /// - Parameter progress: gets bytes read and bytes to read, as they grow.
   /// - Throws: what kept it from being verified, such as `notFound`, another format or a lack of permission.
-  public func verify(_ epoch: Int, progress: ((_ done: Int, _ total: Int) -> Void)? = nil) throws(StoreError) -> Outcome {
+  public func verify(_ epoch: Int, progress: ((_ done: Int, _ total: Int) -> Void)? = nil) throws(StoreError) -> Outcome
+  {
     let findings = try examine(epoch, by: method, progress: progress)
     return try keep(findings, epoch)
   }

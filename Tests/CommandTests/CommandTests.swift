@@ -36,6 +36,14 @@ private final class SampleStore {
     }
   }
   deinit { try? FileManager.default.removeItem(atPath: path) }
+
+  /// Changes the record that is all an epoch's file holds.
+  func damage(_ epoch: Int) throws {
+    let file = path + "/11111111-2222-3333-4444-555555555555/0000000\(epoch).epoch"
+    let handle = try #require(FileHandle(forUpdatingAtPath: file))
+    try handle.seek(toOffset: 40)
+    try handle.write(contentsOf: [9])
+  }
 }
 
 private let hasXen = FileManager.default.fileExists(atPath: "/dev/xen/privcmd")
@@ -72,13 +80,16 @@ struct CommandTests {
     arguments: [
       ["take"], ["restore", "web"], ["restore", "web", "first"], ["pool", "create", "main"],
       ["pool", "create", "main", "--data", "/dev/x"], ["disk", "create", "web", "xvda"], ["nonsense"],
+      ["verify", "--subset", "5"], ["verify", "--subset", "0%"], ["verify", "--subset", "100%"],
+      ["verify", "--subset", "5%", "--full"], ["verify", "web", "first"],
     ])
   func usage(arguments: [String]) throws { #expect(try ckpt(arguments).status == 64) }
 
   @Test(
     "Every command explains itself",
     arguments: [
-      ["take"], ["restore"], ["list"], ["show"], ["export"], ["pool", "create"], ["pool", "show"], ["pool", "start"],
+      ["take"], ["restore"], ["list"], ["show"], ["export"], ["verify"], ["pool", "create"], ["pool", "show"],
+      ["pool", "start"],
       ["disk", "create"],
       ["disk", "list"],
     ])
@@ -121,5 +132,61 @@ struct CommandTests {
     let result = try ckpt(["list", "--store", store.path])
     #expect(result.errors.contains("epoch 1") && result.errors.contains("damaged"))
     #expect(result.output.contains("web    2"))
+  }
+
+  @Test("Verifying tells what is damaged, in a line each, and remembers it")
+  func verify() throws {
+    let store = try SampleStore()
+    let sound = try ckpt(["verify", "--store", store.path])
+    #expect((sound.status, sound.errors) == (0, ""))
+    #expect(sound.output == "2 epochs verified (quick), 2 sound, 0 not\n")
+    #expect(try ckpt(["list", "--store", store.path]).output.contains("  quick 20"))
+
+    try store.damage(1)
+    #expect(try ckpt(["verify", "--store", store.path]).status == 0)
+    let full = try ckpt(["verify", "web", "--full", "--store", store.path])
+    #expect(full.status == 3)
+    #expect(
+      full.errors == """
+        ckpt: web epoch 1 is damaged: 00000001.epoch: record 0 does not match its checksum; no take builds on it; \
+        restore another epoch, or put the file back and run `ckpt verify web 1 --full`
+
+        """)
+    #expect(full.output == "2 epochs verified (full), 1 sound, 1 not\n")
+
+    let list = try ckpt(["list", "--store", store.path]).output
+    #expect(list.split(separator: "\n").map { $0.contains("damaged") } == [false, true, false])
+    let show = try ckpt(["show", "web", "1", "--store", store.path]).output
+    #expect(show.contains("damaged (full, 20") && show.contains("record 0 does not match"))
+    #expect(try ckpt(["show", "web", "2", "--store", store.path]).output.contains("sound (full, 20"))
+    #expect(try ckpt(["verify", "web", "1", "--full", "--store", store.path]).status == 1)
+    #expect(try ckpt(["verify", "web", "7", "--store", store.path]).status == 10)
+    #expect(try ckpt(["verify", "db", "--store", store.path]).status == 10)
+  }
+
+  @Test("Verdicts in JSON have the promised keys")
+  func verdictKeys() throws {
+    let store = try SampleStore()
+    try store.damage(2)
+    let result = try ckpt(["verify", "--subset", "5%", "--json", "--store", store.path])
+    #expect(result.status == 3)
+    let epochs = try #require(
+      try JSONSerialization.jsonObject(with: Data(result.output.utf8)) as? [[String: Any]])
+    #expect(epochs.map { $0["result"] as? String } == ["sound", "damaged"])
+    #expect(epochs.allSatisfy { $0["method"] as? String == "subset" && $0["share"] as? Double == 0.05 })
+    #expect(epochs[1]["damage_count"] as? Int == 1 && epochs[1]["guest"] as? String == "web")
+    let list = try ckpt(["list", "--json", "--store", store.path]).output
+    let manifests = try #require(try JSONSerialization.jsonObject(with: Data(list.utf8)) as? [[String: Any]])
+    #expect(manifests.map { ($0["verified"] as? [String: Any])?["result"] as? String } == ["sound", "damaged"])
+  }
+
+  @Test("A guest that is busy is not verified, and told so at once")
+  func verifyLocked() throws {
+    let store = try SampleStore()
+    let folder = try #require(try EpochStore(path: store.path).find("web"))
+    let lock = try folder.lock(.exclusive)
+    defer { _ = lock }
+    let result = try ckpt(["verify", "web", "--store", store.path])
+    #expect(result.status == 11 && result.errors.contains("locked by process"))
   }
 }
