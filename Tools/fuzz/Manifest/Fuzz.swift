@@ -1,0 +1,26 @@
+import Support
+
+@testable import EpochStore
+
+/// An epoch's manifest. The checksum at the end is put right, or it would be the only thing that is ever tested.
+@_cdecl("LLVMFuzzerInitialize")
+public func begin(_: UnsafeMutableRawPointer?, _: UnsafeMutableRawPointer?) -> CInt {
+  Fuzz.offer {
+    let folder = FuzzStore.make()
+    FuzzStore.publishFirst(folder)
+    FuzzStore.publishSecond(folder, alone: false)
+    return ["00000001.json", "00000002.json"].map { Array(FuzzStore.read($0, of: folder).dropLast(38)) }
+  }
+  return 0
+}
+
+@_cdecl("LLVMFuzzerTestOneInput")
+public func run(_ data: UnsafePointer<UInt8>, _ count: Int) -> CInt {
+  let bytes = Fuzz.bytes(data, count)
+  _ = try? ManifestFile.decode(bytes, path: "raw")
+  guard let manifest = try? ManifestFile.decode(ManifestFile.seal(bytes), path: "sealed") else { return 0 }
+  Fuzz.expect(EpochTime(manifest.time.description) == manifest.time, "a time that is written as it is read")
+  guard let again = try? ManifestFile.encode(manifest) else { fatalError("what was read cannot be written") }
+  Fuzz.expect((try? ManifestFile.decode(again, path: "again")) == manifest, "written and read again it is another")
+  return 0
+}
