@@ -134,6 +134,23 @@ struct CommandTests {
     #expect(result.output.contains("web    2"))
   }
 
+  @Test("Numbers that no take can have had are printed, whatever they are", arguments: [1e300, -1e300, 1e15, 9.3e17])
+  func absurdNumbers(number: Double) throws {
+    let store = try SampleStore()
+    let folder = try #require(try EpochStore(path: store.path).find("web"))
+    var statistics = TakeStatistics()
+    (statistics.totalMs, statistics.bytesPerSecond, statistics.dirtyPagesPerSecond) = (number, number, number)
+    (statistics.pauseBytes, statistics.totalBytes) = (.min, .max)
+    _ = try folder.create(epoch: 3, reserving: 0).publish(
+      EpochManifest(
+        guest: "web", uuid: folder.uuid, epoch: 3, kind: .pv, vcpus: -1, memoryBytes: .max, pauseMs: number,
+        stopMs: number, phases: ["copy": number], statistics: statistics))
+    for command in [["list"], ["show", "web", "3"]] {
+      let result = try ckpt(command + ["--store", store.path])
+      #expect(result.status == 0 && result.output.contains("\(number) ms"))
+    }
+  }
+
   @Test("Verifying tells what is damaged, in a line each, and remembers it")
   func verify() throws {
     let store = try SampleStore()

@@ -65,8 +65,11 @@ struct ShowCommand: ParsableCommand {
             + "\(size(statistics.pauseBytes)) in the pause",
         ],
         ["spilled in the pause", size(statistics.spilledBytes)],
-        ["live rate", "\(size(Int(statistics.bytesPerSecond)))/s"],
-        ["dirty rate", "\(Int(statistics.dirtyPagesPerSecond)) pages/s, log read \(statistics.dirtySyncs) times"],
+        ["live rate", "\(size(Quantity.whole(statistics.bytesPerSecond)))/s"],
+        [
+          "dirty rate",
+          "\(Quantity.whole(statistics.dirtyPagesPerSecond)) pages/s, log read \(statistics.dirtySyncs) times",
+        ],
         [
           "of the copied pages",
           "\(statistics.normalPages) stored, \(statistics.zeroPages) zero, \(statistics.unchangedPages) known",

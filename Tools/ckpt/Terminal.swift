@@ -71,7 +71,11 @@ enum Quantity {
 
   static func milliseconds(_ value: Double) -> String { tenths(value) + " ms" }
 
+  /// The whole part of a number from a file, which may hold any.
+  static func whole(_ value: Double) -> Int { value.magnitude < 1e15 ? Int(value) : value < 0 ? .min : .max }
+
   private static func tenths(_ value: Double) -> String {
+    guard value.magnitude < 1e15 else { return "\(value)" }
     let tenths = Int((value * 10).rounded())
     return "\(tenths / 10).\(tenths % 10)"
   }

@@ -37,7 +37,7 @@ struct VerifyCommand: ParsableCommand {
     if common.json {
       try Terminal.printJSON(epochs.map(Report.init))
     } else {
-      print("\(epochs.count) epochs verified (\(method.name)), \(sound) sound, \(epochs.count - sound) not")
+      print("\(epochs.count) epoch\(epochs.count == 1 ? "" : "s") verified (\(method.name)), \(sound) sound, \(epochs.count - sound) not")
     }
     if sound < epochs.count { throw sound == 0 ? ExitStatus.failed : ExitStatus.partly }
   }

@@ -9,7 +9,11 @@ public func begin(_: UnsafeMutableRawPointer?, _: UnsafeMutableRawPointer?) -> C
     let folder = FuzzStore.make()
     FuzzStore.publishFirst(folder)
     FuzzStore.publishSecond(folder, alone: false)
-    return ["00000001.json", "00000002.json"].map { Array(FuzzStore.read($0, of: folder).dropLast(38)) }
+    var statistics = TakeStatistics()
+    statistics.rounds = [.init(name: "1", pages: 10, copied: 9, ms: 1.25)]
+    guard let full = try? ManifestFile.encode(FuzzStore.manifest(3, statistics: statistics)) else { return [] }
+    let files = ["00000001.json", "00000002.json"].map { FuzzStore.read($0, of: folder) } + [full]
+    return files.map { Array($0.dropLast(38)) }
   }
   return 0
 }

@@ -11,13 +11,13 @@ public enum FuzzStore {
     }
   }
 
-  public static func manifest(_ epoch: Int) -> EpochManifest {
+  public static func manifest(_ epoch: Int, statistics: TakeStatistics? = nil) -> EpochManifest {
     EpochManifest(
       guest: "web", uuid: uuid, epoch: epoch, time: EpochTime(milliseconds: 1_785_500_000_123), kind: .pvh, vcpus: 2,
       memoryBytes: 1 << 30, pauseMs: 12.5, stopMs: 3.25,
       disks: [
         .init(vdev: "xvda", pool: "main", thinID: 7, sizeBytes: 1 << 33, device: "/dev/mapper/web", readOnly: false)
-      ], phases: ["copy": 1.5], suspendPath: "xenstore", xenVersion: "4.17.5", statistics: TakeStatistics())
+      ], phases: ["copy": 1.5], suspendPath: "xenstore", xenVersion: "4.17.5", statistics: statistics)
   }
 
   /// Epoch 1: a few pages, raw, packed and zero, and records.
