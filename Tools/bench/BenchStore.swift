@@ -20,6 +20,7 @@ final class BenchStore {
     }
     for name in ["counter", "hashes", "lock"] { unlink(folder.path + "/" + name) }
     rmdir(folder.path)
+    unlink(path + "/reserve")
     rmdir(path)
   }
 
