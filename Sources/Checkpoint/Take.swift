@@ -95,7 +95,8 @@ public final class Take {
     lock = try folder.lock(.exclusive)
     try folder.discardUnpublished()
     let epoch = try folder.nextEpochNumber()
-    let newest = try folder.epochs().epochs.last?.epoch
+    let published = try folder.overview()
+    let newest = published.epochs.last?.epoch
     if memory.base == nil || memory.base?.epoch != newest { memory.base = try folder.base(threads: options.threads) }
     let pages = Int(guest.identity.memoryBytes) / EpochFormat.pageSize
     // A full epoch has its worst case set aside; one that builds on another, a quarter of it.
@@ -106,7 +107,7 @@ public final class Take {
         recordBytes: Take.recordBytes),
       base: memory.base)
     do {
-      try disks.forgetUnpublished(published: Set(folder.epochs().allNumbers))
+      try disks.forgetUnpublished(published: Set(published.allNumbers))
       try disks.reserve(epoch: epoch)
     } catch {
       writer.abandon()

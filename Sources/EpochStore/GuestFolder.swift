@@ -5,6 +5,8 @@ public struct GuestFolder: Hashable, Sendable {
   /// Lower case, 36 characters.
   public let uuid: String
   public let path: String
+  /// The store that the folder is in.
+  public var storePath: String { String(path.dropLast(uuid.utf8.count + 1)) }
 
   /// Takes the guest's lock at once or throws `locked`. Held until the result goes away, or the process.
   public func lock(_ kind: FolderLock.Kind) throws(StoreError) -> FolderLock {

@@ -10,7 +10,7 @@ public struct SpaceReserve: Sendable {
 
   public init(store: String) { path = store + "/reserve" }
 
-  init(of folder: GuestFolder) { self.init(store: String(folder.path.dropLast(folder.uuid.utf8.count + 1))) }
+  init(of folder: GuestFolder) { self.init(store: folder.storePath) }
 
   /// Makes the reserve when it is missing and there is room. Failing is no error: there is none then, as before.
   public func fill() {
