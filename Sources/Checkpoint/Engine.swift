@@ -11,7 +11,7 @@ import Xen
 public struct Engine {
   public static let defaultStore = "/var/lib/ckpt"
 
-  private let storePath: String
+  let storePath: String
 
   public init(storePath: String = Engine.defaultStore) { self.storePath = storePath }
 
@@ -65,14 +65,13 @@ public struct Engine {
       epoch: checked(epoch, in: folder, of: guest), report: report)
   }
 
-  /// The epochs of one guest, or of all, by guest and number.
+  /// The epochs of one guest, or of all, by guest and number, with all that is known of them.
   public func list(_ guest: String?) throws -> [EpochList] {
-    guard let guest else {
-      let store = try existingStore()
-      return try store.guests().map { try store.folder(uuid: $0.uuid, create: false).epochs(withVerdicts: true) }
-    }
-    return [try folder(of: guest).epochs(withVerdicts: true)]
+    try folders(of: guest).map { try $0.epochs(withVerdicts: true) }
   }
+
+  /// The epochs of one guest, or of all, at a glance.
+  public func overview(_ guest: String?) throws -> [EpochOverview] { try folders(of: guest).map { try $0.overview() } }
 
   public func show(_ guest: String, epoch: Int) throws -> EpochManifest {
     let folder = try folder(of: guest)
@@ -94,6 +93,13 @@ public struct Engine {
     try stream.write(to: &writer)
   }
 
+  /// The folder of one guest, or those of all, by name.
+  func folders(of guest: String?) throws -> [GuestFolder] {
+    if let guest { return [try folder(of: guest)] }
+    let store = try existingStore()
+    return try store.guests().map { try store.folder(uuid: $0.uuid, create: false) }
+  }
+
   /// A guest's folder by name or uuid; a number is a running domain's.
   func folder(of guest: String) throws -> GuestFolder {
     let store = try existingStore()
@@ -109,7 +115,7 @@ public struct Engine {
   func checked(_ epoch: Int, in folder: GuestFolder, of guest: String) throws -> Int {
     do { return try folder.manifest(epoch).epoch } catch {
       guard case .notFound = error else { throw error }
-      let numbers = try folder.epochs().epochs.map { String($0.epoch) }
+      let numbers = try folder.overview().epochs.map { String($0.epoch) }
       let known = numbers.isEmpty ? "it has none" : "it has \(numbers.suffix(8).joined(separator: ", "))"
       throw CheckpointError.noSuchEpoch(guest: guest, epoch: epoch, known: known)
     }

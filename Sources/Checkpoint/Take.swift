@@ -95,6 +95,7 @@ public final class Take {
     lock = try folder.lock(.exclusive)
     try folder.discardUnpublished()
     let epoch = try folder.nextEpochNumber()
+    let published = try folder.overview()
     if try memory.base == nil || memory.base?.epoch != folder.newestSoundEpoch() {
       memory.base = try folder.base(threads: options.threads)
     }
@@ -107,7 +108,7 @@ public final class Take {
         recordBytes: Take.recordBytes),
       base: memory.base)
     do {
-      try disks.forgetUnpublished(published: Set(folder.epochs().allNumbers))
+      try disks.forgetUnpublished(published: Set(published.allNumbers))
       try disks.reserve(epoch: epoch)
     } catch {
       writer.abandon()

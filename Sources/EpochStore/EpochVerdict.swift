@@ -8,6 +8,16 @@ public enum VerifyMethod: Hashable, Sendable {
   /// That, and every frame and record.
   case full
 
+  /// nil for a name that is none, and for a subset without its share.
+  init?(_ name: String, share: Double?) {
+    switch (name, share) {
+    case ("quick", _): self = .quick
+    case ("full", _): self = .full
+    case ("subset", let share?): self = .subset(share)
+    default: return nil
+    }
+  }
+
   public var name: String {
     switch self {
     case .quick: "quick"
@@ -67,11 +77,11 @@ extension EpochVerdict: Codable {
     let container = try decoder.container(keyedBy: CodingKeys.self)
     epoch = try container.decode(Int.self, forKey: .epoch)
     time = try container.decode(EpochTime.self, forKey: .time)
-    switch try container.decode(String.self, forKey: .method) {
-    case "quick": method = .quick
-    case "full": method = .full
-    default: method = .subset(try container.decode(Double.self, forKey: .share))
+    let share = try container.decodeIfPresent(Double.self, forKey: .share)
+    guard let known = VerifyMethod(try container.decode(String.self, forKey: .method), share: share) else {
+      throw DecodingError.dataCorruptedError(forKey: .method, in: container, debugDescription: "no such method")
     }
+    method = known
     damage = try container.decode([Damage].self, forKey: .damage)
     damageCount = try container.decode(Int.self, forKey: .damageCount)
     fullTime = try container.decodeIfPresent(EpochTime.self, forKey: .fullTime)

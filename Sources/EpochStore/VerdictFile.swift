@@ -26,7 +26,7 @@ extension GuestFolder {
 
   /// The newest epoch that can be read and is not known to be damaged: the only one to build on.
   public func newestSoundEpoch() throws(StoreError) -> Int? {
-    let numbers = try names().filter { $0.suffix == ".json" }.map(\.epoch)
+    let numbers = try names().filter { $0.suffix == .manifest }.map(\.epoch)
     for epoch in numbers.sorted(by: >) where try verdict(epoch)?.isDamaged != true && isReadable(epoch) {
       return epoch
     }

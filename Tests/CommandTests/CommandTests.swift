@@ -21,6 +21,7 @@ private func ckpt(_ arguments: [String]) throws -> (status: Int32, output: Strin
 
 /// A store with two epochs of a guest `web`.
 private final class SampleStore {
+  var folder: String { path + "/11111111-2222-3333-4444-555555555555" }
   let path = FileManager.default.temporaryDirectory.path + "/ckpt-command-\(UInt64.random(in: 0...UInt64.max))"
 
   init() throws {
@@ -82,13 +83,16 @@ struct CommandTests {
       ["pool", "create", "main", "--data", "/dev/x"], ["disk", "create", "web", "xvda"], ["nonsense"],
       ["verify", "--subset", "5"], ["verify", "--subset", "0%"], ["verify", "--subset", "100%"],
       ["verify", "--subset", "5%", "--full"], ["verify", "web", "first"],
+      ["prune", "web", "--keep-last", "-1"], ["prune", "--keep-within", "5"], ["prune", "--keep-last", "many"],
+      ["mark", "web", "1"], ["mark", "web", "1", "--tag", "a b"],
     ])
   func usage(arguments: [String]) throws { #expect(try ckpt(arguments).status == 64) }
 
   @Test(
     "Every command explains itself",
     arguments: [
-      ["take"], ["restore"], ["list"], ["show"], ["export"], ["verify"], ["pool", "create"], ["pool", "show"],
+      ["take"], ["restore"], ["list"], ["show"], ["export"], ["verify"], ["prune"], ["mark"], ["pool", "create"],
+      ["pool", "show"],
       ["pool", "start"],
       ["disk", "create"],
       ["disk", "list"],
@@ -205,5 +209,118 @@ struct CommandTests {
     defer { _ = lock }
     let result = try ckpt(["verify", "web", "--store", store.path])
     #expect(result.status == 11 && result.errors.contains("locked by process"))
+  }
+
+  // MARK: Retention
+
+  private func epochs(_ store: SampleStore) throws -> [Int] {
+    try EpochStore(path: store.path).folder(uuid: "11111111-2222-3333-4444-555555555555", create: false).epochs()
+      .allNumbers
+  }
+
+  @Test("A dry run shows every epoch with its reason and removes none")
+  func dryRun() throws {
+    let store = try SampleStore()
+    let result = try ckpt(["prune", "web", "--keep-last", "1", "--dry-run", "--store", store.path])
+    #expect(result.status == 0 && result.errors.isEmpty)
+    let lines = result.output.split(separator: "\n").map { $0.split(separator: " ").map(String.init) }
+    #expect(lines.contains { $0.first == "1" && $0.suffix(3) == ["remove", "no", "rule"] })
+    #expect(lines.contains { $0.first == "2" && $0.suffix(2) == ["keep", "last"] })
+    #expect(try epochs(store) == [1, 2])
+  }
+
+  @Test("Without a terminal it wants --yes, and says so")
+  func wantsYes() throws {
+    let store = try SampleStore()
+    let result = try ckpt(["prune", "web", "--keep-last", "1", "--store", store.path])
+    #expect(result.status == 12)
+    #expect(result.errors.contains("1 of 'web'") && result.errors.contains("--yes"))
+    #expect(try epochs(store) == [1, 2])
+  }
+
+  @Test("Epochs are removed and the bytes told, for one guest and for all", arguments: [["web"], []])
+  func prune(guest: [String]) throws {
+    let store = try SampleStore()
+    let result = try ckpt(["prune"] + guest + ["--keep-last", "1", "--yes", "--store", store.path])
+    #expect(result.status == 0 && result.errors.isEmpty)
+    #expect(result.output.contains("web: 1 epoch removed, 4.0K freed in the store"))
+    #expect(try epochs(store) == [2])
+  }
+
+  @Test("What was pruned in JSON")
+  func pruneJSON() throws {
+    let store = try SampleStore()
+    let result = try ckpt(["prune", "web", "--keep-last", "1", "--yes", "--json", "--store", store.path])
+    let reports = try #require(
+      try JSONSerialization.jsonObject(with: Data(result.output.utf8)) as? [[String: Any]])
+    #expect(reports.count == 1 && reports[0]["removed"] as? [Int] == [1] && reports[0]["dry_run"] as? Bool == false)
+    #expect(reports[0]["freed_bytes"] as? Int == 4096 && reports[0]["held_bytes"] as? Int == 0)
+    let epochs = try #require(reports[0]["epochs"] as? [[String: Any]])
+    #expect(epochs.map { $0["keep"] as? Bool } == [false, true])
+    #expect(epochs.map { $0["reasons"] as? [String] } == [["no rule"], ["last"]])
+  }
+
+  @Test("Without a rule nothing is removed")
+  func noRule() throws {
+    let store = try SampleStore()
+    let result = try ckpt(["prune", "web", "--store", store.path])
+    #expect(result.status == 0 && result.output.contains("the policy is empty"))
+    #expect(try epochs(store) == [1, 2])
+  }
+
+  @Test("A policy that would leave nothing is refused in one line")
+  func leavesNothing() throws {
+    let store = try SampleStore()
+    let result = try ckpt(["prune", "--keep-tag", "gold", "--yes", "--store", store.path])
+    #expect(result.status == 12)
+    #expect(result.errors.contains("'web'") && result.errors.filter { $0 == "\n" }.count == 1)
+    #expect(try epochs(store) == [1, 2])
+  }
+
+  @Test("A guest that is busy is not pruned")
+  func busy() throws {
+    let store = try SampleStore()
+    let folder = try EpochStore(path: store.path).folder(uuid: "11111111-2222-3333-4444-555555555555", create: false)
+    let lock = try folder.lock(.exclusive)
+    #expect(try ckpt(["prune", "web", "--keep-last", "1", "--yes", "--store", store.path]).status == 11)
+    withExtendedLifetime(lock) {}
+    #expect(try epochs(store) == [1, 2])
+  }
+
+  @Test("Pins and tags are set, shown and obeyed")
+  func marks() throws {
+    let store = try SampleStore()
+    let pinned = try ckpt(["mark", "web", "1", "--pin", "--tag", "b", "--tag", "a", "--store", store.path])
+    #expect(pinned.status == 0 && pinned.output == "web: epoch 1: pinned, tag a, tag b\n")
+    #expect(try ckpt(["list", "web", "--store", store.path]).output.contains("pinned,a,b"))
+    _ = try ckpt(["prune", "web", "--keep-last", "1", "--yes", "--store", store.path])
+    #expect(try epochs(store) == [1, 2])
+    _ = try ckpt(["mark", "web", "1", "--no-pin", "--untag", "a", "--store", store.path])
+    _ = try ckpt(["prune", "web", "--keep-last", "1", "--keep-tag", "b", "--yes", "--store", store.path])
+    #expect(try epochs(store) == [1, 2])
+    _ = try ckpt(["prune", "web", "--keep-last", "1", "--keep-tag", "a", "--yes", "--store", store.path])
+    #expect(try epochs(store) == [2])
+    #expect(try ckpt(["mark", "web", "7", "--pin", "--store", store.path]).status == 10)
+  }
+
+  @Test("Marks that cannot be read pin their epoch, and it is said")
+  func unreadableMarks() throws {
+    let store = try SampleStore()
+    try Data("x".utf8).write(to: URL(fileURLWithPath: store.folder + "/00000001.marks"))
+    let result = try ckpt(["prune", "web", "--keep-last", "1", "--yes", "--store", store.path])
+    #expect(result.status == 0 && result.errors.contains("counts as pinned"))
+    #expect(try epochs(store) == [1, 2])
+    _ = try ckpt(["mark", "web", "1", "--no-pin", "--store", store.path])
+    #expect(try ckpt(["prune", "web", "--keep-last", "1", "--yes", "--store", store.path]).errors.isEmpty)
+    #expect(try epochs(store) == [2])
+  }
+
+  @Test("An epoch whose manifest is damaged can be removed, and holds nothing for ever")
+  func prunesDamaged() throws {
+    let store = try SampleStore()
+    try Data("{}".utf8).write(to: URL(fileURLWithPath: store.folder + "/00000001.json"))
+    let result = try ckpt(["prune", "web", "--keep-last", "1", "--yes", "--store", store.path])
+    #expect(result.status == 0 && result.output.contains("unknown"))
+    #expect(try FileManager.default.contentsOfDirectory(atPath: store.folder).filter { $0.hasPrefix("00000001") } == [])
   }
 }

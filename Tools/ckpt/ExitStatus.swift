@@ -7,7 +7,7 @@ import Xen
 /// The documented exit statuses. Thrown as it is by a command that has told its reasons.
 enum ExitStatus: Int32, Error {
   case failed = 1
-  case partly = 3
+  case partlyDone = 3
   case notFound = 10
   case locked = 11
   case badConfiguration = 12
@@ -22,6 +22,7 @@ enum ExitStatus: Int32, Error {
       switch error {
       case .notFound: self = .notFound
       case .locked: self = .locked
+      case .policyRemovesAll: self = .badConfiguration
       default: self = .failed
       }
     case let error as PoolError:
@@ -38,6 +39,7 @@ enum ExitStatus: Int32, Error {
       }
     case is DeviceMapperError, is StreamError, is XLConfigError: self = .failed
     case is UsageRefused, is Configuration.Fault: self = .badConfiguration
+    case is PartlyDone: self = .partlyDone
     default: return nil
     }
   }
@@ -54,7 +56,7 @@ enum ExitStatus: Int32, Error {
   private init(checkpoint error: CheckpointError) {
     switch error {
     case .noSuchEpoch, .noStore: self = .notFound
-    case .isDomainZero: self = .badConfiguration
+    case .isDomainZero, .policyRefused: self = .badConfiguration
     case .takeRuns: self = .locked
     case .interrupted: self = .interrupted
     default: self = .failed

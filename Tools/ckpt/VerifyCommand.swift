@@ -37,9 +37,11 @@ struct VerifyCommand: ParsableCommand {
     if common.json {
       try Terminal.printJSON(epochs.map(Report.init))
     } else {
-      print("\(epochs.count) epoch\(epochs.count == 1 ? "" : "s") verified (\(method.name)), \(sound) sound, \(epochs.count - sound) not")
+      print(
+        "\(epochs.count) epoch\(epochs.count == 1 ? "" : "s") verified (\(method.name)), \(sound) sound, \(epochs.count - sound) not"
+      )
     }
-    if sound < epochs.count { throw sound == 0 ? ExitStatus.failed : ExitStatus.partly }
+    if sound < epochs.count { throw sound == 0 ? ExitStatus.failed : ExitStatus.partlyDone }
   }
 
   /// Damage is an error's line each; what is sound shows only in the count.

@@ -17,9 +17,7 @@ public func begin(_: UnsafeMutableRawPointer?, _: UnsafeMutableRawPointer?) -> C
       let folder = FuzzStore.make()
       FuzzStore.publishFirst(folder)
       FuzzStore.publishSecond(folder, alone: alone)
-      return [
-        [0xff] + FuzzStore.read("00000002.epoch", of: folder), [0] + FuzzStore.read("00000002.epoch", of: folder),
-      ]
+      return [0xff, 0x7f].map { [$0] + FuzzStore.read("00000002.epoch", of: folder) }
     }
   }
   return 0

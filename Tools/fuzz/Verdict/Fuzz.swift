@@ -25,6 +25,8 @@ public func run(_ data: UnsafePointer<UInt8>, _ count: Int) -> CInt {
   guard let json = try? ManifestFile.unseal(sealed, path: "sealed"),
     let verdict = try? JSONDecoder().decode(EpochVerdict.self, from: json)
   else { return 0 }
+  let quick = sealed.withUnsafeBytes { ManifestScanner.soundVerdict(of: $0) }
+  Fuzz.expect(quick == nil || quick == verdict, "\(String(describing: quick))")
   Fuzz.expect(verdict.isDamaged == !verdict.damage.isEmpty, "damage that is told")
   guard let again = try? ManifestFile.sealed(verdict, name: "verdict"),
     let json = try? ManifestFile.unseal(again, path: "again")
