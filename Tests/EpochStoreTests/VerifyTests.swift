@@ -242,6 +242,28 @@ import Testing
     #expect(try store.folder.nextEpochNumber() == 4)
   }
 
+  @Test func listsAndPoliciesSeeTheVerdicts() throws {
+    try verify([1], .subset(0.25))
+    try verify([2])
+    try flip(try frame(40, of: 3), of: 3)
+    try verify([3])
+    let overview = try store.folder.overview()
+    // The quick way of reading them and the whole one.
+    #expect(overview.verdicts.count == 3)
+    #expect(try overview.verdicts == store.folder.epochs(withVerdicts: true).verdicts)
+    #expect(overview.subjects.map(\.isDamaged) == [false, false, true])
+  }
+
+  /// A removed epoch's file stays for the epochs that need it; the holes in it are no damage, what they need is looked at.
+  @Test func filesOfRemovedEpochs() throws {
+    let place = try frame(500, of: 1)
+    _ = try store.folder.remove(epochs: [1])
+    _ = try store.folder.compact()
+    #expect(try verify([2, 3]) == [])
+    try flip(place, of: 1)
+    #expect(try verify([3]) == [2, 3])
+  }
+
   // MARK: No base
 
   @Test func theNextEpochBuildsOnTheNewestThatIsSound() throws {
