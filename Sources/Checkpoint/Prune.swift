@@ -19,7 +19,7 @@ public struct PrunePlan: Sendable {
   init(_ folder: GuestFolder, _ policy: RetentionPolicy, now: EpochTime = .now, zone: LocalZone = .system) throws {
     (self.folder, self.policy, self.zone) = (folder, policy, zone)
     overview = try folder.overview()
-    guest = overview.epochs.last?.guest ?? folder.uuid
+    guest = overview.name.isEmpty ? folder.uuid : overview.name
     uuid = folder.uuid
     do { verdicts = try Retention.decide(policy, overview.subjects, now: now, zone: zone) } catch {
       guard case .policyRemovesAll = error else { throw error }
@@ -37,21 +37,26 @@ public struct PrunePlan: Sendable {
     defer { _ = lock }
     let today = try PrunePlan(folder, policy, now: now, zone: zone)
     let gone = Set(removed).intersection(today.removed)
-    var pruned = Pruned(removal: try folder.remove(epochs: gone), compaction: try folder.compact())
-    let published = Set(today.overview.allNumbers).subtracting(gone)
-    let reserve = SpaceReserve(store: folder.storePath)
+    let removal = try folder.remove(epochs: gone)
+    var (pools, poolProblem): ([DiskHistory.Forgotten], String?) = ([], nil)
     do {
-      guard let disks = try disks() else { return pruned }
-      do { pruned.pools = try disks.forgetUnpublished(published: published) } catch PoolError.io(_, _, ENOSPC)
-        where reserve.release()
-      {
-        pruned.pools = try disks.forgetUnpublished(published: published)
-        reserve.fill()
-      }
+      let published = Set(today.overview.allNumbers).subtracting(gone)
+      if let disks = try disks() { pools = try forget(disks, published) }
     } catch {
-      pruned.poolProblem = "\(error)"
+      poolProblem = "\(error)"
     }
-    return pruned
+    return Pruned(removal: removal, compaction: try folder.compact(), pools: pools, poolProblem: poolProblem)
+  }
+
+  /// The pools' catalogues are written anew, which a full file system refuses.
+  private func forget(_ disks: DiskHistory, _ published: Set<Int>) throws -> [DiskHistory.Forgotten] {
+    let reserve = SpaceReserve(store: folder.storePath)
+    do { return try disks.forgetUnpublished(published: published) } catch PoolError.io(_, _, ENOSPC)
+      where reserve.release()
+    {
+      defer { reserve.fill() }
+      return try disks.forgetUnpublished(published: published)
+    }
   }
 }
 
@@ -60,9 +65,9 @@ public struct Pruned: Sendable {
   public let removal: Removal
   public let compaction: Compaction
   /// Pools that held disks of removed epochs.
-  public internal(set) var pools: [DiskHistory.Forgotten] = []
+  public let pools: [DiskHistory.Forgotten]
   /// Why snapshots were left in the pools; the next prune or take removes them.
-  public internal(set) var poolProblem: String?
+  public let poolProblem: String?
 
   /// Bytes that the store's file system got back.
   public var freedBytes: UInt64 { removal.freedBytes + compaction.freedBytes }
@@ -77,7 +82,7 @@ extension Engine {
   ///
   /// - Throws: ``CheckpointError/policyRefused(guest:_:)`` when it would leave a guest without an epoch.
   public func prunePlans(_ guest: String?, _ policy: RetentionPolicy) throws -> [PrunePlan] {
-    try folders(of: guest).map { try PrunePlan($0, policy) }
+    try folders(of: guest).map { try PrunePlan($0, policy) }.sorted { ($0.guest, $0.uuid) < ($1.guest, $1.uuid) }
   }
 
   /// Carries a plan out.

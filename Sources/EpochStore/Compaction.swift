@@ -31,7 +31,9 @@ extension GuestFolder {
     // A manifest that was removed must not come back after a crash: its pages are about to go.
     try StoreName.syncFolder(path)
     var used: [Int: UsedBlocks] = [:]
-    for epoch in retained { used[epoch] = try UsedBlocks(self, epoch) }
+    for epoch in retained {
+      do { used[epoch] = try UsedBlocks(self, epoch) } catch { compaction.notes.append("\(error)") }
+    }
     for epoch in published.sorted() {
       if shouldStop() {
         compaction.isComplete = false
@@ -40,7 +42,9 @@ extension GuestFolder {
       if let note = mark(epoch, &used) { compaction.notes.append(note) }
     }
     for (_, blocks) in used.sorted(by: { $0.key < $1.key }) {
-      guard try blocks.punch(&compaction, budget: budget, shouldStop: shouldStop) else { break }
+      do {
+        guard try blocks.punch(&compaction, budget: budget, shouldStop: shouldStop) else { break }
+      } catch { compaction.notes.append("\(error)") }
     }
     return compaction
   }

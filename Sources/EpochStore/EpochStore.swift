@@ -26,11 +26,17 @@ public struct EpochStore: Sendable {
     return folder
   }
 
+  /// The folders of all guests, by uuid.
+  public func folders() throws(StoreError) -> [GuestFolder] {
+    try StoreName.list(path).filter(Self.isCanonical(uuid:)).sorted().map {
+      GuestFolder(uuid: $0, path: path + "/" + $0)
+    }
+  }
+
   /// Every guest that has a folder, sorted by name, then uuid.
   public func guests() throws(StoreError) -> [GuestSummary] {
     var summaries: [GuestSummary] = []
-    for name in try StoreName.list(path) where Self.isCanonical(uuid: name) {
-      let folder = GuestFolder(uuid: name, path: path + "/" + name)
+    for folder in try folders() {
       summaries.append(GuestSummary(folder: folder, overview: try folder.overview()))
     }
     return summaries.sorted { ($0.name, $0.uuid) < ($1.name, $1.uuid) }
@@ -45,8 +51,7 @@ public struct EpochStore: Sendable {
       }
     }
     var best: (time: EpochTime, folder: GuestFolder)?
-    for name in try StoreName.list(path) where Self.isCanonical(uuid: name) {
-      let folder = GuestFolder(uuid: name, path: path + "/" + name)
+    for folder in try folders() {
       guard let newest = try folder.newest(named: nameOrUUID) else { continue }
       if let known = best, known.time >= newest.time { continue }
       best = (newest.time, folder)

@@ -121,16 +121,14 @@ struct ManifestScanner {
   private mutating func plainText() -> UnsafeRawBufferPointer? {
     guard take("\"") else { return nil }
     let start = next
-    while next < bytes.count {
-      switch bytes[next] {
-      case UInt8(ascii: "\\"): return nil
-      case UInt8(ascii: "\""):
-        next += 1
-        return UnsafeRawBufferPointer(rebasing: bytes[start..<(next - 1)])
-      default: next += 1
-      }
+    var place = next
+    while place < bytes.count, bytes[place] != UInt8(ascii: "\"") {
+      if bytes[place] == UInt8(ascii: "\\") { return nil }
+      place += 1
     }
-    return nil
+    guard place < bytes.count else { return nil }
+    next = place + 1
+    return UnsafeRawBufferPointer(rebasing: bytes[start..<place])
   }
 
   /// Digits only, at most eighteen.
@@ -153,40 +151,54 @@ struct ManifestScanner {
     return Double(Substring(decoding: bytes[start..<next], as: UTF8.self))
   }
 
+  /// Most of a manifest goes through here, byte by byte.
   private mutating func skipValue() -> Bool {
     skipSpace()
     var depth = 0
-    while next < bytes.count {
-      switch bytes[next] {
-      case UInt8(ascii: "\""):
-        guard skipText() else { return false }
+    var place = next
+    defer { next = place }
+    while place < bytes.count {
+      let byte = bytes[place]
+      if byte == UInt8(ascii: "\"") {
+        guard let end = endOfText(place) else { return false }
+        place = end
         if depth == 0 { return true }
         continue
-      case UInt8(ascii: "{"), UInt8(ascii: "["): depth += 1
-      case UInt8(ascii: "}"), UInt8(ascii: "]"):
-        // The end of what the value stands in.
-        if depth == 0 { return true }
-        depth -= 1
-        if depth == 0 {
-          next += 1
-          return true
-        }
-      case UInt8(ascii: ",") where depth == 0: return true
-      default: break
       }
-      next += 1
+      if depth == 0, Self.ends(byte) { return true }
+      place += 1
+      if byte == UInt8(ascii: "\n") { place = afterIndentation(place) }
+      // Brackets and braces differ in one bit.
+      if byte | 0x20 == UInt8(ascii: "{") {
+        depth += 1
+      } else if byte | 0x20 == UInt8(ascii: "}") {
+        depth -= 1
+        if depth == 0 { return true }
+      }
     }
     return false
   }
 
-  private mutating func skipText() -> Bool {
-    next += 1
-    while next < bytes.count {
-      let byte = bytes[next]
-      next += byte == UInt8(ascii: "\\") ? 2 : 1
-      if byte == UInt8(ascii: "\"") { return true }
+  /// Half of a manifest is blanks at the beginning of lines.
+  private func afterIndentation(_ start: Int) -> Int {
+    var place = start
+    while place + 4 <= bytes.count,
+      bytes.loadUnaligned(fromByteOffset: place, as: UInt32.self) == 0x2020_2020
+    {
+      place += 4
     }
-    return false
+    return place
+  }
+
+  /// Where the string that begins at `start` is over.
+  private func endOfText(_ start: Int) -> Int? {
+    var place = start + 1
+    while place < bytes.count {
+      let byte = bytes[place]
+      if byte == UInt8(ascii: "\"") { return place + 1 }
+      place += byte == UInt8(ascii: "\\") ? 2 : 1
+    }
+    return nil
   }
 
   private mutating func take(_ wanted: Unicode.Scalar) -> Bool {

@@ -2,7 +2,7 @@
 public struct Removal: Hashable, Sendable {
   /// The epochs that are gone, ascending.
   public internal(set) var epochs: [Int] = []
-  /// What the file system got back.
+  /// What the file system got back for the epochs' files; their manifests, some KiB each, are not counted.
   public internal(set) var freedBytes: UInt64 = 0
   /// Files of removed epochs, by number, that stay because younger epochs need pages in them.
   public internal(set) var retained: [Int] = []

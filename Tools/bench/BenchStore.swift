@@ -75,6 +75,11 @@ final class BenchStore {
     return try writer.publish(manifest)
   }
 
+  func manifestBytes(_ epoch: Int) -> Int {
+    var status = stat()
+    return stat(file(epoch, ".json"), &status) == 0 ? status.st_size : 0
+  }
+
   /// What removing an epoch cannot do without.
   func unlinkEpoch(_ epoch: Int) {
     for suffix in [".json", ".epoch"] { unlink(file(epoch, suffix)) }

@@ -27,14 +27,14 @@ struct Prune: ParsableCommand {
 
   private func listing() throws {
     let store = try BenchStore(dir, "list")
-    var bytes = 0
-    for epoch in 1...list { bytes = Int(try store.publish(epoch, kibibytes: 0).bytes) }
+    for epoch in 1...list { try store.publish(epoch, kibibytes: 0) }
     var (quick, thorough) = (Cost.unreached, Cost.unreached)
     for _ in 1...runs { quick = min(quick, try cost { _ = try store.folder.overview() }) }
     thorough = try cost { _ = try store.folder.epochs() }
     print(
       "list: overview_ms=\(figure(quick.wall * 1000)) (bar 100.000) per_epoch_us=\(figure(quick.wall * 1e6 / Double(list)))"
-        + " ratio overview/decoding=\(figure(quick.wall / thorough.wall)) file_bytes=\(bytes)")
+        + " cpu_ms=\(figure(quick.processor * 1000))"
+        + " ratio overview/decoding=\(figure(quick.wall / thorough.wall)) manifest_bytes=\(store.manifestBytes(list))")
   }
 
   /// Removing against the unlink calls that it cannot do without, on files of the same sizes.
@@ -51,7 +51,8 @@ struct Prune: ParsableCommand {
     }
     print(
       "prune: remove_ms=\(figure(removal.wall * 1000)) unlink_ms=\(figure(unlinks.wall * 1000))"
-        + " ratio remove/unlink=\(figure(removal.wall / unlinks.wall)) (bar 2.000)")
+        + " ratio remove/unlink=\(figure(removal.wall / unlinks.wall)) (bar 2.000)"
+        + " cpu_ratio=\(figure(removal.processor / unlinks.processor))")
   }
 
   private func policy() throws {

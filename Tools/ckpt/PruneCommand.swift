@@ -53,21 +53,26 @@ struct PruneCommand: ParsableCommand {
     if dryRun { return try report(plans.map { PruneReport($0, nil) }) }
     try confirm(plans)
     var reports: [PruneReport] = []
-    var failures: [any Error] = []
+    var failures: [(error: any Error, text: String)] = []
     for plan in plans {
       do {
         let pruned = try common.engine.prune(plan)
         reports.append(PruneReport(plan, pruned))
         if !common.json { PruneReport.show(pruned, plan.guest) }
-        if let problem = pruned.poolProblem { failures.append(PartlyDone(guest: plan.guest, problem: problem)) }
+        if let problem = pruned.poolProblem {
+          let partly = PartlyDone(
+            description:
+              "\(plan.guest): epochs were removed, their disks' snapshots not yet: \(problem); prune again then")
+          failures.append((partly, partly.description))
+        }
       } catch {
-        failures.append(error)
-        if plans.count > 1 { Terminal.error("ckpt: \(plan.guest): \(error)") }
+        failures.append((error, "\(plan.guest): \(error)"))
       }
     }
-    try report(reports)
+    if !reports.isEmpty { try report(reports) }
     guard let first = failures.first else { return }
-    throw reports.isEmpty || failures.count == 1 && first is PartlyDone ? first : PartlyDone(failed: failures.count)
+    for failure in failures.dropFirst() { Terminal.error("ckpt: \(failure.text)") }
+    throw reports.isEmpty ? first.error : PartlyDone(description: first.text)
   }
 
   private func report(_ reports: [PruneReport]) throws { if common.json { try Terminal.printJSON(reports) } }
@@ -90,13 +95,6 @@ struct PruneCommand: ParsableCommand {
 /// Something was done and something was not.
 struct PartlyDone: Error, CustomStringConvertible {
   let description: String
-
-  init(guest: String, problem: String) {
-    description =
-      "\(guest): epochs were removed, their disks' snapshots not yet: \(problem); prune again when that is mended"
-  }
-
-  init(failed: Int) { description = "\(failed) guests were not pruned, or not in full" }
 }
 
 /// How a plan, and what came of it, is printed.
@@ -155,6 +153,7 @@ private struct PruneReport: Encodable {
   }
 
   static func show(_ plan: PrunePlan) {
+    if plan.verdicts.isEmpty { return }
     print("\(plan.guest) (\(plan.uuid))")
     let rows = epochs(plan).map {
       [String($0.epoch), $0.time ?? "unknown", $0.keep ? "keep" : "remove", $0.reasons.joined(separator: ", ")]
