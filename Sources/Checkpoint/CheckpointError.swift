@@ -18,8 +18,14 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
   case interrupted
   /// Another tool read the guest's log of dirty pages during the take; the guest runs on.
   case trackingLost(guest: String)
+  /// Another tool saves or migrates the guest; it was not touched.
+  case beingSaved(guest: String)
+  /// The epoch lacks a page that the guest has; it was thrown away, the guest runs on.
+  case incomplete(guest: String, pfn: UInt64)
   /// A take of this guest is in its pause; nothing was touched.
   case takeRuns(guest: String)
+  /// Some of what killed takes left could not be ended; the rest was.
+  case notRecovered([String])
   /// No epoch of this guest, or not this one.
   case noSuchEpoch(guest: String, epoch: Int?, known: String)
   /// A tool that we call failed; its own words.
@@ -56,7 +62,14 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
     case .interrupted: "interrupted; the guest runs on, no epoch was made"
     case .trackingLost(let guest):
       "guest '\(guest)': another tool read its log of dirty pages meanwhile; it runs on; take again when that is done"
+    case .beingSaved(let guest):
+      "guest '\(guest)' is being saved or migrated by another tool; nothing was changed; take when that is done"
+    case .incomplete(let guest, let pfn):
+      "guest '\(guest)': the epoch would lack its page \(pfn); it was thrown away and the guest runs on; take again, and "
+        + "report this"
     case .takeRuns(let guest): "a take of guest '\(guest)' is in its pause; recover when it has ended, or was killed"
+    case .notRecovered(let failures):
+      "not all could be recovered: \(failures.joined(separator: "; ")); run `ckpt recover` again when that is mended"
     case .noSuchEpoch(let guest, nil, _): "no epoch of '\(guest)' in this store; `ckpt list` shows what it holds"
     case .noSuchEpoch(let guest, let epoch?, let known):
       "guest '\(guest)' has no epoch \(epoch); \(known)"

@@ -36,9 +36,9 @@ public protocol Guest: AnyObject {
   /// Why that is not the way which the guest offered; nil when there is nothing to say.
   var suspendNote: String? { get }
 
-  /// Prepares the request and everything of the pause that can be prepared.
+  /// Finds out how the guest can be asked to suspend; neither it nor another tool notices.
   func arm() throws
-  /// Lets go of everything; the guest runs.
+  /// Lets go of everything; the guest runs, unless ``resume()`` has failed.
   func disarm()
 
   // MARK: Memory
@@ -47,25 +47,33 @@ public protocol Guest: AnyObject {
   func scan() throws
   var present: PageSet { get }
   /// In place of a scan, when the log of dirty pages reaches back to a time at which these pages were all; `pages` is
-  /// ``pageTotal`` of that time.
-  func assume(_ known: PageSet, pages: UInt64) throws
+  /// ``pageTotal`` of that time. False when the guest gave back or got memory since: then the log does not tell everything.
+  func assume(_ known: PageSet, pages: UInt64) throws -> Bool
   var pageTotal: UInt64 { get }
   /// Maps all memory and keeps it mapped, for a pause that compares every page.
   func keepMapped() throws
+  /// Finds now, while the guest runs, what `settle` would have to find in the pause. `anew`: by a new scan in any case.
+  func settleLive(anew: Bool) throws -> (come: PageSet, gone: PageSet)
   /// Brings ``present`` up to date with the suspended guest, and tells what came (or moved) and what went.
   func settle() throws -> (come: PageSet, gone: PageSet)
   /// As `settle`, from a new scan.
   func settleAnew() throws -> (come: PageSet, gone: PageSet)
   /// Copies pages to `receiver`, on any thread; returns how many were dealt with before there was no room.
   func copy(_ pfns: [UInt64], running: Bool, to receiver: some PageReceiver) throws -> Int
+  /// Unmaps what copies of the suspended guest left mapped; else that is done as it is disarmed, when it runs again.
+  func unmapSpent()
 
   /// Milliseconds that copies spent on mapping pages so far.
   var mappingMs: Double { get }
 
   // MARK: The log of dirty pages
 
+  /// Whether another tool saves or migrates the guest now, and so reads the log and switches it as it likes.
+  var isBeingSaved: Bool { get }
   func beginLog() throws -> LogDirty.Start
   func endLog()
+  /// Adds the pages written since the last collect, and leaves them in the log.
+  func peek(into pages: inout PageSet) throws
   /// Takes the pages written since the last call out of the log; returns how many.
   func collect(into pages: inout PageSet, final: Bool) throws -> Int
   /// Puts a page into the log that must come with the next collect; false when this guest has no such call.
@@ -76,6 +84,8 @@ public protocol Guest: AnyObject {
 
   // MARK: The pause
 
+  /// The last step before the request: whatever another tool may notice, and would not fit into the pause.
+  func prepareRequest() throws
   /// Asks the guest to suspend.
   func request() throws
   /// Waits until it is. When this throws, the guest runs on.

@@ -46,6 +46,9 @@ struct PageCopier {
     }
   }
 
+  /// Threads that copy so many pages. Few are copied before a second thread would be awake.
+  func width(_ pages: Int) -> Int { pages > 2 * GuestMemory.batchFrames ? threads : 1 }
+
   /// - Parameters:
   ///   - pages: how many are in the set.
   ///   - running: the guest works meanwhile.
@@ -55,9 +58,7 @@ struct PageCopier {
     // Guests are made to be copied from on any thread.
     nonisolated(unsafe) let guest = guest
     let (staging, holds, shouldStop) = (staging, holds, shouldStop)
-    // Few pages are copied before a second thread would be awake.
-    let threads = pages > 2 * GuestMemory.batchFrames ? threads : 1
-    DispatchQueue.concurrentPerform(iterations: threads) { _ in
+    DispatchQueue.concurrentPerform(iterations: width(pages)) { _ in
       let receiver = Receiver(staging: staging, holds: holds)
       do {
         while let pfns = work.next(stop: shouldStop) {

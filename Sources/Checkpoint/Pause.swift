@@ -7,24 +7,35 @@ struct Held {
   let state: GuestState
   /// Frame numbers that have no page any more.
   let gone: PageSet
+  /// What the last look into the log of dirty pages brought.
+  let written: PageSet
 }
 
 extension Take {
   /// From the request until the guest runs again. Nothing here but copies: no compression, no file, no allocation of pages.
   func pause(_ writer: EpochWriter, _ staging: Staging) throws -> Held {
     try cancellation.check()
+    try step("request_prepare", guest.prepareRequest)
     let signals = HeldSignals()
     defer { signals.release() }
     let requested = ContinuousClock.now
     let deadline = requested + .seconds(options.mostPauseSeconds)
-    try times.measure(.request, guest.request)
-    let freezing = FreezeRound(self, staging)
-    do { try times.measure(.freeze, guest.awaitSuspended) } catch {
+    let limit = PauseLimit(guest, deadline: deadline)
+    let freezing: FreezeRound
+    do {
+      try times.measure(.request, guest.request)
+      freezing = FreezeRound(self, staging)
+      do { try times.measure(.freeze, guest.awaitSuspended) } catch {
+        _ = try? freezing.end()
+        throw error
+      }
+    } catch {
       // The guest runs on.
-      _ = try? freezing.end()
+      limit.cancel()
       throw error
     }
     let suspended = ContinuousClock.now
+    limit.begin()
     instant = .now
     let disks = disks
     let snapshot = Background {
@@ -36,15 +47,19 @@ extension Take {
     }
     let inTime = snapshot.isDone(by: deadline)
     // Whatever happened to the copy: first the guest.
-    try times.measure(.resume, guest.resume)
+    do { try times.measure(.resume, limit.end) } catch {
+      // Nobody may undo the pools while the snapshots are still being made.
+      _ = try? snapshot.wait()
+      throw error
+    }
     let resumed = ContinuousClock.now
     pauseMs = (resumed - requested).milliseconds
     stopMs = (resumed - suspended).milliseconds
     let snapshotted = try snapshot.wait()
     times.record(.disks, snapshotted.took)
     for (step, milliseconds) in snapshotted.steps { times.record("disks_\(step)", milliseconds: milliseconds) }
+    guard inTime, !limit.hasPassed else { throw tooLong }
     let held = try copied.get()
-    guard inTime else { throw tooLong }
     finishRounds()
     return held
   }
@@ -60,8 +75,9 @@ extension Take {
     let start = ContinuousClock.now
     let early = try step("copy_freeze_end", freezing.end)
     var round = TakeStatistics.Round(name: "pause")
+    var written = PageSet()
     if tracking.hasLog {
-      let written = try step("copy_clean") { try tracking.collect(final: true) }
+      written = try step("copy_clean") { try tracking.collect(final: true) }
       round.dirtied = written.count
       owed.formUnion(written)
     }
@@ -69,13 +85,18 @@ extension Take {
     if tracking.hasLog { owed.formUnion(moved.come) } else { owed = guest.present }
     round.pages = owed.count
     var outcome = try copyAll(owed, pages: round.pages, writer, staging, until: deadline)
-    noteUnscanned(outcome.copied)
+    note(outcome)
     let present = guest.present
-    if unscanned.contains(where: { !present.contains($0) }) {
+    let missing = PageSet(early.absent + outcome.absent)
+    if unscanned.contains(where: { !present.contains($0) }) || lostWritten(missing) {
       // A page came for one that went: the count of pages could not tell.
       let more = try guest.settleAnew()
-      outcome.add(try copyAll(more.come, pages: more.come.count, writer, staging, until: deadline))
+      let rest = try copyAll(more.come, pages: more.come.count, writer, staging, until: deadline)
+      note(rest)
+      outcome.add(rest)
       moved.gone.formUnion(more.gone)
+      let present = guest.present
+      for pfn in unscanned where !present.contains(pfn) { moved.gone.insert(pfn) }
     }
     let state = try step("copy_state", guest.state)
     var gone = moved.gone
@@ -84,7 +105,7 @@ extension Take {
     round.add(outcome)
     round.ms = (ContinuousClock.now - start).milliseconds
     statistics.rounds.append(round)
-    return Held(state: state, gone: gone)
+    return Held(state: state, gone: gone, written: written)
   }
 
   /// Copies a set whole; what does not fit into staging RAM is written out now, or the take ends, as the policy says.
@@ -101,9 +122,10 @@ extension Take {
     while !all.rest.isEmpty {
       guard all.ranOut else { throw tooLong }
       guard options.staging == .spill else {
-        throw CheckpointError.stagingFull(
-          guest: guest.identity.name, bytes: staging.capacity * EpochFormat.pageSize)
+        throw stagingFull(staging)
       }
+      // The pages that they show are out of staging RAM by now: what is mapped stays as bounded as that.
+      guest.unmapSpent()
       statistics.spilledBytes += staging.filled.reduce(0) { $0 + $1.count } * EpochFormat.pageSize
       try flush(staging, to: writer)
       let rest = all.rest
@@ -111,8 +133,10 @@ extension Take {
       all.ranOut = false
       all.add(try copier.copy(rest, pages: rest.count, running: false))
     }
-    times.add("copy_mapping", milliseconds: guest.mappingMs - mapping)
-    times.add("copy_pages", milliseconds: (ContinuousClock.now - start).milliseconds - guest.mappingMs + mapping)
+    // Threads map side by side; of each one's time it is the mean.
+    let mapped = (guest.mappingMs - mapping) / Double(copier.width(pages))
+    times.add("copy_mapping", milliseconds: mapped)
+    times.add("copy_pages", milliseconds: (ContinuousClock.now - start).milliseconds - mapped)
     return all
   }
 
@@ -139,8 +163,8 @@ extension Take {
 }
 
 /// One more live round while the guest freezes: what the last collect found is copied now, so that less is left to the pause. It
-/// only copies; whatever it has no time for is owed still. It does not collect: that would write-protect the guest's memory once
-/// more, and the guest would freeze the slower for the faults.
+/// only copies; whatever it has no time for is owed still. There is none after a live copy that ended well: what is left then is
+/// still in the log, and would be copied twice.
 final class FreezeRound: @unchecked Sendable {
   // Unchecked: the take's state belongs to this round until `end` has waited for it.
   private let take: Take
@@ -152,7 +176,7 @@ final class FreezeRound: @unchecked Sendable {
 
   init(_ take: Take, _ staging: Staging) {
     self.take = take
-    guard take.tracking.hasLog else { return }
+    guard take.tracking.hasLog, take.statistics.precopyEnd != PrecopyRule.small else { return }
     work = Background { [self] in try run(staging) }
   }
 
@@ -176,7 +200,7 @@ final class FreezeRound: @unchecked Sendable {
     var round = TakeStatistics.Round(name: "freeze", pages: pages, ms: ms)
     round.add(outcome)
     take.statistics.rounds.append(round)
-    take.noteUnscanned(outcome.copied)
+    take.note(outcome)
     return outcome
   }
 }

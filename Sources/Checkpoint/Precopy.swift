@@ -3,32 +3,55 @@ import Xen
 
 extension Take {
   /// Copies live, round by round, what the epoch does not hold yet, until the rest is small or another round is no use.
+  ///
+  /// A rest that is small stays in the log, for the pause to find: to take it out would write-protect all memory once more, and the
+  /// guest would freeze the slower for its faults. A rest that is not is taken out, and the freeze round copies what it can.
   func precopy(_ writer: EpochWriter, _ staging: Staging) throws {
     let start = ContinuousClock.now
     var limit = RateLimit(bytesPerSecond: options.bytesPerSecond)
-    var began = owed.count
-    var left = began
-    var rounds = 0
+    var left = owed.count
+    var (rounds, stalled) = (0, 0)
     while true {
+      try mayGoOn()
       let seconds = (ContinuousClock.now - start).milliseconds / 1000
-      if let timeout = options.timeoutSeconds, statistics.setupMs / 1000 + seconds > timeout {
-        throw CheckpointError.timedOut(guest: guest.identity.name, seconds: timeout)
-      }
-      if let end = options.precopy.end(rounds: rounds, began: began, left: left, seconds: seconds) {
+      if let end = options.precopy.end(
+        rounds: rounds, stalled: stalled, left: left, room: staging.capacity, seconds: seconds)
+      {
         statistics.precopyEnd = end
         break
       }
       rounds += 1
-      began = left
+      let began = left
       // Without a log of what was written meanwhile, what changed in this round tells how much the next one will find.
       let copied = try round(rounds, writer, staging, &limit)
-      left = tracking.hasLog ? owed.count : copied
+      left = tracking.hasLog ? try stillToCopy() : copied
+      stalled = Double(left) > Double(began) * options.precopy.shrink ? stalled + 1 : 0
     }
+    if tracking.hasLog, statistics.precopyEnd != PrecopyRule.small {
+      owed.formUnion(try tracking.collect(final: false))
+    }
+    // Rather before the guest is asked than while it is held.
+    if left > staging.capacity, options.staging == .abort { throw stagingFull(staging) }
     let ms = (ContinuousClock.now - start).milliseconds
     if ms > 0, rounds > 0 {
       statistics.bytesPerSecond = Double(statistics.precopyBytes) / ms * 1000
-      statistics.dirtyPagesPerSecond = Double(statistics.rounds.reduce(0) { $0 + $1.dirtied }) / ms * 1000
+      if tracking.hasLog {
+        statistics.dirtyPagesPerSecond = Double(statistics.rounds.reduce(0) { $0 + $1.dirtied }) / ms * 1000
+      }
     }
+  }
+
+  func stagingFull(_ staging: Staging) -> CheckpointError {
+    .stagingFull(guest: guest.identity.name, bytes: staging.capacity * EpochFormat.pageSize)
+  }
+
+  /// Pages that another round would have to copy.
+  private func stillToCopy() throws -> Int {
+    var pages = try tracking.peek()
+    statistics.rounds[statistics.rounds.count - 1].dirtied = pages.count
+    report(.round(statistics.rounds[statistics.rounds.count - 1]))
+    pages.formUnion(owed)
+    return pages.count
   }
 
   /// One live pass over all that is owed; what was torn or written meanwhile is owed after it. Returns the pages copied.
@@ -36,6 +59,7 @@ extension Take {
     _ number: Int, _ writer: EpochWriter, _ staging: Staging, _ limit: inout RateLimit
   ) throws -> Int {
     let start = ContinuousClock.now
+    if tracking.hasLog { owed.formUnion(try tracking.collect(final: false)) }
     let compares = tracking.hasLog ? number == 1 && statistics.changes == "compare" : true
     var round = TakeStatistics.Round(name: String(number), pages: owed.count)
     var copier = PageCopier(guest: guest, staging: staging, threads: options.threads)
@@ -45,35 +69,34 @@ extension Take {
     var rest = owed
     owed = PageSet()
     repeat {
-      try cancellation.check()
+      try mayGoOn()
       let outcome = try copier.copy(rest, pages: rest.count, running: true)
       round.add(outcome)
       for pfn in outcome.torn { owed.insert(pfn) }
-      noteUnscanned(outcome.copied)
+      note(outcome)
       try flush(staging, to: writer)
       try writer.remove(outcome.absent)
-      try limit.spend(outcome.copied.count * EpochFormat.pageSize, cancellation)
+      try limit.spend(outcome.copied.count * EpochFormat.pageSize, mayGoOn)
       rest = outcome.rest
     } while !rest.isEmpty
-    if tracking.hasLog {
-      let written = try tracking.collect(final: false)
-      round.dirtied = written.count
-      owed.formUnion(written)
-    } else {
-      owed = guest.present
-    }
+    if !tracking.hasLog { owed = guest.present }
     round.ms = (ContinuousClock.now - start).milliseconds
     statistics.rounds.append(round)
     statistics.precopyBytes += round.copied * EpochFormat.pageSize
     statistics.transferredBytes += round.copied * EpochFormat.pageSize
-    report(.round(round))
+    if !tracking.hasLog { report(.round(round)) }
     return round.copied
   }
 
-  /// Memory that came since the scan: if the suspended guest's map does not know it, it must be scanned anew.
-  func noteUnscanned(_ copied: [UInt64]) {
+  /// Remembers pages that were not there, and memory that came since the scan: if the suspended guest's map does not know it, it
+  /// must be scanned anew.
+  func note(_ outcome: PageCopier.Outcome) {
     let present = guest.present
-    for pfn in copied where !present.contains(pfn) { unscanned.append(pfn) }
+    for pfn in outcome.absent { absent.insert(pfn) }
+    for pfn in outcome.copied {
+      if !present.contains(pfn) { unscanned.append(pfn) }
+      absent.remove(pfn)
+    }
   }
 }
 

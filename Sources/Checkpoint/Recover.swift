@@ -1,4 +1,6 @@
 import DeviceMapper
+import EpochStore
+import Glibc
 public import Xen
 
 /// What ``Engine/recover(_:)`` did.
@@ -12,11 +14,17 @@ public struct Recovery: Sendable {
   /// Devices that stood suspended and run again.
   public var devices: [String] = []
   public var guests: [Guest] = []
+  /// Names of guests whose log of dirty pages was left on, and is off.
+  public var logs: [String] = []
+  /// What could not be ended, and why.
+  public var failures: [String] = []
 }
 
 extension Engine {
-  /// Ends what killed takes left: devices first, so that the guests' writes go on, then the guests.
+  /// Ends what killed takes left: devices first, so that the guests' writes go on, then suspended guests, then logs of dirty
+  /// pages. What fails for one guest is told in the result, and keeps nothing of another.
   ///
+  /// A guest that has taken a request may suspend late: it is watched for up to a minute from the request.
   /// - Parameter guest: by name, id or uuid; nil for all.
   /// - Throws: ``CheckpointError/takeRuns(guest:)`` while a take that lives is in its pause; nothing was touched then.
   public func recover(_ guest: String?) throws -> Recovery {
@@ -29,12 +37,54 @@ extension Engine {
       throw CheckpointError.takeRuns(guest: store.name(of: domain.id) ?? "domain \(domain.id)")
     }
     var recovery = Recovery()
-    recovery.devices = try pools().resumeSuspended()
-    for domain in domains {
-      guard let pending = AbandonedSuspension(hypervisor, store, domain) else { continue }
+    do { recovery.devices = try pools().resumeSuspended() } catch { recovery.failures.append("disks: \(error)") }
+
+    let abandoned = domains.compactMap { AbandonedSuspension(hypervisor, store, $0) }
+    let results = endSideBySide(abandoned, wait: { usleep(20_000) }, step: { try $0.step() })
+    for (domain, result) in zip(abandoned.map(\.domain), results) {
       let name = store.name(of: domain.id) ?? "domain \(domain.id)"
-      recovery.guests.append(.init(name: name, domain: domain.id, outcome: try pending.settle()))
+      switch result {
+      case .success(let outcome): recovery.guests.append(.init(name: name, domain: domain.id, outcome: outcome))
+      case .failure(let error): recovery.failures.append("\(name): \(error)")
+      }
+    }
+    for domain in domains {
+      let name = store.name(of: domain.id) ?? "domain \(domain.id)"
+      do { if try endAbandonedLog(hypervisor, store, domain) { recovery.logs.append(name) } } catch {
+        recovery.failures.append("\(name): \(error)")
+      }
     }
     return recovery
+  }
+
+  /// Switches off a log of dirty pages that a dead take left on. One that is armed from epoch to epoch stays.
+  private func endAbandonedLog(_ hypervisor: Hypervisor, _ store: XenStore, _ domain: Domain) throws -> Bool {
+    let node = XenGuest.trackingNode(domain)
+    func isAbandoned() -> Bool { store.read(node).flatMap(TrackingNote.init)?.isAbandoned == true }
+    guard isAbandoned() else { return false }
+    // A take that begins now would lose its log under its hands.
+    let lock = try (try? existingStore().folder(uuid: domain.uuid, create: false))?.lock(.exclusive)
+    defer { _ = lock }
+    guard isAbandoned() else { return false }
+    LogDirty.end(hypervisor, domain: domain.id)
+    try store.write(node, "")
+    return true
+  }
+}
+
+/// Calls `step` on all items, one after the other, again and again until each gave a result or failed. Whoever needs no waiting
+/// is done in the first turn, and nobody's failure is another's.
+func endSideBySide<Item, Outcome>(
+  _ items: [Item], wait: () -> Void, step: (inout Item) throws -> Outcome?
+) -> [Result<Outcome, any Error>] {
+  var items = items
+  var results = [Result<Outcome, any Error>?](repeating: nil, count: items.count)
+  while true {
+    for index in items.indices where results[index] == nil {
+      do { results[index] = try step(&items[index]).map { .success($0) } } catch { results[index] = .failure(error) }
+    }
+    let ended = results.compactMap { $0 }
+    if ended.count == items.count { return ended }
+    wait()
   }
 }

@@ -20,6 +20,7 @@ public final class Take {
   private let folder: GuestFolder
   private let memory: TakeMemory
   private let began = ContinuousClock.now
+  private var probed = Duration.zero
 
   private var lock: FolderLock?
   var statistics = TakeStatistics()
@@ -27,10 +28,12 @@ public final class Take {
   var owed = PageSet()
   /// Pages that turned up and that the scan had not seen.
   var unscanned: [UInt64] = []
+  /// Frame numbers that had no page when they were to be copied.
+  var absent = PageSet()
   var instant = EpochTime.now
   var pauseMs = 0.0
   var stopMs = 0.0
-  private var staging: Staging?
+  private var baseTime: EpochTime?
 
   /// - Parameters:
   ///   - memory: what an engine that stays keeps of the guest from take to take.
@@ -59,17 +62,23 @@ public final class Take {
   /// - Throws: whatever stopped it. The guest runs and nothing of the epoch is left, unless the error is
   ///   `XenError.resumeFailed`.
   public func run(probed: Duration = .zero) throws -> EpochManifest {
+    self.probed = probed
     times.record(.probe, probed)
     let writer = try measure(.reserve, reserve)
     do {
       let staging = try measure(.arm) { try arm(writer) }
       statistics.setupMs = (ContinuousClock.now - began + probed).milliseconds
-      try measure(.precopy) { try precopy(writer, staging) }
+      try measure(.precopy) {
+        try precopy(writer, staging)
+        try followMemory(writer, staging)
+      }
       let held = try pause(writer, staging)
       guest.disarm()
+      try tracking.confirm(witness: held.state.canary, in: held.written)
       // Frees the pools for other guests; the snapshots are garbage until a manifest names them.
       try disks.commit()
       try measure(.write) { try write(held, to: writer, staging) }
+      try checkIsWhole(writer, held)
       try measure(.publish, writer.seal)
       let manifest = try publish(writer, probed)
       // The epoch exists; a note that cannot be written only makes the next take compare.
@@ -85,6 +94,14 @@ public final class Take {
     }
   }
 
+  /// Thrown out of a take that was told to stop, or that had no more time to get to its pause.
+  func mayGoOn() throws {
+    try cancellation.check()
+    guard let timeout = options.timeoutSeconds, (ContinuousClock.now - began + probed).milliseconds > timeout * 1000
+    else { return }
+    throw CheckpointError.timedOut(guest: guest.identity.name, seconds: timeout)
+  }
+
   private func measure<Result>(_ phase: Phase, _ body: () throws -> Result) throws -> Result {
     report(.phase(phase))
     return try times.measure(phase, body)
@@ -96,7 +113,9 @@ public final class Take {
     try folder.discardUnpublished()
     let epoch = try folder.nextEpochNumber()
     let published = try folder.overview()
-    if try memory.base == nil || memory.base?.epoch != folder.newestSoundEpoch() {
+    let newest = try folder.newestSoundEpoch()
+    baseTime = published.epochs.last { $0.epoch == newest }?.time
+    if memory.base == nil || memory.base?.epoch != newest {
       memory.base = try folder.base(threads: options.threads)
     }
     let pages = Int(guest.identity.memoryBytes) / EpochFormat.pageSize
@@ -124,14 +143,20 @@ public final class Take {
     try guest.arm()
     let most = Int(guest.identity.memoryBytes) / EpochFormat.pageSize
     let staging = try Staging(pages: min(most, options.stagingBytes / EpochFormat.pageSize), threads: options.threads)
+    try mayGoOn()
     owed = try tracking.begin(base: memory.base)
     if !tracking.hasLog { try guest.keepMapped() }
     if let base = memory.base {
+      try mayGoOn()
       try remove(base.pages.subtracting(guest.present), from: writer)
     }
     statistics.tracking = tracking.hasLog ? tracking.name : "none"
     statistics.changes = memory.base == nil ? "all" : tracking.reason == nil ? "log" : "compare"
     statistics.reason = tracking.reason ?? ""
+    if statistics.changes == "log", let baseTime, baseTime < .now {
+      statistics.dirtyPagesPerSecond =
+        Double(owed.count) / Double(EpochTime.now.milliseconds - baseTime.milliseconds) * 1000
+    }
     statistics.totalBytes = guest.present.count * EpochFormat.pageSize
     if let note = guest.suspendNote { statistics.notes.append(note) }
     // The worker threads are made now; the pause finds them waiting.
@@ -162,6 +187,16 @@ public final class Take {
     try remove(held.gone, from: writer)
     try writer.append(record: GuestRecords.configuration, guest.configuration)
     for record in held.state.records { try writer.append(record: record.type.rawValue, record.body) }
+  }
+
+  /// The last look before the epoch exists: it holds every page that the guest had.
+  private func checkIsWhole(_ writer: EpochWriter, _ held: Held) throws {
+    var batches = PageSet.Batches(guest.present.subtracting(held.gone).subtracting(absent))
+    while let pfns = batches.take() {
+      if let missing = pfns.first(where: { !writer.holds($0) }) {
+        throw CheckpointError.incomplete(guest: guest.identity.name, pfn: missing)
+      }
+    }
   }
 
   /// The manifest makes the epoch exist.

@@ -29,13 +29,13 @@ struct RateLimit {
 
   init(bytesPerSecond: Int?) { self.bytesPerSecond = bytesPerSecond }
 
-  /// Waits until so many more bytes are within the rate.
-  mutating func spend(_ count: Int, _ cancellation: TakeCancellation) throws {
+  /// Waits until so many more bytes are within the rate, or `mayGoOn` throws.
+  mutating func spend(_ count: Int, _ mayGoOn: () throws -> Void) throws {
     guard let bytesPerSecond else { return }
     bytes += count
     let due = start + .seconds(Double(bytes) / Double(bytesPerSecond))
     while ContinuousClock.now < due {
-      try cancellation.check()
+      try mayGoOn()
       usleep(useconds_t(min(50, max(1, (due - .now).milliseconds)) * 1000))
     }
   }

@@ -9,29 +9,37 @@ import Xen
 public final class TakeMemory {
   var base: EpochBase?
   var debt = PageSet()
-  /// The epoch since which the debt is complete; nil when it is complete since none.
-  var debtSince: Int?
+  /// The epoch, and its store, that the debt goes back to.
+  var debtBase: (folder: String, epoch: Int)?
   /// The running guest, with the mappings that a guest without a log of dirty pages needs in the pause.
   var image: GuestImage?
   /// Names this object in the note.
-  let token = String(UInt64.random(in: 1...UInt64.max), radix: 16)
+  private(set) var token = TakeMemory.newToken
   let isResident: Bool
 
   /// - Parameter isResident: it will be used for more than one take.
   public init(isResident: Bool = false) { self.isResident = isResident }
+
+  /// Bits were lost: the debt is not all that is owed, and the note of it is no longer ours.
+  func distrustDebt() { token = TakeMemory.newToken }
+
+  private static var newToken: String { String(UInt64.random(in: 1...UInt64.max), radix: 16) }
 }
 
 /// The note in xenstore: what Xen's log of dirty pages stands for. It goes with the domain, as the log does.
 enum TrackingNote: Equatable {
   /// The log holds every page written since this epoch in this store, at which Xen counted so many pages.
   case armed(epoch: Int, pages: UInt64, canary: UInt64?, folder: String)
-  /// Bits were taken out of the log and are owed by whoever has this token.
-  case owed(token: String)
+  /// A take has the log, and owes what it took out of it: the memory with this token, in this process.
+  case owed(token: String, owner: ProcessIdentity)
+
+  /// Names no memory: what was taken out of the log is not in any, or not yet.
+  static let noToken = "-"
 
   init?(_ text: String) {
     let words = text.split(separator: " ", maxSplits: 4, omittingEmptySubsequences: false).map(String.init)
-    if words.count == 2, words[0] == "owed" {
-      self = .owed(token: words[1])
+    if words.count == 4, words[0] == "owed", let owner = ProcessIdentity("\(words[2]) \(words[3])") {
+      self = .owed(token: words[1], owner: owner)
     } else if words.count == 5, words[0] == "armed", let epoch = Int(words[1]), let pages = UInt64(words[2]) {
       self = .armed(epoch: epoch, pages: pages, canary: UInt64(words[3]), folder: words[4])
     } else {
@@ -43,7 +51,13 @@ enum TrackingNote: Equatable {
     switch self {
     case .armed(let epoch, let pages, let canary, let folder):
       "armed \(epoch) \(pages) \(canary.map(String.init) ?? "-") \(folder)"
-    case .owed(let token): "owed \(token)"
+    case .owed(let token, let owner): "owed \(token) \(owner.text)"
     }
+  }
+
+  /// The log is on for nobody: its process did not live to settle the debt.
+  var isAbandoned: Bool {
+    guard case .owed(_, let owner) = self else { return false }
+    return !owner.isAlive
   }
 }

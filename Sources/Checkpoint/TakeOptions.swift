@@ -28,12 +28,19 @@ public struct PrecopyRule: Sendable, Equatable {
 
   public init() {}
 
+  /// The best of reasons to end.
+  static let small = "small"
+
   /// Whether another live round is worth it, and the reason if not.
-  func end(rounds: Int, began: Int, left: Int, seconds: Double) -> String? {
-    if left <= smallPages { return "small" }
+  ///
+  /// - Parameters:
+  ///   - stalled: how many rounds in a row did not shrink the rest.
+  ///   - room: pages that fit into the memory set aside for the pause; a rest that does not gets a round more.
+  func end(rounds: Int, stalled: Int, left: Int, room: Int, seconds: Double) -> String? {
+    if left <= smallPages { return PrecopyRule.small }
     if rounds >= mostRounds { return "rounds" }
     if seconds >= mostSeconds { return "time" }
-    if rounds > 0, Double(left) > Double(began) * shrink { return "no longer shrinks" }
+    if stalled > (left > room ? 1 : 0) { return "no longer shrinks" }
     return nil
   }
 }

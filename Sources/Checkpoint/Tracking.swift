@@ -34,39 +34,70 @@ final class Tracking {
 
   /// Switches the log on, finds the guest's pages, and of them those that may differ from the base: what is in the log if it
   /// reaches back to the base, else all.
+  /// - Throws: ``CheckpointError/beingSaved(guest:)``: the log is another tool's then, and what we read it would miss.
   func begin(base: EpochBase?) throws -> PageSet {
-    let start = try guest.beginLog()
+    guard !guest.isBeingSaved else { throw CheckpointError.beingSaved(guest: guest.identity.name) }
+    let before = guest.trackingNote
+    // Before the log is touched: whoever finds it on and us dead shall know whose it was. Until the debt is known not even we
+    // may believe what is in it.
+    try guest.setTrackingNote(TrackingNote.owed(token: TrackingNote.noToken, owner: .own).text)
+    let start: LogDirty.Start
+    do { start = try guest.beginLog() } catch {
+      try? guest.setTrackingNote(before)
+      throw error
+    }
     guard start != .unavailable else {
+      try guest.setTrackingNote(before)
       reason = "this hypervisor keeps no log of dirty pages for the guest"
       try guest.scan()
       return guest.present
     }
     hasLog = true
-    let note = guest.trackingNote.flatMap(TrackingNote.init)
+    let note = before.flatMap(TrackingNote.init)
     reason = obstacle(start, note, base)
-    if case .armed(_, let pages, let known, _)? = note, reason == nil, let base {
-      memory.debt = PageSet()
-      memory.debtSince = base.epoch
-      canary = known
-      try guest.assume(base.pages, pages: pages)
-    } else {
-      try guest.scan()
+    if reason == nil, let base, let note, try !goOn(from: note, base) {
+      // Xen installs a new page unlogged: what came where another one had gone may be missing from the log.
+      reason = "the guest's memory was resized since epoch \(base.epoch)"
     }
-    // From here on bits are taken out of the log; an engine that is not us must not believe the rest.
-    try guest.setTrackingNote(TrackingNote.owed(token: memory.token).text)
-    do {
-      // A running guest writes something: an empty log was emptied by somebody.
-      if try collect(final: false).isEmpty, reason == nil { reason = "the log was empty" }
-    } catch CheckpointError.trackingLost {
-      reason = reason ?? "another tool took from the log"
+    if reason != nil { try guest.scan() }
+    memory.debtBase = base.map { (folder, $0.epoch) }
+    let written = try peek()
+    if reason == nil, written.isEmpty || canary.map({ !written.contains($0) }) == true {
+      // A running guest writes something, and our own mark is there: somebody emptied the log.
+      reason = "another tool took from the log"
     }
     if reason != nil {
-      memory.debtSince = nil
+      canary = nil
       try guest.scan()
       memory.debt = guest.present
-      memory.debtSince = base?.epoch
+    } else if let base {
+      // What a take that failed found, and its log did not have.
+      memory.debt.formUnion(guest.present.subtracting(base.pages))
     }
-    return memory.debt
+    try guest.setTrackingNote(TrackingNote.owed(token: memory.token, owner: .own).text)
+    var changed = memory.debt
+    changed.formUnion(written)
+    return changed
+  }
+
+  /// What the guest wrote since the last collect. It stays in the log, and is not owed yet.
+  func peek() throws -> PageSet {
+    var written = PageSet()
+    try guest.peek(into: &written)
+    syncs += 1
+    return written
+  }
+
+  /// Spares the scan: begins with the pages that the base has, or those that a failed take of this engine found. False when the
+  /// guest's memory was resized since.
+  private func goOn(from note: TrackingNote, _ base: EpochBase) throws -> Bool {
+    switch note {
+    case .armed(_, let pages, let witness, _):
+      memory.debt = PageSet()
+      canary = witness
+      return try guest.assume(base.pages, pages: pages)
+    case .owed: return try guest.assume(guest.present, pages: guest.pageTotal)
+    }
   }
 
   /// Why the log of this domain cannot tell what changed since the base.
@@ -75,32 +106,53 @@ final class Tracking {
     guard let note else { return "the guest was not tracked since epoch \(base.epoch)" }
     guard start == .alreadyOn else { return "another tool switched the log off" }
     switch note {
-    case .owed(let token):
+    case .owed(let token, _):
       guard token == memory.token else { return "a take that read the log did not end" }
-      return memory.debtSince == base.epoch
-        ? nil : "what was read of the log does not reach back to epoch \(base.epoch)"
+      return memory.debtBase.map { $0 == (self.folder, base.epoch) } == true
+        ? nil : "what is owed belongs to another epoch"
     case .armed(let epoch, _, _, let folder):
       return folder == self.folder && epoch == base.epoch ? nil : "the log belongs to another epoch or store"
     }
   }
 
-  /// Takes what the guest wrote out of the log.
+  /// Takes what the guest wrote out of the log. The guest then runs into a fault at its next write to each page, wherefore this is
+  /// for the beginning of a round, and not for a look.
   ///
-  /// - Throws: ``CheckpointError/trackingLost(guest:)`` when somebody else took from it meanwhile.
+  /// - Throws: ``CheckpointError/trackingLost(guest:)`` when somebody else took from it meanwhile. Whatever it throws, an engine
+  ///   that stays compares everything next time.
   @discardableResult
   func collect(final: Bool) throws -> PageSet {
-    var written = PageSet()
-    _ = try guest.collect(into: &written, final: final)
-    syncs += 1
-    memory.debt.formUnion(written)
-    let expected = canary
-    canary = guest.present.first.flatMap { guest.mark($0) ? $0 : nil }
-    if let expected, !written.contains(expected) {
-      memory.debtSince = nil
-      throw CheckpointError.trackingLost(guest: guest.identity.name)
+    do {
+      var written = PageSet()
+      // Where no page can be marked, this at least shows a log that was switched off: reading one shows nothing, no error.
+      if canary == nil, try guest.beginLog() != .alreadyOn { throw lost }
+      _ = try guest.collect(into: &written, final: final)
+      syncs += 1
+      memory.debt.formUnion(written)
+      let expected = canary
+      canary = guest.present.first.flatMap { guest.mark($0) ? $0 : nil }
+      if let expected, !written.contains(expected) { throw lost }
+      return written
+    } catch {
+      memory.distrustDebt()
+      throw error
     }
-    return written
   }
+
+  /// After the pause: had another tool a hand in the log during the take?
+  ///
+  /// - Parameters:
+  ///   - witness: a page that a guest in whose log we cannot mark one writes as it suspends.
+  ///   - last: what the last collect brought.
+  func confirm(witness: UInt64?, in last: PageSet) throws {
+    guard hasLog else { return }
+    if guest.isBeingSaved || witness.map({ !last.contains($0) }) == true {
+      memory.distrustDebt()
+      throw lost
+    }
+  }
+
+  private var lost: CheckpointError { .trackingLost(guest: guest.identity.name) }
 
   /// The epoch exists: nothing is owed any more.
   ///

@@ -43,7 +43,7 @@ public final class XenGuest: Guest {
     }
     keepsMappings = memory.isResident
     memory.image = keepsMappings ? image : nil
-    log = try LogDirty(hypervisor, domain)
+    log = try LogDirty(hypervisor, store, domain)
     identity = GuestIdentity(
       name: name, uuid: domain.uuid, kind: image.kind == .pv ? .pv : .pvh, vcpus: Int(config.maximumVCPUs),
       memoryBytes: domain.maximumKiB << 10, xenVersion: Hypervisor.release)
@@ -73,38 +73,47 @@ public final class XenGuest: Guest {
   public func disarm() {
     suspension?.close()
     suspension = nil
-    if !keepsMappings { image.memory.release() }
+    image.memory.release(forNextTake: keepsMappings)
   }
 
   // MARK: Memory
 
   public func scan() throws { try image.memory.scan() }
   public var present: PageSet { image.memory.present }
-  public func assume(_ known: PageSet, pages: UInt64) throws { try image.memory.assume(known, pages: pages) }
+  public func assume(_ known: PageSet, pages: UInt64) throws -> Bool { try image.memory.assume(known, pages: pages) }
   public var pageTotal: UInt64 { image.memory.pageTotal }
   public func keepMapped() throws { try image.memory.keepMapped() }
+  public func settleLive(anew: Bool) throws -> (come: PageSet, gone: PageSet) {
+    try image.memory.settleLive(anew: anew)
+  }
   public func settle() throws -> (come: PageSet, gone: PageSet) { try image.memory.settle() }
   public func settleAnew() throws -> (come: PageSet, gone: PageSet) { try image.memory.settleAnew() }
   public func copy(_ pfns: [UInt64], running: Bool, to receiver: some PageReceiver) throws -> Int {
     try image.memory.copy(pfns, running: running, to: receiver)
   }
+  public func unmapSpent() { image.memory.unmapSpent() }
   public var mappingMs: Double { image.memory.mappingMs }
 
   // MARK: The log of dirty pages
 
+  public var isBeingSaved: Bool { domain.isBeingSaved }
   public func beginLog() throws -> LogDirty.Start { try log.begin() }
   public func endLog() { log.end() }
+  public func peek(into pages: inout PageSet) throws { try log.peek(into: &pages) }
   public func collect(into pages: inout PageSet, final: Bool) throws -> Int {
     try log.collect(into: &pages, final: final)
   }
   public func mark(_ pfn: UInt64) -> Bool { log.mark(pfn) }
 
-  private var noteNode: String { "/local/domain/\(domain.id)/ckpt/tracking" }
-  public var trackingNote: String? { store.read(noteNode) }
-  public func setTrackingNote(_ note: String?) throws { try store.write(noteNode, note ?? "") }
+  static func trackingNode(_ domain: Domain) -> String { "/local/domain/\(domain.id)/ckpt/tracking" }
+  public var trackingNote: String? { store.read(XenGuest.trackingNode(domain)) }
+  public func setTrackingNote(_ note: String?) throws {
+    try store.write(XenGuest.trackingNode(domain), note ?? "")
+  }
 
   // MARK: The pause
 
+  public func prepareRequest() throws { try suspension?.prepare() }
   public func request() throws { try suspension?.request() }
   public func awaitSuspended() throws { try suspension?.awaitSuspended() }
 

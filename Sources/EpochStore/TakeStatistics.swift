@@ -33,7 +33,7 @@ public struct TakeStatistics: Codable, Hashable, Sendable {
     }
   }
 
-  /// The whole take, and what came before the first page was copied.
+  /// The whole take but the writing of its manifest, and what came before the first page was copied.
   public var totalMs = 0.0
   public var setupMs = 0.0
   /// `continuous` or `per-take`.
@@ -61,7 +61,8 @@ public struct TakeStatistics: Codable, Hashable, Sendable {
   public var pageSize = 4096
   /// How often the log of dirty pages was read.
   public var dirtySyncs = 0
-  /// Bytes per second that the live rounds copied, and pages per second that the guest wrote meanwhile.
+  /// Bytes per second that the live rounds copied, and pages per second that the guest wrote meanwhile; without a round, since
+  /// the last epoch. 0 where nothing logs them.
   public var bytesPerSecond = 0.0
   public var dirtyPagesPerSecond = 0.0
   /// What a person should know.

@@ -1,75 +1,72 @@
-import CXen
 import Glibc
 
-/// Who is suspending a guest: a note beside the domain in xenstore, from before the request until after the resume.
-///
-/// It goes when the domain goes. The process is told by number and start time, so that another one with the same number
-/// is not taken for it.
-struct SuspensionNote {
-  private static func path(_ domain: UInt32) -> String { "/local/domain/\(domain)/ckpt/pause" }
-
-  static func write(_ store: XenStore, domain: UInt32) throws(XenError) {
-    try store.write(path(domain), "\(getpid()) \(startTime(getpid()) ?? 0)")
-  }
-
-  static func clear(_ store: XenStore, domain: UInt32) throws(XenError) { try store.write(path(domain), "") }
-
-  /// Whether there is a note, and whether its process still lives.
-  static func read(_ store: XenStore, domain: UInt32) -> (exists: Bool, isAlive: Bool) {
-    guard let text = store.read(path(domain)), !text.isEmpty else { return (false, false) }
-    let words = text.split(separator: " ")
-    guard words.count == 2, let process = pid_t(words[0]), let start = UInt64(words[1]) else { return (true, false) }
-    return (true, startTime(process) == start)
-  }
-
-  /// When a process began, in clock ticks since the boot (proc(5), field 22 of `stat`); nil when there is none.
-  private static func startTime(_ process: pid_t) -> UInt64? {
-    guard let file = fopen("/proc/\(process)/stat", "r") else { return nil }
-    defer { fclose(file) }
-    var line = [CChar](repeating: 0, count: 1024)
-    guard fgets(&line, Int32(line.count), file) != nil else { return nil }
-    // The name in parentheses may hold anything; the fields after it are counted from 3.
-    let text = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    guard let end = text.lastIndex(of: ")") else { return nil }
-    let fields = text[text.index(after: end)...].split(separator: " ")
-    return fields.count > 19 ? UInt64(fields[19]) : nil
-  }
-}
-
-/// A suspend whose process did not live to end it.
+/// A suspend whose process did not live to end it, or could not.
 public struct AbandonedSuspension {
   public enum Outcome: Sendable, Equatable {
     /// The guest was suspended; it runs again.
     case resumed
     /// The guest had not taken the request; it is withdrawn.
     case withdrawn
-    /// The guest ran already.
+    /// The guest runs, and will not suspend any more.
     case running
+    /// It crashed, or was shut down or destroyed: there is nothing to resume.
+    case ended
   }
 
   public let domain: Domain
   /// The process that asked still lives: nothing is abandoned, and nothing must be done.
-  public let isAlive: Bool
+  public var isAlive: Bool { note.owner.isAlive }
   private let hypervisor: Hypervisor
   private let store: XenStore
+  private let note: SuspensionNote
+  private let request: SuspendRequest
+  /// What it will be when the guest does not suspend until then, in seconds since the host's boot; nil before the first look.
+  private var watched: (until: Int, outcome: Outcome)?
 
-  /// Nil when nobody of ours asked the guest to suspend.
+  /// Nil when nobody of ours is suspending the guest.
   public init?(_ hypervisor: Hypervisor, _ store: XenStore, _ domain: Domain) {
-    let note = SuspensionNote.read(store, domain: domain.id)
-    guard note.exists else { return nil }
+    guard let note = SuspensionNote.read(store, domain: domain.id) else { return nil }
     self.domain = domain
     self.hypervisor = hypervisor
     self.store = store
-    isAlive = note.isAlive
+    self.note = note
+    request = SuspendRequest(store: store, domain: domain.id)
   }
 
-  /// Brings the guest back to running: resumes it, or takes the request back and waits for a suspend that comes late.
+  /// One step towards a guest that runs: resumes it if it is suspended, else takes the request back; one that had taken it
+  /// is looked at again and again, until it cannot suspend any more.
   ///
-  /// - Throws: ``XenError/resumeFailed(domain:errno:)`` and others; the note then stays, so that it can be tried again.
-  public func settle() throws(XenError) -> Outcome {
-    let suspension = try Suspension(settling: hypervisor, store, domain)
-    let outcome = try suspension.settle()
-    suspension.close()
+  /// - Returns: nil when it must be called again, after some milliseconds.
+  /// - Throws: ``XenError/resumeFailed(domain:errno:)``, ``XenError/busy(domain:_:)`` when another tool is saving the guest,
+  ///   and others; the note then stays, so that it can be tried again.
+  public mutating func step() throws(XenError) -> Outcome? {
+    guard let now = try? hypervisor.domain(domain.id), now.uuid == domain.uuid else { return .ended }
+    switch now.state {
+    case .crashed, .dying, .shutdown: return try end(.ended)
+    case .suspended where note.asked != nil:
+      if SuspendChannel.lockIsHeld(domain.id) {
+        throw .busy(domain: domain.id, "another tool holds its suspend event channel")
+      }
+      // A guest that stands still with our request untaken does so for another tool.
+      if try request.withdraw() { throw .busy(domain: domain.id, "another tool has suspended it") }
+      try hypervisor.resume(domain)
+      return try end(.resumed)
+    case .running, .paused, .suspended: break
+    }
+    guard note.asked != nil else { return try end(.running) }
+    guard let watched else {
+      watched =
+        try request.withdraw()
+        ? (SuspensionNote.now + Suspension.lateSeconds, .withdrawn) : (note.deadline, .running)
+      return nil
+    }
+    return SuspensionNote.now > watched.until ? try end(watched.outcome) : nil
+  }
+
+  private func end(_ outcome: Outcome) throws(XenError) -> Outcome {
+    SuspendChannel.clearSubscription(hypervisor, domain: domain.id)
+    if outcome == .resumed { try? store.resumed(domain: domain.id) }
+    try SuspensionNote.replace(by: nil, hypervisor, store, domain)
     return outcome
   }
 }

@@ -1,5 +1,6 @@
 import CXen
 import Glibc
+import Synchronization
 
 /// Bytes in one page of guest memory, everywhere.
 public let pageSize = 4096
@@ -12,8 +13,10 @@ public let pageSize = 4096
 final class ForeignMapping: @unchecked Sendable {
   let base: UnsafeRawPointer
   let count: Int
-  private let handle: OpaquePointer
+  /// Every frame is mapped.
+  let isWhole: Bool
   private let errors: [Int32]
+  private let unmap: (UnsafeMutableRawPointer, Int) -> Void
 
   /// - Parameter frames: gfns: machine frames for PV, the guest's own for PVH (xenforeignmemory.h).
   /// - Throws: ``XenError/call(_:domain:errno:)`` when nothing could be mapped at all.
@@ -28,11 +31,21 @@ final class ForeignMapping: @unchecked Sendable {
     guard let mapped else { throw .call("mapping \(frames.count) pages", domain: domain, errno: errno) }
     base = UnsafeRawPointer(mapped)
     count = frames.count
-    handle = hypervisor.foreignMemory
+    isWhole = errors.allSatisfy { $0 == 0 }
     self.errors = errors
+    unmap = { _ = xenforeignmemory_unmap(hypervisor.foreignMemory, $0, $1) }
   }
 
-  deinit { xenforeignmemory_unmap(handle, UnsafeMutableRawPointer(mutating: base), count) }
+  /// - Parameter errors: one for each page, 0 where it is mapped.
+  init(base: UnsafeRawPointer, errors: [Int32], unmap: @escaping (UnsafeMutableRawPointer, Int) -> Void) {
+    self.base = base
+    self.errors = errors
+    self.unmap = unmap
+    count = errors.count
+    isWhole = errors.allSatisfy { $0 == 0 }
+  }
+
+  deinit { unmap(UnsafeMutableRawPointer(mutating: base), count) }
 
   func isMapped(_ index: Int) -> Bool { errors[index] == 0 }
 
@@ -40,8 +53,26 @@ final class ForeignMapping: @unchecked Sendable {
 
   /// - Throws: ``XenError/guestData(domain:_:)`` when a page is not there.
   func requireAll(_ what: String, domain: UInt32) throws(XenError) {
-    guard errors.allSatisfy({ $0 == 0 }) else {
+    guard isWhole else {
       throw .guestData(domain: domain, "\(what) lies in memory that the guest does not have")
+    }
+  }
+}
+
+/// Mappings that nobody reads any more. Unmapping takes as long as mapping, and the suspended guest would wait for it: what
+/// the pause is done with goes when the guest runs again.
+final class SpentMappings: Sendable {
+  private let mappings = Mutex<[any AnyObject & Sendable]>([])
+
+  /// - Parameter mapping: a mapping, or the only owner of one.
+  func add(_ mapping: some AnyObject & Sendable) { mappings.withLock { $0.append(mapping) } }
+
+  func unmap() {
+    // Outside the lock: it may take long.
+    _ = mappings.withLock { mappings in
+      let spent = mappings
+      mappings = []
+      return spent
     }
   }
 }

@@ -35,6 +35,7 @@ public final class GuestImage {
   public let policy: CPUPolicy
   private let hypervisor: Hypervisor
   public let domain: Domain
+  private let spent: SpentMappings
   private let pv: PVFrameMap?
   /// Machine frames of the store and console rings of a PV guest: the toolstack sets them once.
   private let rings: [String: UInt64]
@@ -45,6 +46,8 @@ public final class GuestImage {
     self.hypervisor = hypervisor
     self.domain = domain
     policy = try CPUPolicy(hypervisor, domain: domain.id)
+    spent = SpentMappings()
+    let pages = XenDomainMemory(hypervisor: hypervisor, space: FrameSpace(store, domain))
     if domain.isTranslated {
       guard store.read("/libxl/\(domain.id)/type") == "pvh" else {
         throw .unsupported(
@@ -54,14 +57,14 @@ public final class GuestImage {
       pv = nil
       rings = [:]
       hvmStateSize = try HVMState.size(hypervisor, domain: domain.id)
-      memory = GuestMemory(hypervisor, domain: domain.id, frameMap: TranslatedFrameMap(hypervisor, domain))
+      memory = GuestMemory(pages, frameMap: TranslatedFrameMap(pages), spent: spent)
     } else {
       var width: UInt32 = 0
       guard xc_domain_get_guest_width(hypervisor.handle, domain.id, &width) == 0 else {
         throw .call("guest width", domain: domain.id, errno: errno)
       }
       guard width == 8 else { throw .unsupported(domain: domain.id, "it is a 32-bit PV guest; 64-bit ones are saved") }
-      let frameMap = try PVFrameMap(hypervisor, domain)
+      let frameMap = try PVFrameMap(hypervisor, domain, pages.space, spent)
       kind = .pv
       pv = frameMap
       var rings: [String: UInt64] = [:]
@@ -70,7 +73,7 @@ public final class GuestImage {
       }
       self.rings = rings
       hvmStateSize = 0
-      memory = GuestMemory(hypervisor, domain: domain.id, frameMap: frameMap)
+      memory = GuestMemory(pages, frameMap: frameMap, spent: spent)
     }
   }
 
@@ -97,6 +100,7 @@ public final class GuestImage {
       throw .guestData(domain: domain.id, "its start_info page is not in its memory")
     }
     let page = try ForeignMapping(hypervisor, domain: domain.id, frames: [frame])
+    spent.add(page)
     try page.requireAll("its start_info page", domain: domain.id)
     // public/xen.h, struct start_info on x86-64: store_mfn at 56, console.domU.mfn at 72.
     for (ring, offset) in [("store", 56), ("console", 72)] {

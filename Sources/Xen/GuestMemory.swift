@@ -1,4 +1,3 @@
-import CXen
 import Glibc
 import Synchronization
 
@@ -19,73 +18,111 @@ public protocol PageReceiver: AnyObject {
 
 /// The memory of one guest: which frame numbers have a page, and their content.
 ///
-/// Pages are mapped for each copy and let go after it, so that a mapping can never show a page that the guest no longer
-/// has there; ``keepMapped()`` is for a guest without a log of dirty pages, whose whole memory is read in the pause.
+/// Pages are mapped for each copy and not read through that mapping again, so that it can never show a page that the guest
+/// no longer has there. ``keepMapped()`` is for a guest without a log of dirty pages, whose whole memory is read in the pause;
+/// what proves such a mapping current is in ``FrameMap``.
 public final class GuestMemory: @unchecked Sendable {
   /// The most pages of one ``copy(_:running:to:)``; Xen's type query takes no more.
   public static let batchFrames = PageType.batch
 
-  private let hypervisor: Hypervisor
-  private let domain: UInt32
+  private let memory: any DomainMemory
   private let frameMap: any FrameMap
+  private let spent: SpentMappings
   /// Kept mappings by frame number / ``batchFrames``, with the frames that they show.
   private var kept: [(frames: [UInt64], mapping: ForeignMapping)?] = []
+  private var keepsMapped = false
   private let mappingMicroseconds = Atomic<Int>(0)
 
   /// The frame numbers that have a page, as of the last ``scan()`` or ``settle()``.
   public private(set) var present = PageSet()
 
-  init(_ hypervisor: Hypervisor, domain: UInt32, frameMap: any FrameMap) {
-    self.hypervisor = hypervisor
-    self.domain = domain
+  init(_ memory: some DomainMemory, frameMap: some FrameMap, spent: SpentMappings) {
+    self.memory = memory
     self.frameMap = frameMap
+    self.spent = spent
   }
 
   /// Finds out which frame numbers have a page, while the guest runs.
-  public func scan() throws(XenError) { present = try frameMap.scan() }
+  public func scan() throws(XenError) {
+    present = try frameMap.scan()
+    spent.unmap()
+  }
 
-  /// Spares a PVH guest the scan, which asks for every frame number: takes what an earlier ``settle()`` found, when the log of
-  /// dirty pages reaches back to it. ``settle()`` then finds what changed since.
+  /// Spares a PVH guest the scan, which asks for every frame number: takes what an earlier ``settle()`` found.
   ///
   /// - Parameter pages: ``pageTotal`` of that time.
-  public func assume(_ known: PageSet, pages: UInt64) throws(XenError) {
-    guard frameMap.assume(pages: pages) else { return try scan() }
-    present = known
+  /// - Returns: false when the guest gave back or got memory since. Then a scan is due; and Xen's log of dirty pages does
+  ///   not tell everything either: a page that came in the place of another one is logged only from the next collect on.
+  public func assume(_ known: PageSet, pages: UInt64) throws(XenError) -> Bool {
+    guard let present = try frameMap.assume(known, pages: pages) else { return false }
+    self.present = present
+    return true
   }
 
   /// Pages that Xen counted for the domain at the last scan or ``settle()``; 0 for PV.
   public var pageTotal: UInt64 { frameMap.pageTotal }
 
-  /// Maps all pages that ``scan()`` found and keeps them mapped. What is mapped already stays so where nothing moved.
+  /// Maps all pages that ``scan()`` found and keeps them mapped until ``release(forNextTake:)``.
   public func keepMapped() throws(XenError) {
-    // A guest that balloons right now is mapped again a few times; if it goes on, the pause does it.
+    keepsMapped = true
+    _ = try settleLive(anew: false)
+  }
+
+  /// What ``settle()`` would find, and map again, in the pause is found now, while the guest runs. Costs next to nothing when
+  /// nothing moved.
+  ///
+  /// - Parameter anew: a page turned up that no scan had seen: scan whatever the signs say.
+  /// - Returns: as ``settle()``.
+  public func settleLive(anew: Bool) throws(XenError) -> (come: PageSet, gone: PageSet) {
+    var (come, gone) = anew ? try settleAnew() : (PageSet(), PageSet())
+    // A guest that balloons right now is followed a few times; if it goes on, the pause does the rest.
     for _ in 0..<3 {
-      try mapAll()
-      try frameMap.mapped()
-      guard try frameMap.change(since: present).mappingsAreStale else { return }
-      kept = []
-      try scan()
+      if keepsMapped { try frameMap.mapped(whole: mapAll()) }
+      var step = try settle()
+      let dropped = keepsMapped && kept.isEmpty
+      // The guest is not suspended: what is done with may take its time to go.
+      spent.unmap()
+      if dropped {
+        // The mappings that went had held pages in the count of the scan before.
+        let more = try settleAnew()
+        step.come.formUnion(more.come)
+        step.come.subtract(more.gone)
+        step.gone.subtract(more.come)
+        step.gone.formUnion(more.gone)
+      }
+      come.formUnion(step.come)
+      come.subtract(step.gone)
+      gone.subtract(step.come)
+      gone.formUnion(step.gone)
+      if step.come.isEmpty, step.gone.isEmpty, !dropped { break }
     }
+    return (come, gone)
   }
 
-  private func mapAll() throws(XenError) {
+  /// - Returns: whether every page could be mapped.
+  private func mapAll() throws(XenError) -> Bool {
     var batches = PageSet.Batches(present, byStretch: true)
+    var (next, isWhole) = (0, true)
     while let pfns = batches.take() {
-      let index = Int(pfns[0]) / GuestMemory.batchFrames
-      while kept.count <= index { kept.append(nil) }
+      let stretch = Int(pfns[0]) / GuestMemory.batchFrames
+      while kept.count <= stretch { kept.append(nil) }
+      // A stretch that the guest gave back whole: our references would keep it from the host.
+      for empty in next..<stretch { kept[empty] = nil }
+      next = stretch + 1
       let frames = frameMap.frames(of: pfns)
-      if kept[index]?.frames == frames { continue }
-      kept[index] = (frames, try ForeignMapping(hypervisor, domain: domain, frames: frames))
+      if keptMapping(pfns, frames) == nil { kept[stretch] = (frames, try memory.map(frames)) }
+      isWhole = isWhole && kept[stretch]!.mapping.isWhole
     }
+    kept.removeSubrange(next...)
+    return isWhole
   }
 
-  /// Brings ``present`` up to date with the suspended guest.
+  /// Brings ``present`` up to date with the guest; once it is suspended, for good.
   ///
   /// - Returns: frame numbers that got a page, or another one, since the scan; and those that lost theirs.
   public func settle() throws(XenError) -> (come: PageSet, gone: PageSet) {
     let change = try frameMap.change(since: present)
-    // Without kept references the same number may be another page by now; the log of dirty pages tells of those.
-    if change.mappingsAreStale { kept = [] }
+    if change.mappingsAreStale { dropKept() }
     present.formUnion(change.come)
     present.subtract(change.gone)
     return (change.come, change.gone)
@@ -94,14 +131,31 @@ public final class GuestMemory: @unchecked Sendable {
   /// As ``settle()``, from a new scan: for a guest of which a page turned up that no scan had seen.
   public func settleAnew() throws(XenError) -> (come: PageSet, gone: PageSet) {
     let before = present
-    try scan()
+    present = try frameMap.scan()
     return (present.subtracting(before), before.subtracting(present))
   }
 
-  /// Lets go of all mappings, and with them of the guest's frames.
-  public func release() { kept = [] }
+  private func dropKept() {
+    for case (_, let mapping)? in kept { spent.add(mapping) }
+    kept = []
+  }
+
+  /// Unmaps what copies of the suspended guest left mapped.
+  public func unmapSpent() { spent.unmap() }
+
+  /// Lets go of the guest's frames: the take is over, the guest runs.
+  ///
+  /// - Parameter forNextTake: there will be one, and what is mapped may stay so. For PV only, where the machine frame tells
+  ///   whether a mapping is current; a PVH guest may exchange a page between two takes, and nothing would show it.
+  public func release(forNextTake: Bool) {
+    keepsMapped = false
+    if !forNextTake || !frameMap.mappingsOutlastTakes { dropKept() }
+    spent.unmap()
+  }
 
   /// Copies pages to `receiver`, page tables normalised in the copy. May be called on several threads at once.
+  ///
+  /// Of the suspended guest the pages stay mapped until ``unmapSpent()`` or ``release(forNextTake:)``.
   ///
   /// - Parameters:
   ///   - pfns: ascending, at most ``batchFrames``.
@@ -110,10 +164,13 @@ public final class GuestMemory: @unchecked Sendable {
   /// - Throws: ``XenError/guestData(domain:_:)`` for a page of the suspended guest that cannot be saved; never skipped.
   public func copy(_ pfns: [UInt64], running: Bool, to receiver: some PageReceiver) throws(XenError) -> Int {
     let frames = frameMap.frames(of: pfns)
-    let mapping = try mapping(pfns, frames)
+    let known = keptMapping(pfns, frames)
+    let mapping = if let known { known } else { try map(frames) }
+    // A running guest's page must not stay: one that it gives back would still count as its page.
+    defer { if !running, known == nil { spent.add(mapping) } }
     var types = [UInt8](repeating: 0, count: pfns.count)
     try types.withUnsafeMutableBufferPointer { types throws(XenError) in
-      try PageType.query(hypervisor, domain: domain, frames: frames, into: types)
+      try memory.types(of: frames, into: types)
     }
     for index in pfns.indices {
       let (pfn, type) = (pfns[index], types[index])
@@ -124,7 +181,7 @@ public final class GuestMemory: @unchecked Sendable {
       guard mapping.isMapped(index) else {
         // A translated guest's page may have gone since the query, a running guest's as well.
         guard running || frames[index] == pfn else {
-          throw .guestData(domain: domain, "its page \(pfn) could not be read")
+          throw .guestData(domain: memory.domain, "its page \(pfn) could not be read")
         }
         receiver.absent(pfn)
         continue
@@ -145,14 +202,18 @@ public final class GuestMemory: @unchecked Sendable {
     return pfns.count
   }
 
-  private func mapping(_ pfns: [UInt64], _ frames: [UInt64]) throws(XenError) -> ForeignMapping {
-    if let first = pfns.first, Int(first) / GuestMemory.batchFrames < kept.count,
-      let known = kept[Int(first) / GuestMemory.batchFrames], known.frames == frames
-    {
-      return known.mapping
-    }
+  /// The kept mapping of exactly these frames, if there is one without holes: a frame that could not be mapped then may be the
+  /// guest's by now.
+  private func keptMapping(_ pfns: [UInt64], _ frames: [UInt64]) -> ForeignMapping? {
+    guard let first = pfns.first, Int(first) / GuestMemory.batchFrames < kept.count,
+      let known = kept[Int(first) / GuestMemory.batchFrames], known.frames == frames, known.mapping.isWhole
+    else { return nil }
+    return known.mapping
+  }
+
+  private func map(_ frames: [UInt64]) throws(XenError) -> ForeignMapping {
     let start = ContinuousClock.now
-    let mapping = try ForeignMapping(hypervisor, domain: domain, frames: frames)
+    let mapping = try memory.map(frames)
     let took = (ContinuousClock.now - start).components
     mappingMicroseconds.wrappingAdd(Int(took.attoseconds / 1_000_000_000_000), ordering: .relaxed)
     return mapping
@@ -169,7 +230,7 @@ public final class GuestMemory: @unchecked Sendable {
       return true
     } catch {
       if running { return false }
-      throw .guestData(domain: domain, "the level \(level) page table at page \(pfn) cannot be saved (\(error))")
+      throw .guestData(domain: memory.domain, "the level \(level) page table at page \(pfn) cannot be saved (\(error))")
     }
   }
 }

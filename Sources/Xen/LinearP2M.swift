@@ -13,17 +13,27 @@ final class LinearP2M: @unchecked Sendable {
   let leaves: [UInt64]
   private let mapping: ForeignMapping
 
+  /// Where the list is found, and what bounds it.
+  struct Source {
+    let hypervisor: Hypervisor
+    let domain: Domain
+    let space: FrameSpace
+    let machine: MachineToPhysical
+    /// The guest's shared info page.
+    let sharedInfo: ForeignMapping
+    /// Takes the tables that a walk mapped.
+    let spent: SpentMappings
+  }
+
   private static let entriesPerPage = pageSize / 8
 
   /// - Throws: ``XenError/unsupported(domain:_:)`` for a guest with only the legacy three-level list,
   ///   ``XenError/guestData(domain:_:)`` for one that contradicts itself.
-  init(
-    _ hypervisor: Hypervisor, _ domain: Domain, sharedInfo: UnsafeRawPointer, machine: MachineToPhysical
-  ) throws(XenError) {
-    let anchor = try LinearP2M.anchor(sharedInfo, domain)
-    let leaves = try LinearP2M.walk(hypervisor, domain, anchor, machine)
-    mapping = try ForeignMapping(hypervisor, domain: domain.id, frames: leaves)
-    try mapping.requireAll("the p2m list", domain: domain.id)
+  init(_ source: Source) throws(XenError) {
+    let anchor = try LinearP2M.anchor(source.sharedInfo.base, source.space)
+    let leaves = try LinearP2M.walk(source, anchor)
+    mapping = try ForeignMapping(source.hypervisor, domain: source.domain.id, frames: leaves)
+    try mapping.requireAll("the p2m list", domain: source.domain.id)
     self.leaves = leaves
     count = anchor.count
   }
@@ -36,17 +46,12 @@ final class LinearP2M: @unchecked Sendable {
     return entry < machine.frameCount && entry != 0 ? entry : nil
   }
 
-  /// Whether the upper levels still lead to the same pages; the guest is suspended when this is asked.
-  func stillHolds(
-    _ hypervisor: Hypervisor, _ domain: Domain, sharedInfo: UnsafeRawPointer, machine: MachineToPhysical
-  ) throws(XenError) -> Bool {
-    let anchor = try LinearP2M.anchor(sharedInfo, domain)
+  /// Whether the upper levels still lead to the same pages.
+  func stillHolds(_ source: Source) throws(XenError) -> Bool {
+    let anchor = try LinearP2M.anchor(source.sharedInfo.base, source.space)
     guard anchor.count == count else { return false }
-    return try LinearP2M.walk(hypervisor, domain, anchor, machine) == leaves
+    return try LinearP2M.walk(source, anchor) == leaves
   }
-
-  /// Twice what it may own, and a million frames for holes: more would be our memory at the guest's word.
-  static func mostFrames(_ domain: Domain) -> UInt64 { domain.maximumKiB / 4 * 2 + (1 << 20) }
 
   /// The list as it stands, entry for entry.
   var entries: UnsafeBufferPointer<UInt64> {
@@ -61,7 +66,7 @@ final class LinearP2M: @unchecked Sendable {
   }
 
   /// Reads the four words once each and bounds them.
-  static func anchor(_ sharedInfo: UnsafeRawPointer, _ domain: Domain) throws(XenError) -> Anchor {
+  static func anchor(_ sharedInfo: UnsafeRawPointer, _ space: FrameSpace) throws(XenError) -> Anchor {
     let arch = MemoryLayout<shared_info_t>.offset(of: \shared_info_t.arch)!
     func word(_ path: PartialKeyPath<arch_shared_info_t>) -> UInt64 {
       sharedInfo.load(
@@ -72,27 +77,23 @@ final class LinearP2M: @unchecked Sendable {
     let address = word(\.p2m_vaddr)
     guard cr3 != 0 else {
       throw .unsupported(
-        domain: domain.id,
+        domain: space.domain,
         "its kernel keeps only the legacy p2m tree; a kernel with the linear list (Linux 3.19 or later) is needed")
     }
-    let limit = mostFrames(domain)
-    guard count > 0, count <= limit else {
-      throw .guestData(domain: domain.id, "it claims \(count) frames, at most \(limit) are plausible")
-    }
+    let frames = try space.checked(count)
     let end = address &+ (count + 511) / 512 * UInt64(pageSize)
     let highHalf: UInt64 = 0xFFFF_8800_0000_0000
     guard address % UInt64(pageSize) == 0, end > address,
       end <= 0x0000_8000_0000_0000 || address >= highHalf
-    else { throw .guestData(domain: domain.id, "its p2m list has no valid address") }
+    else { throw .guestData(domain: space.domain, "its p2m list has no valid address") }
     return Anchor(
-      count: Int(count), root: (cr3 & 0x000F_FFFF_FFFF_F000) >> 12, address: address,
+      count: frames, root: (cr3 & 0x000F_FFFF_FFFF_F000) >> 12, address: address,
       generation: word(\.p2m_generation))
   }
 
   /// Follows the guest's own page tables, level 4 down to 1, to the machine frames of the list.
-  private static func walk(
-    _ hypervisor: Hypervisor, _ domain: Domain, _ anchor: Anchor, _ machine: MachineToPhysical
-  ) throws(XenError) -> [UInt64] {
+  private static func walk(_ source: Source, _ anchor: Anchor) throws(XenError) -> [UInt64] {
+    let (domain, machine) = (source.domain, source.machine)
     let first = anchor.address & 0x0000_FFFF_FFFF_FFFF
     let last = first + UInt64((anchor.count + entriesPerPage - 1) / entriesPerPage * pageSize) - 1
     var tables = [anchor.root]
@@ -101,7 +102,8 @@ final class LinearP2M: @unchecked Sendable {
     }
     for level in stride(from: 4, through: 1, by: -1) {
       let shift = UInt64(9 * level + 3)
-      let mapping = try ForeignMapping(hypervisor, domain: domain.id, frames: tables)
+      let mapping = try ForeignMapping(source.hypervisor, domain: domain.id, frames: tables)
+      source.spent.add(mapping)
       try mapping.requireAll("a level \(level) table of its p2m list", domain: domain.id)
       let indices = (first >> shift)...(last >> shift)
       var next: [UInt64] = []

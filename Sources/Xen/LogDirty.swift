@@ -19,13 +19,16 @@ public final class LogDirty {
   private let hypervisor: Hypervisor
   private let domain: Domain
   private let deviceModel: OpaquePointer?
+  private let space: FrameSpace
   private var buffer: HypercallBuffer
 
-  public init(_ hypervisor: Hypervisor, _ domain: Domain) throws(XenError) {
+  /// - Throws: ``XenError/guestData(domain:_:)`` for a guest with an implausible number of frames.
+  public init(_ hypervisor: Hypervisor, _ store: XenStore, _ domain: Domain) throws(XenError) {
     self.hypervisor = hypervisor
     self.domain = domain
+    space = FrameSpace(store, domain)
+    let frames = try space.count(hypervisor)
     deviceModel = domain.isTranslated ? xendevicemodel_open(nil, 0) : nil
-    let frames = try LogDirty.frames(hypervisor, domain)
     buffer = try HypercallBuffer(hypervisor, byteCount: LogDirty.bytes(frames), domain: domain.id)
   }
 
@@ -48,25 +51,45 @@ public final class LogDirty {
   }
 
   /// Switches the log off; harmless when it is.
-  public func end() { _ = xc_shadow_control(hypervisor.handle, domain.id, UInt32(XEN_DOMCTL_SHADOW_OP_OFF), nil, 0) }
+  public func end() { LogDirty.end(hypervisor, domain: domain.id) }
+
+  /// Switches off a log that another process left on.
+  public static func end(_ hypervisor: Hypervisor, domain: UInt32) {
+    _ = xc_shadow_control(hypervisor.handle, domain, UInt32(XEN_DOMCTL_SHADOW_OP_OFF), nil, 0)
+  }
+
+  /// Adds the frames written since the last collect to `set` and leaves them in the log: nothing is write-protected anew, so that
+  /// the guest does not notice.
+  ///
+  /// - Returns: how many there were.
+  /// - Throws: as ``collect(into:final:)``; the log is as it was.
+  @discardableResult
+  public func peek(into set: inout PageSet) throws(XenError) -> Int {
+    try read(UInt32(XEN_DOMCTL_SHADOW_OP_PEEK), mode: 0, into: &set)
+  }
 
   /// Takes the frames written since the last collect out of the log and adds them to `set`.
   ///
   /// - Parameter final: the guest is suspended: frames that Xen itself holds for writing come as well (PVH).
   /// - Returns: how many there were.
-  /// - Throws: ``XenError/call(_:domain:errno:)``; what the log held may then be lost.
+  /// - Throws: ``XenError/call(_:domain:errno:)``; what the log held may then be lost. ``XenError/guestData(domain:_:)``
+  ///   for a guest that grew beyond all bounds; nothing was taken then.
   @discardableResult
   public func collect(into set: inout PageSet, final: Bool) throws(XenError) -> Int {
-    let frames = try LogDirty.frames(hypervisor, domain)
+    try read(
+      UInt32(XEN_DOMCTL_SHADOW_OP_CLEAN),
+      mode: final && domain.isTranslated ? UInt32(XEN_DOMCTL_SHADOW_LOGDIRTY_FINAL) : 0, into: &set)
+  }
+
+  private func read(_ operation: UInt32, mode: UInt32, into set: inout PageSet) throws(XenError) -> Int {
+    let frames = try space.count(hypervisor)
     if LogDirty.bytes(frames) > buffer.bytes.count {
       buffer = try HypercallBuffer(hypervisor, byteCount: LogDirty.bytes(frames), domain: domain.id)
     }
-    let mode = final && domain.isTranslated ? UInt32(XEN_DOMCTL_SHADOW_LOGDIRTY_FINAL) : 0
     var statistics = xc_shadow_op_stats_t()
     let bits = UInt(buffer.bytes.count) * 8
     let read = buffer.withRaw { raw in
-      xc_logdirty_control(
-        hypervisor.handle, domain.id, UInt32(XEN_DOMCTL_SHADOW_OP_CLEAN), raw, bits, mode, &statistics)
+      xc_logdirty_control(hypervisor.handle, domain.id, operation, raw, bits, mode, &statistics)
     }
     guard read >= 0 else { throw .call("reading the log of dirty pages", domain: domain.id, errno: errno) }
     return set.formUnion(bitmap: UnsafeRawBufferPointer(buffer.bytes))
@@ -78,19 +101,6 @@ public final class LogDirty {
   public func mark(_ pfn: UInt64) -> Bool {
     guard let deviceModel else { return false }
     return xendevicemodel_modified_memory(deviceModel, domid_t(domain.id), pfn, 1) == 0
-  }
-
-  /// Frame numbers to ask for. The number is the guest's word for PV: bounded as the p2m list is.
-  private static func frames(_ hypervisor: Hypervisor, _ domain: Domain) throws(XenError) -> Int {
-    var count: xen_pfn_t = 0
-    guard xc_domain_nr_gpfns(hypervisor.handle, domain.id, &count) == 0 else {
-      throw .call("size of the guest's frame space", domain: domain.id, errno: errno)
-    }
-    let limit = domain.isTranslated ? 1 << 36 : LinearP2M.mostFrames(domain)
-    guard count > 0, UInt64(count) <= limit else {
-      throw .guestData(domain: domain.id, "it claims \(count) frames, at most \(limit) are plausible")
-    }
-    return Int(count)
   }
 
   /// Whole pages, so that a guest that grows a little needs no new buffer in the pause.

@@ -3,57 +3,68 @@ import Glibc
 
 /// The pages of a PV guest: its own p2m list, believed only where Xen's machine-to-physical table agrees.
 final class PVFrameMap: FrameMap {
-  private let hypervisor: Hypervisor
-  private let domain: Domain
-  private let machine: MachineToPhysical
+  private let source: LinearP2M.Source
+  private var machine: MachineToPhysical { source.machine }
   /// The shared info page, mapped as long as this object lives.
-  let sharedInfo: ForeignMapping
+  var sharedInfo: ForeignMapping { source.sharedInfo }
   private(set) var p2m: LinearP2M
   /// The list as it stood at the last scan or change.
   private var known: [UInt64] = []
 
-  init(_ hypervisor: Hypervisor, _ domain: Domain) throws(XenError) {
-    self.hypervisor = hypervisor
-    self.domain = domain
-    machine = try MachineToPhysical(hypervisor)
-    sharedInfo = try ForeignMapping(hypervisor, domain: domain.id, frames: [domain.sharedInfoFrame])
+  init(
+    _ hypervisor: Hypervisor, _ domain: Domain, _ space: FrameSpace, _ spent: SpentMappings
+  ) throws(XenError) {
+    let sharedInfo = try ForeignMapping(hypervisor, domain: domain.id, frames: [domain.sharedInfoFrame])
     try sharedInfo.requireAll("the shared info page", domain: domain.id)
-    p2m = try LinearP2M(hypervisor, domain, sharedInfo: sharedInfo.base, machine: machine)
+    source = LinearP2M.Source(
+      hypervisor: hypervisor, domain: domain, space: space, machine: try MachineToPhysical(hypervisor),
+      sharedInfo: sharedInfo, spent: spent)
+    p2m = try LinearP2M(source)
+  }
+
+  /// Finds the list where it lies now. Linux resets p2m_generation on every resume, so only a walk proves that it did not move.
+  private func follow() throws(XenError) {
+    guard try !p2m.stillHolds(source) else { return }
+    let moved = try LinearP2M(source)
+    source.spent.add(p2m)
+    p2m = moved
   }
 
   func scan() throws(XenError) -> PageSet {
-    if try !p2m.stillHolds(hypervisor, domain, sharedInfo: sharedInfo.base, machine: machine) {
-      p2m = try LinearP2M(hypervisor, domain, sharedInfo: sharedInfo.base, machine: machine)
-    }
+    try follow()
     known = Array(p2m.entries)
     var present = PageSet(frames: known.count)
     for pfn in known.indices where confirmed(known[pfn], pfn) { present.insert(UInt64(pfn)) }
     return present
   }
 
-  func assume(pages: UInt64) -> Bool { false }
+  // The list tells it all, and reading it costs next to nothing.
+  func assume(_ present: PageSet, pages: UInt64) throws(XenError) -> PageSet? { try scan() }
   var pageTotal: UInt64 { 0 }
-  func mapped() {}
+
+  /// A mapping of a machine frame holds a reference on it: however long it stands, the frame is this guest's and no other
+  /// page. So a mapping shows what the guest has at a frame number as long as the list and Xen's table name the same
+  /// machine frame for it.
+  var mappingsOutlastTakes: Bool { true }
+  func mapped(whole: Bool) {}
 
   func change(since present: PageSet) throws(XenError) -> FrameMapChange {
-    // Linux resets p2m_generation on every resume, so only a walk proves that the list did not move.
-    if try !p2m.stillHolds(hypervisor, domain, sharedInfo: sharedInfo.base, machine: machine) {
-      p2m = try LinearP2M(hypervisor, domain, sharedInfo: sharedInfo.base, machine: machine)
-    }
+    try follow()
     var change = FrameMapChange()
-    let entries = p2m.entries
-    if entries.count == known.count,
-      known.withUnsafeBytes({ memcmp($0.baseAddress!, entries.baseAddress!, $0.count) }) == 0
+    let list = p2m.entries
+    if list.count == known.count,
+      known.withUnsafeBytes({ memcmp($0.baseAddress!, list.baseAddress!, $0.count) }) == 0
     {
       return change
     }
-    change.mappingsAreStale = true
+    // A copy: the guest may run, and an entry that it writes between two looks would never be told of.
+    let entries = Array(list)
     for pfn in 0..<max(entries.count, known.count) {
       let now = pfn < entries.count ? entries[pfn] : ~0
       guard pfn >= known.count || known[pfn] != now else { continue }
       if confirmed(now, pfn) { change.come.insert(UInt64(pfn)) } else { change.gone.insert(UInt64(pfn)) }
     }
-    known = Array(entries)
+    known = entries
     return change
   }
 
@@ -83,7 +94,7 @@ final class PVFrameMap: FrameMap {
     frames.reserveCapacity(p2m.leaves.count)
     for leaf in p2m.leaves {
       guard let pfn = pfn(ofMachineFrame: leaf) else {
-        throw .guestData(domain: domain.id, "its p2m list lies in a page that is not its own")
+        throw .guestData(domain: source.domain.id, "its p2m list lies in a page that is not its own")
       }
       frames.append(pfn)
     }

@@ -17,31 +17,76 @@ final class SuspendChannel {
   /// has 1023 ports, so later takes bind the same one again.
   private static func portNode(_ domain: UInt32) -> String { "/local/domain/\(domain)/ckpt/completion-port" }
 
-  private init(_ hypervisor: Hypervisor, _ domain: UInt32, _ events: OpaquePointer, _ localPort: Int32, lock: Int32?) {
+  /// Which channel of the guest announces its suspend.
+  enum Port: Equatable, Sendable {
+    /// One that we made in the guest; it only announces.
+    case ours
+    /// The one that the guest offers in `device/suspend/event-channel`: it is also told there. xl uses it under a lock.
+    case offered(UInt32)
+  }
+
+  /// Finds out whether the port can be used, and leaves everything as it was: nobody subscribed, no lock held.
+  ///
+  /// - Throws: ``XenError/busy(domain:_:)`` when another tool holds the lock.
+  static func probe(_ hypervisor: Hypervisor, _ store: XenStore, domain: UInt32, _ port: Port) throws(XenError) {
+    let events = try openEvents()
+    defer { xenevtchn_close(events) }
+    switch port {
+    case .ours: _ = try bindOurs(hypervisor, store, events, domain)
+    case .offered(let port):
+      if lockIsHeld(domain) { throw lockHeld(domain) }
+      guard xenevtchn_bind_interdomain(events, domain, port) >= 0 else { throw cannotBind(domain) }
+    }
+  }
+
+  /// Binds the port and subscribes it.
+  ///
+  /// - Throws: ``XenError/busy(domain:_:)`` when another tool holds the lock.
+  init(_ hypervisor: Hypervisor, _ store: XenStore, domain: UInt32, _ port: Port) throws(XenError) {
+    let events = try SuspendChannel.openEvents()
+    let bound: (local: Int32, lock: Int32?)
+    do throws(XenError) {
+      switch port {
+      case .ours: bound = (try SuspendChannel.subscribeOurs(hypervisor, store, events, domain), nil)
+      case .offered(let port): bound = try SuspendChannel.subscribeOffered(hypervisor, events, domain, port)
+      }
+    } catch {
+      xenevtchn_close(events)
+      throw error
+    }
     self.hypervisor = hypervisor
     self.domain = domain
     self.events = events
-    self.localPort = localPort
-    self.lock = lock
+    (localPort, lock) = bound
+    // Xen marks a freshly bound port pending at once, so that no event can be lost.
+    drain()
   }
 
   deinit { close() }
 
-  /// A channel of ours, made inside the guest; it only announces completion.
-  static func ours(_ hypervisor: Hypervisor, _ store: XenStore, domain: UInt32) throws(XenError) -> SuspendChannel {
+  private static func openEvents() throws(XenError) -> OpaquePointer {
     guard let events = xenevtchn_open(nil, 0) else { throw .unreachable(service: "/dev/xen/evtchn", errno: errno) }
-    let ports: (guest: UInt32, local: Int32)
-    do { ports = try bindOurs(hypervisor, store, events, domain) } catch {
-      xenevtchn_close(events)
-      throw error
-    }
-    let channel = SuspendChannel(hypervisor, domain, events, ports.local, lock: nil)
+    return events
+  }
+
+  private static func subscribeOurs(
+    _ hypervisor: Hypervisor, _ store: XenStore, _ events: OpaquePointer, _ domain: UInt32
+  ) throws(XenError) -> Int32 {
+    let ports = try bindOurs(hypervisor, store, events, domain)
     guard xc_domain_subscribe_for_suspend(hypervisor.handle, domain, ports.guest) == 0 else {
       throw .call("subscribing for the suspend event", domain: domain, errno: errno)
     }
-    // Xen marks a freshly bound port pending at once, so that no event can be lost.
-    channel.drain()
-    return channel
+    return ports.local
+  }
+
+  private static func subscribeOffered(
+    _ hypervisor: Hypervisor, _ events: OpaquePointer, _ domain: UInt32, _ port: UInt32
+  ) throws(XenError) -> (Int32, Int32?) {
+    var lock: Int32 = -1
+    let local = xc_suspend_evtchn_init_exclusive(hypervisor.handle, events, domain, Int32(port), &lock)
+    if local >= 0 { return (local, lock) }
+    let error = cannotBind(domain)
+    throw lockIsHeld(domain) ? lockHeld(domain) : error
   }
 
   private static func bindOurs(
@@ -59,24 +104,16 @@ final class SuspendChannel {
     return (UInt32(port), local)
   }
 
-  /// The channel that the guest offers in `device/suspend/event-channel`, under the lock that xl uses as well.
-  ///
-  /// - Throws: ``XenError/busy(domain:_:)`` when another tool holds the lock.
-  static func offered(_ hypervisor: Hypervisor, domain: UInt32, port: UInt32) throws(XenError) -> SuspendChannel {
-    guard let events = xenevtchn_open(nil, 0) else { throw .unreachable(service: "/dev/xen/evtchn", errno: errno) }
-    var lock: Int32 = -1
-    let localPort = xc_suspend_evtchn_init_exclusive(hypervisor.handle, events, domain, Int32(port), &lock)
-    guard localPort >= 0 else {
-      let code = errno
-      xenevtchn_close(events)
-      if lockIsHeld(domain) { throw .busy(domain: domain, "another tool holds its suspend event channel") }
-      throw .call("binding the guest's suspend event channel", domain: domain, errno: code)
-    }
-    return SuspendChannel(hypervisor, domain, events, localPort, lock: lock)
+  private static func cannotBind(_ domain: UInt32) -> XenError {
+    .call("binding the guest's suspend event channel", domain: domain, errno: errno)
+  }
+
+  private static func lockHeld(_ domain: UInt32) -> XenError {
+    .busy(domain: domain, "another tool holds its suspend event channel")
   }
 
   /// libxenguest says EINVAL for a held lock as for a bad port; asking the lock itself tells them apart.
-  private static func lockIsHeld(_ domain: UInt32) -> Bool {
+  static func lockIsHeld(_ domain: UInt32) -> Bool {
     let descriptor = open("/var/run/xen/suspend-evtchn-\(domain).lock", O_RDWR | O_CLOEXEC)
     guard descriptor >= 0 else { return false }
     defer { Glibc.close(descriptor) }
@@ -98,13 +135,21 @@ final class SuspendChannel {
   }
 
   /// Takes pending events without waiting; the domain's state is the truth, an event only says to look.
+  ///
+  /// Not until there are none: a guest may notify faster than we take.
   func drain() {
     var waiting = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-    while poll(&waiting, 1, 0) == 1 {
+    for _ in 0..<16 {
+      guard poll(&waiting, 1, 0) == 1 else { return }
       let port = xenevtchn_pending(events)
       guard port >= 0 else { return }
       _ = xenevtchn_unmask(events, evtchn_port_t(port))
     }
+  }
+
+  /// Ends the subscription that a process left behind. Where another tool holds the lock, its own has replaced that one.
+  static func clearSubscription(_ hypervisor: Hypervisor, domain: UInt32) {
+    if !lockIsHeld(domain) { _ = xc_domain_subscribe_for_suspend(hypervisor.handle, domain, 0) }
   }
 
   /// Clears the subscription, then lets go of the channel.

@@ -1,4 +1,3 @@
-import CXen
 import Glibc
 
 /// How a guest is asked to suspend.
@@ -11,23 +10,39 @@ public enum SuspendPath: String, Sendable {
 
 /// One cooperative suspend of one guest and its resume in place.
 ///
-/// Made before the pause, it holds everything that request, wait and resume need. A request that got no answer is
-/// withdrawn; a guest that suspends after all, late, is resumed at once.
+/// Made long before the pause, it finds out how to ask and disturbs nobody; ``prepare()`` comes right before the request.
+/// A request that got no answer is withdrawn; a guest that suspends after all, late, is resumed at once.
 public final class Suspension {
   /// Seconds for the guest to take the request. A live kernel answers in milliseconds.
   public static let answerSeconds = 20
-  /// Seconds from the answer to the suspend. Linux gives up freezing after 20 by itself and says nothing.
-  public static let freezeSeconds = 30
+  /// Seconds from the answer to the suspend. Linux gives user tasks 20 to freeze and kernel threads as many, then goes on
+  /// and says nothing.
+  public static let freezeSeconds = 45
   /// Seconds that a given-up request is still watched.
   static let lateSeconds = 5
 
-  public let path: SuspendPath
+  /// How far it came, and with it what is left to do.
+  private enum Progress {
+    case nothing
+    /// The note is up; the guest was not asked.
+    case claimed
+    /// The guest may suspend, or stands suspended.
+    case asked
+    /// The guest runs again, and will not suspend for us.
+    case over
+  }
+
   /// Why a channel that the guest offers is not used; nil when it offers none, or it is.
   public let note: String?
   private let hypervisor: Hypervisor
   private let store: XenStore
   private let domain: Domain
-  private let channel: SuspendChannel
+  private let port: SuspendChannel.Port
+  private let node: SuspendRequest
+  private var channel: SuspendChannel?
+  private var progress = Progress.nothing
+
+  public var path: SuspendPath { port == .ours ? .xenstore : .eventChannel }
 
   /// - Throws: ``XenError/suspendRefused(domain:_:)`` when the guest says it cannot, ``XenError/busy(domain:_:)``
   ///   when another request is under way.
@@ -35,20 +50,25 @@ public final class Suspension {
     self.hypervisor = hypervisor
     self.store = store
     self.domain = domain
+    node = SuspendRequest(store: store, domain: domain.id)
     let guest = "/local/domain/\(domain.id)"
     if store.read("\(guest)/control/feature-suspend") == "0" {
       throw .suspendRefused(domain: domain.id, "its kernel says control/feature-suspend = 0")
     }
-    if let pending = store.read("\(guest)/control/shutdown"), !pending.isEmpty {
-      throw .busy(domain: domain.id, "control/shutdown holds '\(pending.prefix(20))', a request of another tool")
+    if let obstacle = SuspensionNote.read(store, domain: domain.id)?.obstacle(at: SuspensionNote.now) {
+      throw .busy(domain: domain.id, obstacle)
+    }
+    let state = try hypervisor.liveState(of: domain)
+    if let obstacle = Suspension.obstacle(state, pending: store.read(node.node) ?? "") {
+      throw .busy(domain: domain.id, obstacle)
     }
     let offer = store.read("\(guest)/device/suspend/event-channel") ?? ""
     var note =
       offer.isEmpty ? "the guest offers no suspend event channel" : "the guest offers a channel that is no port"
     if let port = Suspension.port(offer) {
       do throws(XenError) {
-        channel = try SuspendChannel.offered(hypervisor, domain: domain.id, port: port)
-        path = .eventChannel
+        try SuspendChannel.probe(hypervisor, store, domain: domain.id, .offered(port))
+        self.port = .offered(port)
         self.note = nil
         return
       } catch {
@@ -57,37 +77,9 @@ public final class Suspension {
         note = "the guest offers port \(port), which cannot be used: \(error)"
       }
     }
-    channel = try SuspendChannel.ours(hypervisor, store, domain: domain.id)
-    path = .xenstore
+    try SuspendChannel.probe(hypervisor, store, domain: domain.id, .ours)
+    port = .ours
     self.note = note
-  }
-
-  /// For a request that another process made and did not live to end.
-  init(settling hypervisor: Hypervisor, _ store: XenStore, _ domain: Domain) throws(XenError) {
-    self.hypervisor = hypervisor
-    self.store = store
-    self.domain = domain
-    channel = try SuspendChannel.ours(hypervisor, store, domain: domain.id)
-    path = .xenstore
-    note = nil
-  }
-
-  /// Ends what another process began; see ``AbandonedSuspension/settle()``.
-  func settle() throws(XenError) -> AbandonedSuspension.Outcome {
-    if try isSuspended() {
-      try resume()
-      return .resumed
-    }
-    let withdrawn = try withdraw()
-    let end = ContinuousClock.now + .seconds(Suspension.lateSeconds)
-    while ContinuousClock.now < end {
-      if try isSuspended() {
-        try resume()
-        return .resumed
-      }
-      usleep(20_000)
-    }
-    return withdrawn ? .withdrawn : .running
   }
 
   /// A port as the guest wrote it: decimal digits only, from 1.
@@ -98,108 +90,136 @@ public final class Suspension {
     return port
   }
 
-  private var shutdownNode: String { "/local/domain/\(domain.id)/control/shutdown" }
+  /// Why a guest in this state must not be asked: its suspend would be another tool's, and that tool's image torn by our resume.
+  ///
+  /// - Parameter pending: what stands in `control/shutdown`.
+  static func obstacle(_ state: Domain.State, pending: String) -> String? {
+    if state == .suspended { return "another tool has suspended it" }
+    if state == .paused { return "it is paused (`xl pause`)" }
+    return pending.isEmpty ? nil : "control/shutdown holds '\(pending.prefix(20))', a request of another tool"
+  }
+
+  /// Puts up the note that says who is at work, and subscribes to the guest's suspend.
+  ///
+  /// Only right before the request: while we are subscribed, a save by xl waits in vain.
+  /// - Throws: ``XenError/busy(domain:_:)`` when another take or tool is suspending the guest.
+  public func prepare() throws(XenError) {
+    try SuspensionNote.claim(store, domain: domain.id)
+    progress = .claimed
+    channel = try SuspendChannel(hypervisor, store, domain: domain.id, port)
+  }
 
   /// Asks the guest to suspend.
+  ///
+  /// - Throws: ``XenError/busy(domain:_:)`` when another tool got ahead of us; the guest was not asked.
   public func request() throws(XenError) {
-    // Whoever finds the guest suspended and us dead shall know that it was us.
-    try SuspensionNote.write(store, domain: domain.id)
-    switch path {
-    case .eventChannel: try channel.notify()
-    case .xenstore: try store.write(shutdownNode, "suspend")
+    // Whatever is thrown below, the request may be there.
+    progress = .asked
+    let obstacle = try store.transaction(node.node) { (transaction) throws(XenError) -> String? in
+      let pending = store.read(node.node, in: transaction) ?? ""
+      if let obstacle = Suspension.obstacle(try hypervisor.liveState(of: domain), pending: pending) { return obstacle }
+      // Whoever finds the guest suspended and us dead shall know that it was us.
+      try SuspensionNote(owner: .own, asked: SuspensionNote.now).write(store, domain: domain.id, in: transaction)
+      if path == .xenstore { try store.write(node.node, SuspendRequest.word, in: transaction) }
+      return nil
     }
+    if let obstacle {
+      progress = .claimed
+      throw .busy(domain: domain.id, obstacle)
+    }
+    if path == .eventChannel { try notify() }
   }
+
+  /// Rings the channel that the guest offers. A second ring is no second request.
+  public func notify() throws(XenError) { try channel?.notify() }
 
   /// Waits until the hypervisor holds the guest suspended.
   ///
   /// - Throws: the state of the guest that makes waiting useless; the request is then withdrawn.
   public func awaitSuspended() throws(XenError) {
     let asked = ContinuousClock.now
-    var answered = path == .eventChannel ? asked : nil
-    var nextLook = asked
+    var taken = path == .eventChannel ? asked : nil
+    // Less and less often: xenstored is busy enough with a guest that freezes its devices.
+    var interval = Duration.milliseconds(4)
+    var nextLook = asked + interval
     while true {
-      channel.drain()
-      if try isSuspended() { return }
+      channel?.drain()
+      let isSuspended = try hypervisor.isSuspended(domain)
       let now = ContinuousClock.now
-      // Not each time: xenstored is busy enough with a guest that freezes its devices.
-      if answered == nil, now >= nextLook {
-        nextLook = now + .milliseconds(50)
-        if store.read(shutdownNode) != "suspend" { answered = now }
+      if taken == nil, isSuspended || now >= nextLook {
+        if node.isTaken { taken = now }
+        interval = min(interval * 2, .milliseconds(50))
+        nextLook = now + interval
       }
-      if let answered {
-        if now > answered + .seconds(Suspension.freezeSeconds) {
-          // Told through its channel the guest asks itself by xenstore, and that request may still lie there.
-          _ = try withdraw()
-          try watchForLateSuspend()
-          throw .suspendTimedOut(domain: domain.id, seconds: Suspension.freezeSeconds)
-        }
-      } else if now > asked + .seconds(Suspension.answerSeconds) {
-        if try withdraw() {
-          try watchForLateSuspend()
-          throw .suspendIgnored(domain: domain.id, seconds: Suspension.answerSeconds)
-        }
-        answered = now
+      if isSuspended {
+        if taken != nil { return }
+        try refuseForeignSuspend()
+      }
+      if let taken, now > taken + .seconds(Suspension.freezeSeconds) {
+        // Told through its channel the guest asks itself by xenstore, and that request may still lie there.
+        _ = try node.withdraw()
+        try watchForLateSuspend()
+        throw .suspendTimedOut(domain: domain.id, seconds: Suspension.freezeSeconds)
+      }
+      if taken == nil, now > asked + .seconds(Suspension.answerSeconds), try node.withdraw() {
+        try watchForLateSuspend()
+        throw .suspendIgnored(domain: domain.id, seconds: Suspension.answerSeconds)
       }
       // The event wakes us; the short limit is for one that got lost.
-      var waiting = pollfd(fd: channel.descriptor, events: Int16(POLLIN), revents: 0)
-      _ = poll(&waiting, 1, 2)
+      waitForEvent(milliseconds: 2)
     }
   }
 
-  private func isSuspended() throws(XenError) -> Bool {
-    let now = try hypervisor.domain(domain.id)
-    guard now.uuid == domain.uuid else { throw .domainGone(domain.id) }
-    switch now.state {
-    case .suspended: return true
-    case .running, .paused: return false
-    case .crashed: throw .guestData(domain: domain.id, "it crashed while suspending")
-    case .dying, .shutdown: throw .domainGone(domain.id)
-    }
-  }
-
-  /// Takes an unanswered request back, so that the guest cannot act on it later.
-  ///
-  /// - Returns: false when the guest took it in the meantime.
-  private func withdraw() throws(XenError) -> Bool {
-    let node = shutdownNode
-    return try store.transaction(node) { (transaction) throws(XenError) -> Bool in
-      guard store.read(node, in: transaction) == "suspend" else { return false }
-      try store.write(node, "", in: transaction)
-      return true
-    }
+  /// The guest stands suspended and has not taken our request: it was freezing for another tool when we asked. It is that
+  /// tool's to resume.
+  private func refuseForeignSuspend() throws(XenError) {
+    // Not there any more: it was resumed meanwhile, and took ours.
+    guard try node.withdraw() else { return }
+    progress = .over
+    throw .busy(domain: domain.id, "another tool has suspended it")
   }
 
   /// A guest that suspends after we gave up would stay suspended for ever: nobody else resumes it.
   private func watchForLateSuspend() throws(XenError) {
     let end = ContinuousClock.now + .seconds(Suspension.lateSeconds)
     while ContinuousClock.now < end {
-      channel.drain()
-      if try isSuspended() { try resume() }
-      var waiting = pollfd(fd: channel.descriptor, events: Int16(POLLIN), revents: 0)
-      _ = poll(&waiting, 1, 50)
+      channel?.drain()
+      if try hypervisor.isSuspended(domain) { try hypervisor.resume(domain) }
+      waitForEvent(milliseconds: 50)
     }
+    progress = .over
+  }
+
+  private func waitForEvent(milliseconds: Int32) {
+    // Without a channel, a descriptor that poll passes over.
+    var waiting = pollfd(fd: channel?.descriptor ?? -1, events: Int16(POLLIN), revents: 0)
+    _ = poll(&waiting, 1, milliseconds)
   }
 
   /// Lets the suspended guest go on in place: its suspend call returns 1, "cancelled".
   ///
   /// - Throws: ``XenError/resumeFailed(domain:errno:)``; the guest is then still suspended.
   public func resume() throws(XenError) {
-    var code: Int32 = 0
-    for _ in 0..<100 {
-      if xc_domain_resume(hypervisor.handle, domain.id, 1) == 0 { return }
-      code = errno
-      // EINVAL: it is not suspended any more, somebody resumed it.
-      if code == EINVAL, let now = try? hypervisor.domain(domain.id), now.state == .running { return }
-      guard code == EAGAIN || code == EBUSY || code == EINTR else { break }
-      usleep(1000)
-    }
-    throw .resumeFailed(domain: domain.id, errno: code)
+    try hypervisor.resume(domain)
+    progress = .over
   }
 
-  /// What can wait until the guest runs: xenstored's notice, the subscription, the channel.
+  /// What can wait until the guest runs: xenstored's notice, the subscription, the channel. The note goes only when the guest
+  /// will not suspend for us any more; else it becomes nobody's, for ``AbandonedSuspension``.
   public func close() {
-    channel.close()
+    guard progress != .nothing else { return }
+    // One ring too many is a request too many: what the guest still asks of itself would find nobody to resume it. While we
+    // have the channel's lock, no other tool rings.
+    if progress == .over, path == .eventChannel { _ = try? node.withdraw() }
+    channel?.close()
+    channel = nil
     try? store.resumed(domain: domain.id)
-    try? SuspensionNote.clear(store, domain: domain.id)
+    var note: SuspensionNote?
+    if progress == .asked {
+      let asked = SuspensionNote.read(store, domain: domain.id)?.asked
+      note = SuspensionNote(owner: .nobody, asked: asked ?? SuspensionNote.now)
+    }
+    try? SuspensionNote.replace(by: note, hypervisor, store, domain)
+    progress = .nothing
   }
 }

@@ -10,7 +10,7 @@ import Xen
 ///
 /// Its "hypervisor" keeps a log of dirty pages as Xen does: reading an empty log never fails, and tools share it.
 final class ScriptedGuest: Guest, @unchecked Sendable {
-  enum Fault: Error, Equatable { case arm, request, awaitSuspended, copy, state, resume, collect }
+  enum Fault: Error, Equatable { case arm, prepareRequest, request, awaitSuspended, copy, state, resume, collect }
   enum State: Equatable { case running, suspended }
 
   let identity: GuestIdentity
@@ -24,6 +24,8 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
   var whileSuspending: (ScriptedGuest) -> Void = { _ in }
   /// What it does each time a live copy has read some of it.
   var whileCopied: (ScriptedGuest) -> Void = { _ in }
+  /// What happens when its CPU state is asked for.
+  var beforeState: (ScriptedGuest) -> Void = { _ in }
   /// What it does from the first instant after the resume.
   var afterResume: (ScriptedGuest) -> Void = { _ in }
   private(set) var condition = State.running
@@ -41,6 +43,7 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
   /// Each set that was read from the log.
   private(set) var collects = 0
   private(set) var copied: [UInt64] = []
+  var isBeingSaved = false
 
   init(pages: [UInt64: [UInt8]], most: Int = 64, kind: EpochManifest.Kind = .pvh, journal: Journal) {
     self.pages = pages
@@ -57,6 +60,9 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
       if isLogging, content != nil { log.insert(pfn) }
     }
   }
+
+  /// Xen gives the guest a page: not logged, as for PVH.
+  func give(_ pfn: UInt64, _ content: [UInt8]) { lock.withLock { pages[pfn] = content } }
 
   /// Another tool takes from the log, or switches it off.
   func stealLog(andSwitchOff: Bool) {
@@ -80,16 +86,33 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
   func disarm() { journal.note("disarm") }
 
   private(set) var present = PageSet()
-  func scan() { lock.withLock { present = PageSet(pages.keys) } }
-  func assume(_ known: PageSet, pages: UInt64) { present = known }
-  var pageTotal: UInt64 { lock.withLock { UInt64(pages.count) } }
+  private(set) var pageTotal: UInt64 = 0
+  func scan() {
+    journal.note("scan \(condition)")
+    lock.withLock {
+      present = PageSet(pages.keys)
+      pageTotal = UInt64(pages.count)
+    }
+  }
+  func assume(_ known: PageSet, pages: UInt64) -> Bool {
+    lock.withLock {
+      guard pages == self.pages.count else { return false }
+      (present, pageTotal) = (known, pages)
+      return true
+    }
+  }
   func keepMapped() { journal.note("keepMapped") }
-  func settle() -> (come: PageSet, gone: PageSet) { settleAnew() }
+  func settleLive(anew: Bool) -> (come: PageSet, gone: PageSet) { anew ? settleAnew() : settle() }
+  /// As with Xen's count of pages: a page that came for another one that went is not found.
+  func settle() -> (come: PageSet, gone: PageSet) {
+    lock.withLock { pageTotal == UInt64(pages.count) && canLog ? (PageSet(), PageSet()) : settleAnew() }
+  }
   func settleAnew() -> (come: PageSet, gone: PageSet) {
     let before = present
     scan()
     return (present.subtracting(before), before.subtracting(present))
   }
+  func unmapSpent() { journal.note("unmap") }
   var mappingMs: Double { 0 }
 
   func copy(_ pfns: [UInt64], running: Bool, to receiver: some PageReceiver) throws -> Int {
@@ -117,7 +140,10 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
     }
   }
 
+  /// What the note said when the log was asked for.
+  private(set) var noteAtBegin: String?
   func beginLog() throws -> LogDirty.Start {
+    noteAtBegin = noteAtBegin ?? trackingNote
     guard canLog else { return .unavailable }
     if isLogging { return .alreadyOn }
     isLogging = true
@@ -128,6 +154,7 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
     isLogging = false
     journal.note("endLog")
   }
+  func peek(into set: inout PageSet) { lock.withLock { set.formUnion(log) } }
   func collect(into set: inout PageSet, final: Bool) throws -> Int {
     try happens(final ? "collect final" : "collect", .collect)
     return lock.withLock {
@@ -144,20 +171,24 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
   }
   func setTrackingNote(_ note: String?) { trackingNote = note }
 
+  func prepareRequest() throws { try happens("prepareRequest", .prepareRequest) }
   func request() throws { try happens("request", .request) }
   func awaitSuspended() throws {
+    // The last thing that a PV guest's kernel does is to write its start_info, which is page 1 here.
+    if identity.kind == .pv, let page = pages[1] { write(1, page) }
     whileSuspending(self)
     try happens("suspended", .awaitSuspended)
     condition = .suspended
   }
   func state() throws -> GuestState {
+    beforeState(self)
     try happens("state", .state)
-    return GuestState(records: [Record(type: .hvmContext, body: [1, 2, 3])], canary: 1)
+    return GuestState(records: [Record(type: .hvmContext, body: [1, 2, 3])], canary: identity.kind == .pv ? 1 : nil)
   }
   func resume() throws {
     try happens("resume", .resume)
     condition = .running
-    // It works on at once; a PV guest begins with its start_info page, which is page 1 here.
+    // It works on at once; a PV guest begins with its start_info page.
     if identity.kind == .pv, let page = pages[1] { write(1, page) }
     afterResume(self)
   }
@@ -171,10 +202,13 @@ final class ScriptedDisks: DiskSet {
   ]
   let journal: Journal
   let fault: Fault?
+  /// What delays the snapshots.
+  let whileSnapshotting: @Sendable () -> Void
 
-  init(journal: Journal, fault: Fault? = nil) {
+  init(journal: Journal, fault: Fault? = nil, whileSnapshotting: @escaping @Sendable () -> Void = {}) {
     self.journal = journal
     self.fault = fault
+    self.whileSnapshotting = whileSnapshotting
   }
   private func happens(_ event: String, _ fault: Fault) throws {
     journal.note(event)
@@ -184,6 +218,8 @@ final class ScriptedDisks: DiskSet {
   func reserve(epoch: Int) throws { try happens("reserve", .reserve) }
   func snapshot() throws -> [String: Double] {
     try happens("snapshot", .snapshot)
+    whileSnapshotting()
+    journal.note("snapshot made")
     return ["create_snap": 1.5]
   }
   func commit() throws { try happens("commit", .commit) }

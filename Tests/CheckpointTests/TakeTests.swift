@@ -54,6 +54,10 @@ struct TakeTests {
       #expect(try #require(journal.last(event)) < resumed)
     }
     #expect(try #require(journal.position("reserve")) < (try #require(journal.position("request"))))
+    // What disturbs other tools comes after all live copying, right before the request.
+    let prepared = try #require(journal.position("prepareRequest"))
+    #expect(try #require(journal.last("collect")) < prepared)
+    #expect(journal.position("request") == prepared + 1)
     #expect(try #require(journal.position("commit")) > resumed)
   }
 
@@ -91,7 +95,7 @@ struct TakeTests {
 
   @Test(
     "that fails anywhere leaves the guest running and nothing behind",
-    arguments: [ScriptedGuest.Fault.arm, .request, .awaitSuspended, .copy, .state, .collect])
+    arguments: [ScriptedGuest.Fault.arm, .prepareRequest, .request, .awaitSuspended, .copy, .state, .collect])
   func guestFaults(fault: ScriptedGuest.Fault) throws {
     let temporary = try TemporaryStore()
     let first = ScriptedGuest(pages: [1: page(1)], journal: Journal())
@@ -121,6 +125,37 @@ struct TakeTests {
     #expect(journal.events.contains("request") == (fault != .reserve))
   }
 
+  @Test("lets the guest go at the hard limit, whatever hangs meanwhile")
+  func hangs() throws {
+    let temporary = try TemporaryStore()
+    let guest = ScriptedGuest(pages: [1: page(1)], journal: journal)
+    guest.beforeState = { guest in
+      // Hangs until somebody else has resumed the guest.
+      while guest.condition == .suspended { usleep(1000) }
+    }
+    var options = TakeOptions()
+    options.mostPauseSeconds = 0.2
+    #expect(throws: CheckpointError.pauseTooLong(guest: "web", seconds: 0.2)) {
+      try take(guest, into: temporary, options: options)
+    }
+    #expect(journal.events.filter { $0 == "resume" }.count == 1)
+    #expect(temporary.files.isEmpty)
+  }
+
+  @Test("whose rest does not fit gives up before it asks the guest, if it may not spill")
+  func noRoom() throws {
+    let temporary = try TemporaryStore()
+    let guest = ScriptedGuest(pages: [1: page(1), 2: page(2)], most: 256, journal: journal)
+    guest.whileCopied = { guest in for pfn in UInt64(1)..<200 { guest.write(pfn, page(UInt8(pfn))) } }
+    var options = TakeOptions()
+    options.threads = 1
+    options.staging = .abort
+    #expect(throws: CheckpointError.stagingFull(guest: "web", bytes: 64 * 4096)) {
+      try take(guest, into: temporary, options: options)
+    }
+    #expect(!journal.events.contains("request"))
+  }
+
   @Test("says that the guest is still suspended, above all else, when it cannot be resumed")
   func resumeFails() throws {
     let temporary = try TemporaryStore()
@@ -129,6 +164,22 @@ struct TakeTests {
     #expect(throws: ScriptedGuest.Fault.resume) {
       try take(guest, into: temporary, disks: ScriptedDisks(journal: journal, fault: .snapshot))
     }
+  }
+
+  @Test("undoes nothing in the pools while the snapshots are still being made, if the guest cannot be resumed")
+  func resumeFailsBeforeTheSnapshots() throws {
+    let temporary = try TemporaryStore()
+    let guest = ScriptedGuest(pages: [1: page(1)], journal: journal)
+    guest.fault = .resume
+    let disks = ScriptedDisks(journal: journal) { [journal] in
+      while journal.position("resume") == nil { usleep(1000) }
+      // Time to do it too early.
+      usleep(50_000)
+    }
+    var options = TakeOptions()
+    options.mostPauseSeconds = 0.01
+    #expect(throws: ScriptedGuest.Fault.resume) { try take(guest, into: temporary, disks: disks, options: options) }
+    #expect(try #require(journal.position("snapshot made")) < (try #require(journal.position("abandon"))))
   }
 
   @Test("does not begin while another holds the guest's folder")
@@ -187,6 +238,7 @@ struct TakeTests {
         let manifest = try take.run()
         #expect(try pages(of: manifest.epoch, in: temporary.folder).count == 31)
         #expect(try #require(manifest.statistics).spilledBytes >= 24 * 4096)
+        #expect(try #require(journal.position("unmap")) < #require(journal.position("resume")))
       case .abort:
         #expect(throws: CheckpointError.stagingFull(guest: "web", bytes: 4 * 4096)) { try take.run() }
       }

@@ -35,7 +35,8 @@ killed_while_it_copies() { # NAME: SIGKILL after the log of dirty pages was read
   [[ $? == 137 ]]
 }
 
-note_is_owed() { [[ $(xenstore-read "/local/domain/$1/ckpt/tracking" 2>/dev/null) == owed* ]]; }
+tracking_note() { xenstore-read "/local/domain/$1/ckpt/tracking" 2>/dev/null; }
+note_is_owed() { [[ $(tracking_note "$1") == "owed "[0-9a-f]* ]]; }
 
 killed_in_the_pause() { # NAME: SIGKILL as soon as the guest is seen suspended
   local take
@@ -46,9 +47,9 @@ killed_in_the_pause() { # NAME: SIGKILL as soon as the guest is seen suspended
   [[ $? == 137 ]] && sleep 1 && [[ $(xl list "$1" | tail -n 1) =~ ' '...s..' ' ]]
 }
 
-runs_again() { # NAME
+runs_again() { # NAME: and no log of dirty pages is on for a take that is dead
   ckpt recover "$1" || return
-  nothing_is_held "$1"
+  nothing_is_held "$1" && [[ $(tracking_note "$(guest_domid "$1")") != owed* ]]
 }
 
 balloons() { # NAME: its memory goes down and up as long as the file is there

@@ -25,9 +25,6 @@ struct GuestTextTests {
 
 @Suite("Where a PV guest says its p2m list is")
 struct AnchorTests {
-  private static let guest = Domain(
-    id: 7, uuid: "", state: .running, isTranslated: false, pages: 1000, maximumKiB: 4096, highestVCPU: 0,
-    onlineVCPUs: 1, sharedInfoFrame: 1)
   private static let good: UInt64 = 0xffff_c900_0000_0000
 
   private func anchor(count: UInt64, cr3: UInt64, address: UInt64) throws -> LinearP2M.Anchor {
@@ -38,7 +35,7 @@ struct AnchorTests {
     page.storeBytes(of: count, toByteOffset: 3088, as: UInt64.self)
     page.storeBytes(of: cr3, toByteOffset: 3112, as: UInt64.self)
     page.storeBytes(of: address, toByteOffset: 3120, as: UInt64.self)
-    return try LinearP2M.anchor(page, Self.guest)
+    return try LinearP2M.anchor(page, FrameSpace(domain: 7, mostKiB: 4096))
   }
 
   @Test func wellFormed() throws {

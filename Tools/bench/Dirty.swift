@@ -11,7 +11,8 @@ struct Dirty: ParsableCommand {
 
   func run() throws {
     let hypervisor = try Hypervisor()
-    let log = try LogDirty(hypervisor, try hypervisor.find(guest, store: try XenStore()))
+    let store = try XenStore()
+    let log = try LogDirty(hypervisor, store, hypervisor.find(guest, store: store))
     guard try log.begin() == .begun else { throw ValidationError("this hypervisor has no log for it, or it is on") }
     defer { log.end() }
     sleep(seconds)

@@ -23,6 +23,7 @@ struct Floor: ParsableCommand {
     for _ in 0..<count {
       usleep(500_000)  // the guest is still thawing from the last one, and that is no part of this one
       let suspension = try Suspension(hypervisor, store, domain)
+      try suspension.prepare()
       let requested = ContinuousClock.now
       try suspension.request()
       try askAgain(suspension)
@@ -45,7 +46,7 @@ struct Floor: ParsableCommand {
 
   private func askAgain(_ suspension: Suspension) throws {
     guard suspension.path == .eventChannel else { return }
-    for _ in 1..<max(1, requests) { try suspension.request() }
+    for _ in 1..<max(1, requests) { try suspension.notify() }
   }
 }
 

@@ -37,11 +37,13 @@ final class MemoryGuest: Guest, @unchecked Sendable {
   func arm() {}
   func disarm() {}
   func scan() {}
-  func assume(_ known: PageSet, pages: UInt64) {}
+  func assume(_ known: PageSet, pages: UInt64) -> Bool { true }
   var pageTotal: UInt64 { UInt64(pages.count / 4096) }
   func keepMapped() {}
+  func settleLive(anew: Bool) -> (come: PageSet, gone: PageSet) { (PageSet(), PageSet()) }
   func settle() -> (come: PageSet, gone: PageSet) { (PageSet(), PageSet()) }
   func settleAnew() -> (come: PageSet, gone: PageSet) { (PageSet(), PageSet()) }
+  func unmapSpent() {}
   var mappingMs: Double { 0 }
 
   func copy(_ pfns: [UInt64], running: Bool, to receiver: some PageReceiver) -> Int {
@@ -56,11 +58,13 @@ final class MemoryGuest: Guest, @unchecked Sendable {
   }
 
   private var isLogging = false
+  var isBeingSaved: Bool { false }
   func beginLog() -> LogDirty.Start {
     defer { isLogging = true }
     return isLogging ? .alreadyOn : .begun
   }
   func endLog() { isLogging = false }
+  func peek(into set: inout PageSet) { set.formUnion(dirty) }
   func collect(into set: inout PageSet, final: Bool) -> Int {
     set.formUnion(dirty)
     defer { dirty = PageSet() }
@@ -72,6 +76,7 @@ final class MemoryGuest: Guest, @unchecked Sendable {
   }
   func setTrackingNote(_ note: String?) { trackingNote = note }
 
+  func prepareRequest() {}
   func request() {}
   func awaitSuspended() {
     // After the round that runs while a guest freezes: what comes now is left to the pause.

@@ -57,7 +57,7 @@ enum ExitStatus: Int32, Error {
     switch error {
     case .noSuchEpoch, .noStore: self = .notFound
     case .isDomainZero, .policyRefused: self = .badConfiguration
-    case .takeRuns: self = .locked
+    case .takeRuns, .beingSaved: self = .locked
     case .interrupted: self = .interrupted
     default: self = .failed
     }

@@ -5,7 +5,10 @@ import Xen
 struct RecoverCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "recover", abstract: "Resume what a killed take left suspended: disks, then guests.",
-    discussion: "Touches nothing that ckpt did not suspend itself; may be run at any time.")
+    discussion: """
+      Touches nothing that ckpt did not suspend itself; may be run at any time. A guest that may still suspend is watched \
+      for up to a minute. A log of dirty pages that nobody reads any more is switched off.
+      """)
 
   @Argument(help: "Name, id or uuid of the guest; all guests when left out.") var vm: String?
   @OptionGroup var common: CommonOptions
@@ -13,14 +16,24 @@ struct RecoverCommand: ParsableCommand {
   func run() throws {
     let recovery = try common.engine.recover(vm)
     if common.json {
-      return try Terminal.printJSON(
+      try Terminal.printJSON(
         Report(
           devices: recovery.devices,
-          guests: recovery.guests.map { .init(guest: $0.name, domain: $0.domain, outcome: $0.outcome.word) }))
+          guests: recovery.guests.map { .init(guest: $0.name, domain: $0.domain, outcome: $0.outcome.word) },
+          logs: recovery.logs, failures: recovery.failures))
+    } else {
+      show(recovery)
     }
+    if !recovery.failures.isEmpty { throw CheckpointError.notRecovered(recovery.failures) }
+  }
+
+  private func show(_ recovery: Recovery) {
     for device in recovery.devices { print("\(device): was suspended, runs again") }
     for guest in recovery.guests { print("\(guest.name) (domain \(guest.domain)): \(guest.outcome.text)") }
-    if recovery.devices.isEmpty, recovery.guests.isEmpty { print("nothing to recover") }
+    for guest in recovery.logs { print("\(guest): its log of dirty pages was left on, it is off") }
+    if recovery.devices.isEmpty, recovery.guests.isEmpty, recovery.logs.isEmpty, recovery.failures.isEmpty {
+      print("nothing to recover")
+    }
   }
 
   private struct Report: Encodable {
@@ -31,6 +44,8 @@ struct RecoverCommand: ParsableCommand {
     }
     let devices: [String]
     let guests: [Guest]
+    let logs: [String]
+    let failures: [String]
   }
 }
 
@@ -40,6 +55,7 @@ extension AbandonedSuspension.Outcome {
     case .resumed: "resumed"
     case .withdrawn: "withdrawn"
     case .running: "running"
+    case .ended: "ended"
     }
   }
 
@@ -48,6 +64,7 @@ extension AbandonedSuspension.Outcome {
     case .resumed: "was suspended, runs again"
     case .withdrawn: "had not taken the request yet; it is withdrawn, the guest runs"
     case .running: "runs; only the note of the killed take was left"
+    case .ended: "does not run any more; there was nothing to resume"
     }
   }
 }

@@ -23,6 +23,7 @@ struct ShowCommand: ParsableCommand {
       ["size", "\(Quantity.bytes(manifest.bytes)) in \(manifest.file)"],
       ["suspended by", manifest.suspendPath],
       ["pause", Quantity.milliseconds(manifest.pauseMs)],
+      ["handshake", Quantity.milliseconds(manifest.pauseMs - manifest.stopMs)],
       ["stop", Quantity.milliseconds(manifest.stopMs)],
       ["verified", verdict?.line ?? "never"],
     ]
@@ -61,7 +62,7 @@ struct ShowCommand: ParsableCommand {
         ["live copying ended", statistics.precopyEnd],
         [
           "copied",
-          "\(size(statistics.precopyBytes)) live, \(size(statistics.freezeBytes)) while it froze, "
+          "\(size(statistics.transferredBytes)): \(size(statistics.precopyBytes)) live, \(size(statistics.freezeBytes)) while it froze, "
             + "\(size(statistics.pauseBytes)) in the pause",
         ],
         ["spilled in the pause", size(statistics.spilledBytes)],

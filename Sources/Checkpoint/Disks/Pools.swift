@@ -87,17 +87,24 @@ public struct Pools: Sendable {
   /// The first act of a starting daemon, and the guard's: lets every device of ours run that something left suspended. Takes no lock.
   ///
   /// - Returns: the devices that had been suspended.
+  /// - Throws: the first error, after all others were resumed.
   @discardableResult
   public func resumeSuspended() throws -> [String] {
     var resumed: [String] = []
+    var failure: (any Error)?
     for (device, _) in try operations.list() where device.hasPrefix(DeviceName.namePrefix) {
-      guard let info = try operations.info(device), info.isOurs, info.suspended else { continue }
-      // A table loaded by a dead rollback would go live; the pool's settling decides about it later.
-      if info.hasInactiveTable { try operations.clear(device) }
-      try operations.resume(device)
-      resumed.append(device)
+      do { if try resumeIfSuspended(device) { resumed.append(device) } } catch { failure = failure ?? error }
     }
+    if let failure { throw failure }
     return resumed
+  }
+
+  private func resumeIfSuspended(_ device: String) throws -> Bool {
+    guard let info = try operations.info(device), info.isOurs, info.suspended else { return false }
+    // A table loaded by a dead rollback would go live; the pool's settling decides about it later.
+    if info.hasInactiveTable { try operations.clear(device) }
+    try operations.resume(device)
+    return true
   }
 
   /// - Throws: `PoolError.unknown`.

@@ -34,6 +34,8 @@ final class FakePool: ThinPoolOperations {
     var dead = false
     var formatted = false
     var refuseSnapshots = false
+    /// A device that cannot be resumed.
+    var stuck: String?
   }
 
   private let state = Mutex(Kernel())
@@ -142,7 +144,12 @@ final class FakePool: ThinPoolOperations {
     }
   }
 
-  func resume(_ device: String) throws { try change { $0.devices[device]?.suspended = false } }
+  func resume(_ device: String) throws {
+    try change { kernel in
+      guard kernel.stuck != device else { throw Self.refused(.resume, device, EIO) }
+      kernel.devices[device]?.suspended = false
+    }
+  }
   func clear(_ device: String) throws { try change { $0.devices[device]?.inactive = false } }
   func remove(_ device: String) throws { try change { $0.devices[device] = nil } }
 

@@ -83,6 +83,16 @@ struct PoolTests {
     try house.expectSettled("after resuming")
   }
 
+  @Test func aDeviceThatCannotBeResumedKeepsNoOther() throws {
+    let house = try PoolHouse()
+    house.fake.kernel { kernel in
+      for device in kernel.devices.keys { kernel.devices[device]?.suspended = true }
+      kernel.stuck = "ckpt-web-xvda"
+    }
+    #expect(throws: DeviceMapperError.self) { try house.pools.resumeSuspended() }
+    #expect(house.fake.kernel { kernel in kernel.devices.filter(\.value.suspended).map(\.key) } == ["ckpt-web-xvda"])
+  }
+
   @Test func idsEndBeforeThePoolsClockWraps() throws {
     let house = try PoolHouse()
     let folder = PoolFolder(store: house.store, name: "p")

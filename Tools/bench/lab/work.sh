@@ -1,7 +1,6 @@
 #!/bin/bash
 # In dom0: what a guest gets done while it is taken every 10 s, against none, in both tracking policies. KIND.
-# Its walker writes memory as fast as it can; what it wrote in a minute is its work. Printed with the longest gap that an outside
-# observer sees in the guest's answers, beside the longest pause.
+# Its walker writes memory as fast as it can; what it wrote in a minute is its work.
 set -euo pipefail
 . /lab/lib.sh
 kind=$1

@@ -1,0 +1,58 @@
+import Dispatch
+import Synchronization
+
+/// The hard limit of a pause: a guest that is still held when it passes is let go, whatever the engine waits for at that moment: a
+/// store that hangs, a copy that does not end. A thread of its own keeps it, made before the request.
+final class PauseLimit: @unchecked Sendable {
+  // Unchecked: the guest's `resume` is called under the lock only.
+  private let guest: any Guest
+  private let deadline: ContinuousClock.Instant
+  private let isHeld = Mutex(false)
+  private let begun = DispatchSemaphore(value: 0)
+  private let ended = DispatchSemaphore(value: 0)
+  private let expired = Atomic(false)
+
+  init(_ guest: any Guest, deadline: ContinuousClock.Instant) {
+    self.guest = guest
+    self.deadline = deadline
+    DispatchQueue(label: "pause limit", qos: .userInteractive).async { [self] in watch() }
+  }
+
+  private func watch() {
+    begun.wait()
+    let left = max(0, (deadline - .now).milliseconds)
+    guard ended.wait(timeout: .now() + .microseconds(Int(left * 1000))) == .timedOut else { return }
+    expired.store(true, ordering: .relaxed)
+    // If it fails the engine's own call fails as well, and says so.
+    try? resume()
+  }
+
+  /// The guest is suspended: from here on the limit counts.
+  func begin() {
+    isHeld.withLock { $0 = true }
+    begun.signal()
+  }
+
+  /// The guest never got suspended.
+  func cancel() {
+    ended.signal()
+    begun.signal()
+  }
+
+  /// Lets the guest go on, unless the limit has passed and did so.
+  func end() throws {
+    defer { ended.signal() }
+    try resume()
+  }
+
+  /// The guest was not held to the end of its pause: what was copied is of no instant.
+  var hasPassed: Bool { expired.load(ordering: .relaxed) }
+
+  private func resume() throws {
+    try isHeld.withLock { isHeld in
+      guard isHeld else { return }
+      try guest.resume()
+      isHeld = false
+    }
+  }
+}

@@ -1,0 +1,43 @@
+import CXen
+import Glibc
+
+/// How many frame numbers a guest uses, bounded.
+///
+/// The number is the guest's own word: a PV guest writes it into its shared info page, a PVH guest raises it by mapping
+/// a page of Xen's high up. Sets, buffers and scans of ours grow with it.
+struct FrameSpace: Sendable {
+  let domain: UInt32
+  /// The most frame numbers that are plausible: twice what the guest may own, and a million for holes.
+  let limit: UInt64
+
+  /// - Parameter mostKiB: the most memory that it may have, or had when it was built.
+  init(domain: UInt32, mostKiB: UInt64) {
+    self.domain = domain
+    // Xen itself ends at 16 TiB; a larger number means that nobody set a maximum.
+    limit = min(mostKiB, 1 << 34) / 4 * 2 + (1 << 20)
+  }
+
+  init(_ store: XenStore, _ domain: Domain) {
+    // `xl mem-set` lowers Xen's maximum with the guest's memory, but the frames that are left keep their numbers. What
+    // the guest was built with stands in a node that only its toolstack writes.
+    let built = store.read("/local/domain/\(domain.id)/memory/static-max").flatMap { UInt64($0) } ?? 0
+    self.init(domain: domain.id, mostKiB: max(domain.maximumKiB, built))
+  }
+
+  /// - Throws: ``XenError/guestData(domain:_:)`` for a number of frames that is not plausible.
+  func checked(_ count: UInt64) throws(XenError) -> Int {
+    guard count > 0, count <= limit else {
+      throw .guestData(domain: domain, "it claims \(count) frames, at most \(limit) are plausible for its memory")
+    }
+    return Int(count)
+  }
+
+  /// The highest frame number in use and one, as Xen has it now.
+  func count(_ hypervisor: Hypervisor) throws(XenError) -> Int {
+    var count: xen_pfn_t = 0
+    guard xc_domain_nr_gpfns(hypervisor.handle, domain, &count) == 0 else {
+      throw .call("size of the guest's frame space", domain: domain, errno: errno)
+    }
+    return try checked(UInt64(count))
+  }
+}

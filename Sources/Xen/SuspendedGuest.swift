@@ -1,0 +1,59 @@
+import CXen
+import Glibc
+
+/// What both a pause and the recovery from one do to a guest.
+extension Hypervisor {
+  /// The state of a domain that can still be held and let go: running, paused or suspended.
+  ///
+  /// - Throws: ``XenError/domainGone(_:)`` also when another domain has the number by now.
+  func liveState(of domain: Domain) throws(XenError) -> Domain.State {
+    let now = try self.domain(domain.id)
+    guard now.uuid == domain.uuid else { throw .domainGone(domain.id) }
+    switch now.state {
+    case .running, .paused, .suspended: return now.state
+    case .crashed: throw .guestData(domain: domain.id, "it crashed while suspending")
+    case .dying, .shutdown: throw .domainGone(domain.id)
+    }
+  }
+
+  func isSuspended(_ domain: Domain) throws(XenError) -> Bool { try liveState(of: domain) == .suspended }
+
+  /// Lets the suspended guest go on in place: its suspend call returns 1, "cancelled".
+  ///
+  /// - Throws: ``XenError/resumeFailed(domain:errno:)``; the guest is then still suspended.
+  func resume(_ domain: Domain) throws(XenError) {
+    var code: Int32 = 0
+    for _ in 0..<100 {
+      if xc_domain_resume(handle, domain.id, 1) == 0 { return }
+      code = errno
+      // EINVAL: it is not suspended any more, somebody resumed it.
+      if code == EINVAL, let now = try? self.domain(domain.id), now.state == .running { return }
+      guard code == EAGAIN || code == EBUSY || code == EINTR else { break }
+      usleep(1000)
+    }
+    throw .resumeFailed(domain: domain.id, errno: code)
+  }
+}
+
+/// The request to suspend in `control/shutdown`. A guest empties the node when it takes what stands there.
+struct SuspendRequest {
+  static let word = "suspend"
+  let store: XenStore
+  let domain: UInt32
+
+  var node: String { "/local/domain/\(domain)/control/shutdown" }
+
+  /// The guest took it, or nobody asked.
+  var isTaken: Bool { store.read(node) != SuspendRequest.word }
+
+  /// Takes an unanswered request back, so that the guest cannot act on it later.
+  ///
+  /// - Returns: false when the guest took it in the meantime.
+  func withdraw() throws(XenError) -> Bool {
+    try store.transaction(node) { (transaction) throws(XenError) -> Bool in
+      guard store.read(node, in: transaction) == SuspendRequest.word else { return false }
+      try store.write(node, "", in: transaction)
+      return true
+    }
+  }
+}

@@ -1,0 +1,76 @@
+import Glibc
+
+/// Who is suspending a guest, and since when: a note beside the domain in xenstore, from before the subscription to its
+/// suspend until the guest is known to run. It goes when the domain goes.
+struct SuspensionNote: Equatable {
+  var owner: ProcessIdentity
+  /// When the guest was asked, in seconds since the host's boot; nil: it was not.
+  var asked: Int?
+
+  init(owner: ProcessIdentity, asked: Int?) { (self.owner, self.asked) = (owner, asked) }
+
+  /// Nil for no note. A text that we did not write is a note of nobody, long ago: a suspended guest is then resumed.
+  init?(_ text: String) {
+    guard !text.isEmpty else { return nil }
+    let end = text.lastIndex(of: " ") ?? text.startIndex
+    let last = text[end...].dropFirst()
+    let asked = UInt32(last).map(Int.init)
+    guard let owner = ProcessIdentity(String(text[..<end])), last == "-" || asked != nil else {
+      self.init(owner: .nobody, asked: 0)
+      return
+    }
+    self.init(owner: owner, asked: asked)
+  }
+
+  var text: String { "\(owner.text) \(asked.map(String.init) ?? "-")" }
+
+  /// Seconds since the host's boot: a clock that is the same for every process.
+  static var now: Int {
+    var time = timespec()
+    clock_gettime(CLOCK_BOOTTIME, &time)
+    return time.tv_sec
+  }
+
+  /// Until when a guest that was asked may still suspend, in seconds since the host's boot.
+  var deadline: Int { (asked ?? 0) + Suspension.answerSeconds + Suspension.freezeSeconds }
+
+  /// Why nobody else may ask this guest to suspend; nil when the note is only a remainder.
+  func obstacle(at now: Int) -> String? {
+    if owner.isAlive { return "a take of it is in its pause" }
+    guard asked != nil, now < deadline else { return nil }
+    return "a take that did not end has asked it to suspend, `ckpt recover` looks after that"
+  }
+
+  // MARK: In xenstore
+
+  private static func path(_ domain: UInt32) -> String { "/local/domain/\(domain)/ckpt/pause" }
+
+  static func read(_ store: XenStore, domain: UInt32, in transaction: XenStoreTransaction? = nil) -> SuspensionNote? {
+    store.read(path(domain), in: transaction).flatMap(SuspensionNote.init)
+  }
+
+  func write(_ store: XenStore, domain: UInt32, in transaction: XenStoreTransaction? = nil) throws(XenError) {
+    try store.write(SuspensionNote.path(domain), text, in: transaction)
+  }
+
+  /// Puts up a note of this process, which has not asked yet.
+  ///
+  /// - Throws: ``XenError/busy(domain:_:)`` when that of another must stay.
+  static func claim(_ store: XenStore, domain: UInt32) throws(XenError) {
+    let obstacle = try store.transaction(path(domain)) { (transaction) throws(XenError) -> String? in
+      if let obstacle = read(store, domain: domain, in: transaction)?.obstacle(at: now) { return obstacle }
+      try SuspensionNote(owner: .own, asked: nil).write(store, domain: domain, in: transaction)
+      return nil
+    }
+    if let obstacle { throw .busy(domain: domain, obstacle) }
+  }
+
+  /// Puts `note` in the place of what is there, or clears it. Not for a domain that goes: that would make its folder in
+  /// xenstore anew.
+  static func replace(
+    by note: SuspensionNote?, _ hypervisor: Hypervisor, _ store: XenStore, _ domain: Domain
+  ) throws(XenError) {
+    guard let now = try? hypervisor.domain(domain.id), now.uuid == domain.uuid, now.state != .dying else { return }
+    try store.write(path(domain.id), note?.text ?? "")
+  }
+}

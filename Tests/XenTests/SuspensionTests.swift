@@ -1,0 +1,93 @@
+import Glibc
+import Testing
+
+@testable import Xen
+
+@Suite("Who is suspending a guest")
+struct SuspensionNoteTests {
+  private static let now = 100_000
+  private static let most = Suspension.answerSeconds + Suspension.freezeSeconds
+
+  @Test(
+    "A note comes back as it was written",
+    arguments: [
+      SuspensionNote(owner: .own, asked: nil), SuspensionNote(owner: .own, asked: 77),
+      SuspensionNote(owner: .nobody, asked: 0),
+    ])
+  func note(note: SuspensionNote) { #expect(SuspensionNote(note.text) == note) }
+
+  @Test(
+    "Any other text is an old request of nobody: a suspended guest is resumed, a running one not waited for",
+    arguments: ["x", "1", "1 2", "1 2 3 4", "1 2 -3", "1 2 99999999999999999999", "a b -", " - "])
+  func foreign(text: String) {
+    let note = SuspensionNote(text)
+    #expect(note == SuspensionNote(owner: .nobody, asked: 0))
+    #expect(note?.obstacle(at: Self.now) == nil)
+  }
+
+  @Test func none() { #expect(SuspensionNote("") == nil) }
+
+  @Test(
+    "A living take keeps others out, a dead one as long as the guest may still suspend",
+    arguments: [
+      (SuspensionNote(owner: .own, asked: nil), String?.some("in its pause")),
+      (SuspensionNote(owner: .own, asked: 5), "in its pause"),
+      (SuspensionNote(owner: .nobody, asked: now), "ckpt recover"),
+      (SuspensionNote(owner: .nobody, asked: now - most + 1), "ckpt recover"),
+      (SuspensionNote(owner: .nobody, asked: now - most), nil),
+      (SuspensionNote(owner: .nobody, asked: nil), nil),
+    ])
+  func obstacle(note: SuspensionNote, words: String?) {
+    let text = note.obstacle(at: Self.now)
+    #expect((text == nil) == (words == nil))
+    #expect(words.map { text?.contains($0) == true } ?? true)
+  }
+
+  @Test(
+    "A guest that another tool holds or has asked is not asked",
+    arguments: [
+      (Domain.State.running, "", String?.none), (.running, "suspend", "'suspend'"),
+      (.running, "poweroff", "'poweroff'"),
+      (.suspended, "", "another tool has suspended it"), (.paused, "", "xl pause"),
+    ])
+  func refusal(state: Domain.State, pending: String, words: String?) {
+    let text = Suspension.obstacle(state, pending: pending)
+    #expect((text == nil) == (words == nil))
+    #expect(words.map { text?.contains($0) == true } ?? true)
+  }
+}
+
+@Suite("A process's identity")
+struct ProcessIdentityTests {
+  @Test func own() throws {
+    #expect(ProcessIdentity.own.isAlive)
+    #expect(ProcessIdentity(ProcessIdentity.own.text) == .own)
+  }
+
+  @Test("Another process with the same number is another")
+  func reused() throws {
+    #expect(try #require(ProcessIdentity("\(getpid()) 1")).isAlive == false)
+    #expect(!ProcessIdentity.nobody.isAlive)
+  }
+
+  @Test("A killed process that its parent has not collected is dead")
+  func uncollected() throws {
+    var child = pid_t()
+    var arguments: [UnsafeMutablePointer<CChar>?] = [strdup("sleep"), strdup("1000"), nil]
+    defer { for argument in arguments { free(argument) } }
+    #expect(posix_spawnp(&child, "sleep", nil, nil, &arguments, environ) == 0)
+    let start = try #require(ProcessIdentity.startTime(child))
+    let identity = try #require(ProcessIdentity("\(child) \(start)"))
+    #expect(identity.isAlive)
+    kill(child, SIGKILL)
+    // Waits until it is dead, and leaves it uncollected.
+    var information = siginfo_t()
+    #expect(waitid(P_PID, id_t(child), &information, WEXITED | WNOWAIT) == 0)
+    #expect(!identity.isAlive)
+    var status: Int32 = 0
+    waitpid(child, &status, 0)
+  }
+
+  @Test(arguments: ["", "1", "1 2 3", "a 2", "1 b", "1  2", "-1 -2"])
+  func text(text: String) { #expect(ProcessIdentity(text) == nil) }
+}
