@@ -40,6 +40,8 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
   case backendsLinger(guest: String, domain: UInt32)
   /// The restore failed after the old guest was destroyed.
   case restoreFailed(guest: String, epoch: Int, message: String)
+  /// A retention policy that would leave nothing of a guest.
+  case policyRefused(guest: String, String)
   /// An epoch's content cannot make a guest.
   case badEpoch(guest: String, epoch: Int, String)
 
@@ -84,6 +86,7 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
     case .restoreFailed(let guest, let epoch, let message):
       "guest '\(guest)' is not running: epoch \(epoch) could not be started: \(message); its disks are as it "
         + "left them and all epochs are kept; run `ckpt restore` again, or start it anew from its disks: xl create"
+    case .policyRefused(let guest, let text): "guest '\(guest)': \(text)"
     case .badEpoch(let guest, let epoch, let text):
       "epoch \(epoch) of '\(guest)' cannot be restored: \(text); nothing was changed; restore another epoch"
     }

@@ -11,7 +11,7 @@ import Xen
 public struct Engine {
   public static let defaultStore = "/var/lib/ckpt"
 
-  private let storePath: String
+  let storePath: String
 
   public init(storePath: String = Engine.defaultStore) { self.storePath = storePath }
 
@@ -65,18 +65,24 @@ public struct Engine {
       epoch: checked(epoch, in: folder, of: guest), report: report)
   }
 
-  /// The epochs of one guest, or of all, by guest and number.
+  /// The epochs of one guest, or of all, by guest and number, with all that is known of them.
   public func list(_ guest: String?) throws -> [EpochList] {
-    guard let guest else {
-      let store = try existingStore()
-      return try store.guests().map { try store.folder(uuid: $0.uuid, create: false).epochs() }
-    }
-    return [try folder(of: guest).epochs()]
+    try folders(of: guest).map { try $0.epochs(withVerdicts: true) }.sorted { $0.name < $1.name }
+  }
+
+  /// The epochs of one guest, or of all, by guest and number, at a glance. Much faster.
+  public func overview(_ guest: String?) throws -> [EpochOverview] {
+    try folders(of: guest).map { try $0.overview() }.sorted { $0.name < $1.name }
   }
 
   public func show(_ guest: String, epoch: Int) throws -> EpochManifest {
     let folder = try folder(of: guest)
     return try folder.manifest(checked(epoch, in: folder, of: guest))
+  }
+
+  /// What the last verification of an epoch found; nil when there was none.
+  public func verdict(_ guest: String, epoch: Int) throws -> EpochVerdict? {
+    try folder(of: guest).verdict(epoch)
   }
 
   /// Writes an epoch as the stream that `xl restore` reads; every page is checked on the way.
@@ -89,8 +95,14 @@ public struct Engine {
     try stream.write(to: &writer)
   }
 
+  /// The folder of one guest, or those of all.
+  func folders(of guest: String?) throws -> [GuestFolder] {
+    if let guest { return [try folder(of: guest)] }
+    return try existingStore().folders()
+  }
+
   /// A guest's folder by name or uuid; a number is a running domain's.
-  private func folder(of guest: String) throws -> GuestFolder {
+  func folder(of guest: String) throws -> GuestFolder {
     let store = try existingStore()
     if let folder = try store.find(guest) { return folder }
     if UInt32(guest) != nil, let hypervisor = try? Hypervisor(), let xenstore = try? XenStore(),
@@ -101,14 +113,23 @@ public struct Engine {
     throw CheckpointError.noSuchEpoch(guest: guest, epoch: nil, known: "")
   }
 
-  private func checked(_ epoch: Int, in folder: GuestFolder, of guest: String) throws -> Int {
+  func checked(_ epoch: Int, in folder: GuestFolder, of guest: String) throws -> Int {
     do { return try folder.manifest(epoch).epoch } catch {
       guard case .notFound = error else { throw error }
-      let numbers = try folder.epochs().epochs.map { String($0.epoch) }
+      let numbers = try folder.overview().epochs.map { String($0.epoch) }
       let known = numbers.isEmpty ? "it has none" : "it has \(numbers.suffix(8).joined(separator: ", "))"
       throw CheckpointError.noSuchEpoch(guest: guest, epoch: epoch, known: known)
     }
   }
+}
+
+extension EpochList {
+  fileprivate var name: String { epochs.last?.guest ?? "" }
+}
+
+extension EpochOverview {
+  /// The guest's name in its newest epoch; empty where none can be read.
+  var name: String { epochs.last?.guest ?? "" }
 }
 
 extension GuestDisk {

@@ -112,9 +112,10 @@ public final class Take {
     lock = try folder.lock(.exclusive)
     try folder.discardUnpublished()
     let epoch = try folder.nextEpochNumber()
-    let newest = try folder.epochs().epochs.last
-    baseTime = newest?.time
-    if memory.base == nil || memory.base?.epoch != newest?.epoch {
+    let published = try folder.overview()
+    let newest = try folder.newestSoundEpoch()
+    baseTime = published.epochs.last { $0.epoch == newest }?.time
+    if memory.base == nil || memory.base?.epoch != newest {
       memory.base = try folder.base(threads: options.threads)
     }
     let pages = Int(guest.identity.memoryBytes) / EpochFormat.pageSize
@@ -126,7 +127,7 @@ public final class Take {
         recordBytes: Take.recordBytes),
       base: memory.base)
     do {
-      try disks.forgetUnpublished(published: Set(folder.epochs().allNumbers))
+      try disks.forgetUnpublished(published: Set(published.allNumbers))
       try disks.reserve(epoch: epoch)
     } catch {
       writer.abandon()

@@ -43,15 +43,15 @@ extension PageHashes {
 }
 
 extension GuestFolder {
-  /// The newest published epoch as the base of the next; nil when there is none, or when it cannot be read or trusted:
-  /// then the next epoch must hold every page. The caller holds the exclusive lock.
+  /// The newest published epoch that is not known to be damaged as the base of the next; nil when there is none, or when
+  /// it cannot be read or trusted: then the next epoch must hold every page. The caller holds the exclusive lock.
   ///
   /// The hashes come from the folder's cache file. When that is missing, torn, damaged or of another epoch, they
   /// are made again by reading all pages of the epoch, on `threads` threads.
   ///
   /// Throws only when the folder itself cannot be listed.
   public func base(threads: Int = 1) throws(StoreError) -> EpochBase? {
-    guard let newest = try newestEpoch(), let reader = try? open(epoch: newest) else { return nil }
+    guard let newest = try newestSoundEpoch(), let reader = try? open(epoch: newest) else { return nil }
     let cache = HashCache(folder: self, epoch: newest, fileHash: reader.trailer.hash)
     if let hashes = cache.read(), hashes.agrees(with: reader.index) { return reader.base(hashes) }
     guard let hashes = try? reader.hashPages(threads: threads) else { return nil }

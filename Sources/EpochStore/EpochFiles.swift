@@ -25,6 +25,12 @@ final class EpochFiles: Sendable {
 
   func path(_ epoch: UInt32) -> String { folder.path + "/" + EpochName.file(Int(epoch)) }
 
+  /// What is wrong with a frame, told by its file, place and pages.
+  func damaged(_ entry: PageEntry, _ what: String) -> StoreError {
+    .damaged(
+      path: path(entry.epoch), what: "the frame of pfn \(entry.group * 16) at byte \(entry.offset) \(what)")
+  }
+
   /// The file of an epoch. What makes it unusable is told of by its path.
   func file(_ epoch: UInt32) throws(StoreError) -> StoreFile {
     if epoch == own { return ownFile }

@@ -26,12 +26,18 @@ public struct EpochStore: Sendable {
     return folder
   }
 
+  /// The folders of all guests, by uuid.
+  public func folders() throws(StoreError) -> [GuestFolder] {
+    try StoreName.list(path).filter(Self.isCanonical(uuid:)).sorted().map {
+      GuestFolder(uuid: $0, path: path + "/" + $0)
+    }
+  }
+
   /// Every guest that has a folder, sorted by name, then uuid.
   public func guests() throws(StoreError) -> [GuestSummary] {
     var summaries: [GuestSummary] = []
-    for name in try StoreName.list(path) where Self.isCanonical(uuid: name) {
-      let folder = GuestFolder(uuid: name, path: path + "/" + name)
-      summaries.append(GuestSummary(folder: folder, list: try folder.epochs()))
+    for folder in try folders() {
+      summaries.append(GuestSummary(folder: folder, overview: try folder.overview()))
     }
     return summaries.sorted { ($0.name, $0.uuid) < ($1.name, $1.uuid) }
   }
@@ -45,12 +51,10 @@ public struct EpochStore: Sendable {
       }
     }
     var best: (time: EpochTime, folder: GuestFolder)?
-    for name in try StoreName.list(path) where Self.isCanonical(uuid: name) {
-      let folder = GuestFolder(uuid: name, path: path + "/" + name)
-      for manifest in try folder.epochs().epochs where manifest.guest == nameOrUUID {
-        if let known = best, known.time >= manifest.time { continue }
-        best = (manifest.time, folder)
-      }
+    for folder in try folders() {
+      guard let newest = try folder.newest(named: nameOrUUID) else { continue }
+      if let known = best, known.time >= newest.time { continue }
+      best = (newest.time, folder)
     }
     return best?.folder
   }
@@ -102,13 +106,13 @@ public struct GuestSummary: Hashable, Sendable {
   /// Manifests that cannot be read.
   public let damaged: Int
 
-  init(folder: GuestFolder, list: EpochList) {
+  init(folder: GuestFolder, overview: EpochOverview) {
     uuid = folder.uuid
-    name = list.epochs.last?.guest ?? ""
-    epochs = list.epochs.count
-    newest = list.epochs.last?.epoch
-    newestTime = list.epochs.last?.time
-    bytes = list.epochs.reduce(0) { $0 &+ $1.bytes }
-    damaged = list.damaged.count
+    name = overview.epochs.last?.guest ?? ""
+    epochs = overview.epochs.count
+    newest = overview.epochs.last?.epoch
+    newestTime = overview.epochs.last?.time
+    bytes = overview.epochs.reduce(0) { $0 &+ $1.bytes }
+    damaged = overview.damaged.count
   }
 }

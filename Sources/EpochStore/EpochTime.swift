@@ -15,33 +15,40 @@ public struct EpochTime: Hashable, Comparable, Sendable, Codable, CustomStringCo
 
   /// Reads exactly the form that `description` writes; nil for anything else.
   public init?(_ text: String) {
-    let bytes = Array(text.utf8)
-    guard bytes.count == 24 else { return nil }
-    func number(_ range: Range<Int>) -> Int32? { Int32(String(decoding: bytes[range], as: UTF8.self)) }
+    var text = text
+    guard let time = text.withUTF8({ EpochTime(utf8: UnsafeRawBufferPointer($0)) }) else { return nil }
+    self = time
+  }
+
+  init?(utf8 bytes: UnsafeRawBufferPointer) {
+    guard bytes.count == 24, bytes[4] == UInt8(ascii: "-"), bytes[7] == UInt8(ascii: "-"),
+      bytes[10] == UInt8(ascii: "T"), bytes[13] == UInt8(ascii: ":"), bytes[16] == UInt8(ascii: ":"),
+      bytes[19] == UInt8(ascii: "."), bytes[23] == UInt8(ascii: "Z")
+    else { return nil }
+    func number(_ range: Range<Int>) -> Int? {
+      var value = 0
+      for byte in bytes[range] {
+        guard UInt8(ascii: "0")...UInt8(ascii: "9") ~= byte else { return nil }
+        value = value * 10 + Int(byte - UInt8(ascii: "0"))
+      }
+      return value
+    }
     guard let year = number(0..<4), let month = number(5..<7), let day = number(8..<10),
       let hour = number(11..<13), let minute = number(14..<16), let second = number(17..<19),
-      let fraction = number(20..<23)
+      let fraction = number(20..<23), 1...12 ~= month, 1...CivilDay.daysInMonth(month, of: year) ~= day,
+      hour < 24, minute < 60, second < 60
     else { return nil }
-    var parts = tm()
-    (parts.tm_year, parts.tm_mon, parts.tm_mday) = (year - 1900, month - 1, day)
-    (parts.tm_hour, parts.tm_min, parts.tm_sec) = (hour, minute, second)
-    self.init(milliseconds: Int64(timegm(&parts)) * 1000 + Int64(fraction))
-    // Whatever timegm had to normalise (month 13, signs, other separators) was not our form.
-    guard description == text else { return nil }
+    let days = CivilDay(year: year, month: month, day: day).number
+    self.init(milliseconds: Int64(((days * 24 + hour) * 60 + minute) * 60 + second) * 1000 + Int64(fraction))
   }
 
   public var description: String {
-    var seconds = time_t(milliseconds >= 0 ? milliseconds / 1000 : (milliseconds - 999) / 1000)
-    let fraction = Int32(milliseconds - Int64(seconds) * 1000)
-    var parts = tm()
-    gmtime_r(&seconds, &parts)
-    func padded(_ value: Int32, _ width: Int) -> String {
-      let digits = String(value)
-      return String(repeating: "0", count: max(0, width - digits.count)) + digits
-    }
-    return "\(padded(parts.tm_year + 1900, 4))-\(padded(parts.tm_mon + 1, 2))-\(padded(parts.tm_mday, 2))T"
-      + "\(padded(parts.tm_hour, 2)):\(padded(parts.tm_min, 2)):\(padded(parts.tm_sec, 2))"
-      + ".\(padded(fraction, 3))Z"
+    let seconds = seconds
+    let day = CivilDay(number: seconds.floor(86400))
+    let inDay = seconds - seconds.floor(86400) * 86400
+    return "\(day.year.padded(4))-\(day.month.padded(2))-\(day.day.padded(2))T"
+      + "\((inDay / 3600).padded(2)):\((inDay / 60 % 60).padded(2)):\((inDay % 60).padded(2))"
+      + ".\((Int(milliseconds) - seconds * 1000).padded(3))Z"
   }
 
   public static func < (left: EpochTime, right: EpochTime) -> Bool { left.milliseconds < right.milliseconds }

@@ -8,7 +8,11 @@ public final class FolderLock: Sendable {
   private let file: StoreFile
 
   init(path: String, kind: Kind) throws(StoreError) {
-    file = try StoreFile.open(path, O_RDWR | O_CREAT)
+    do { file = try StoreFile.open(path, O_RDWR | O_CREAT) } catch {
+      // To read a store that is mounted read-only, the lock need not be writable.
+      guard kind == .shared, case .system(_, _, EROFS) = error else { throw error }
+      file = try StoreFile.open(path, O_RDONLY)
+    }
     let operation = kind == .exclusive ? LOCK_EX : LOCK_SH
     while flock(file.descriptor, operation | LOCK_NB) != 0 {
       let number = errno

@@ -116,8 +116,5 @@ final class FrameUnpacker {
     guard Int(length) == wanted else { throw damaged(entry, "does not decompress to its pages") }
   }
 
-  private func damaged(_ entry: PageEntry, _ what: String) -> StoreError {
-    .damaged(
-      path: files.path(entry.epoch), what: "the frame of pfn \(entry.group * 16) at byte \(entry.offset) \(what)")
-  }
+  private func damaged(_ entry: PageEntry, _ what: String) -> StoreError { files.damaged(entry, what) }
 }

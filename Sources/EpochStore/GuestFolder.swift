@@ -5,6 +5,8 @@ public struct GuestFolder: Hashable, Sendable {
   /// Lower case, 36 characters.
   public let uuid: String
   public let path: String
+  /// The store that the folder is in.
+  public var storePath: String { String(path.dropLast(uuid.utf8.count + 1)) }
 
   /// Takes the guest's lock at once or throws `locked`. Held until the result goes away, or the process.
   public func lock(_ kind: FolderLock.Kind) throws(StoreError) -> FolderLock {
@@ -12,9 +14,15 @@ public struct GuestFolder: Hashable, Sendable {
   }
 
   /// All published epochs by number. A manifest that cannot be read is listed apart and hides no other.
-  public func epochs() throws(StoreError) -> EpochList {
+  ///
+  /// - Parameter withVerdicts: read what the last verification of each found, too.
+  public func epochs(withVerdicts: Bool = false) throws(StoreError) -> EpochList {
     var list = EpochList()
-    for (epoch, suffix) in try names() where suffix == ".json" {
+    for (epoch, suffix) in try names() where suffix == .manifest || suffix == .verdict {
+      if suffix == .verdict {
+        if withVerdicts { list.verdicts[epoch] = try verdict(epoch) }
+        continue
+      }
       do { list.epochs.append(try manifest(epoch)) } catch {
         // Removed between listing and reading: it is simply gone.
         if case .notFound = error { continue }
@@ -41,11 +49,6 @@ public struct GuestFolder: Hashable, Sendable {
     return used + 1
   }
 
-  /// The number of the newest published epoch.
-  func newestEpoch() throws(StoreError) -> Int? {
-    try names().filter { $0.suffix == ".json" }.map(\.epoch).max()
-  }
-
   /// Starts epoch `epoch` and sets `bytes` bytes aside for it, so that a full disk shows now and not when the
   /// guest waits. The number counts as used from here on. The caller holds the exclusive lock.
   ///
@@ -55,8 +58,9 @@ public struct GuestFolder: Hashable, Sendable {
   public func create(epoch: Int, reserving bytes: UInt64, base: EpochBase? = nil) throws(StoreError) -> EpochWriter {
     guard epoch >= (try nextEpochNumber()) else { throw .exists(path: path, epoch: epoch) }
     guard epoch <= EpochFormat.epochLimit else { throw .invalid("epoch \(epoch) is not below 2^32") }
-    if let base, base.folder != self { throw .invalid("the base is an epoch of \(base.folder.path)") }
+    if let base { try checkIsPublished(base) }
     let index: IndexStream? = if let base { try IndexStream(base) } else { nil }
+    SpaceReserve(of: self).fill()
     try setCounter(epoch)
     let partial = path + "/" + EpochName.file(epoch) + EpochName.partial
     let file = try StoreFile.open(partial, O_RDWR | O_CREAT | O_EXCL)
@@ -74,26 +78,20 @@ public struct GuestFolder: Hashable, Sendable {
     try EpochReader(folder: self, manifest: try manifest(epoch))
   }
 
-  /// Removes what interrupted takes left: partial files, and epoch files whose manifest never came.
-  /// The caller holds the exclusive lock. Returns the names removed.
-  @discardableResult
-  public func discardUnpublished() throws(StoreError) -> [String] {
-    let names = try names()
-    let published = Set(names.filter { $0.suffix == ".json" }.map(\.epoch))
-    var removed: [String] = []
-    // The numbers stay used though nothing bears them any more.
-    if let highest = names.map(\.epoch).max(), highest > (try counter()) { try setCounter(highest) }
-    for (epoch, suffix) in names.sorted(by: { ($0.epoch, $0.suffix) < ($1.epoch, $1.suffix) }) {
-      let stem = EpochName.file(epoch).dropLast(".epoch".count)
-      guard suffix.hasSuffix(EpochName.partial) || !published.contains(epoch) else { continue }
-      if try StoreName.remove(path + "/" + stem + suffix) { removed.append(stem + suffix) }
+  /// A base that was removed meanwhile may have lost files that only it needed.
+  private func checkIsPublished(_ base: EpochBase) throws(StoreError) {
+    guard base.folder == self else { throw .invalid("the base is an epoch of \(base.folder.path)") }
+    guard (try? manifest(base.epoch))?.fileHash == base.fileHash else {
+      throw .damaged(
+        path: path + "/" + EpochName.manifest(base.epoch), what: "epoch \(base.epoch) is no longer what it was")
     }
-    if !removed.isEmpty { try StoreName.syncFolder(path) }
-    return removed
   }
 
-  private func names() throws(StoreError) -> [(epoch: Int, suffix: String)] {
-    try StoreName.list(path).compactMap(EpochName.parse)
+  /// The names that are ours, unsorted.
+  func names() throws(StoreError) -> [(epoch: Int, suffix: EpochName.Suffix)] {
+    var names: [(epoch: Int, suffix: EpochName.Suffix)] = []
+    try StoreName.forEach(in: path) { if let name = EpochName.parse($0) { names.append(name) } }
+    return names
   }
 
   // MARK: The highest number ever used
@@ -119,6 +117,11 @@ public struct GuestFolder: Hashable, Sendable {
     try publish(bytes: Array("\(number)\n".utf8), as: counterPath)
   }
 
+  /// The numbers stay used though nothing bears them any more.
+  func rememberUsed(_ numbers: some Sequence<Int>) throws(StoreError) {
+    if let highest = numbers.max(), highest > (try counter()) { try setCounter(highest) }
+  }
+
   /// Writes a small file so that a crash leaves the old one or the new one: partial, fsync, rename, fsync folder.
   func publish(bytes: [UInt8], as target: String) throws(StoreError) {
     let partial = target + EpochName.partial
@@ -142,6 +145,8 @@ public struct EpochList: Sendable {
   public internal(set) var epochs: [EpochManifest] = []
   /// Epochs whose manifest cannot be trusted, by number.
   public internal(set) var damaged: [DamagedEpoch] = []
+  /// What the last verification of an epoch found, by number, where that was asked for and there was one.
+  public internal(set) var verdicts: [Int: EpochVerdict] = [:]
 
   /// The numbers of all published epochs, damaged ones too: their disks may still be wanted.
   public var allNumbers: [Int] { epochs.map(\.epoch) + damaged.map(\.epoch) }

@@ -84,8 +84,8 @@ struct HashCache {
       first == header(pages: Int(pages), chunks: Int(chunks))
     else { return nil }
     let hashes = PageHashes()
-    hashes.count = Int(pages)
-    guard (try? fill(hashes, chunks: Int(chunks), header: first, from: file)) == true else { return nil }
+    guard (try? fill(hashes, chunks: Int(chunks), header: first, from: file)) == true, hashes.count == Int(pages)
+    else { return nil }
     return hashes
   }
 
@@ -115,6 +115,7 @@ struct HashCache {
         guard number >= next, number < PageHashes.chunkLimit else { return false }
         hashes.newChunk(number).copyMemory(
           from: UnsafeRawBufferPointer(start: entry + 8, count: PageHashes.chunkBytes))
+        hashes.count += (0..<PageHashes.chunkPages).count { entry.little(8 + $0 * 8, UInt64.self) != 0 }
         next = number + 1
       }
     }

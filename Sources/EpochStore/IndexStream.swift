@@ -19,8 +19,13 @@ final class IndexStream {
   private static let bufferEntries = 26_000
 
   /// Opens the file and checks that it still is the one that `base` was made from.
-  init(_ base: EpochBase) throws(StoreError) {
-    let path = base.folder.path + "/" + EpochName.file(base.epoch)
+  convenience init(_ base: EpochBase) throws(StoreError) {
+    try self.init(base.folder, epoch: base.epoch, fileHash: base.fileHash)
+  }
+
+  /// - Parameter fileHash: what the manifest says of the epoch's file.
+  init(_ folder: GuestFolder, epoch: Int, fileHash: String) throws(StoreError) {
+    let path = folder.path + "/" + EpochName.file(epoch)
     do { file = try StoreFile.open(path, O_RDONLY) } catch {
       guard case .system(_, _, ENOENT) = error else { throw error }
       throw .damaged(path: path, what: "it is gone, though the next epoch needs it")
@@ -31,7 +36,7 @@ final class IndexStream {
     }
     let end = try file.read(count: EpochFormat.trailerBytes, at: size - UInt64(EpochFormat.trailerBytes))
     trailer = try EpochTrailer(decoding: end, fileBytes: size, path: path)
-    guard ManifestFile.hexadecimal(trailer.hash) == base.fileHash else {
+    guard ManifestFile.hexadecimal(trailer.hash) == fileHash else {
       throw .damaged(path: path, what: "it is not the file that it was")
     }
     buffer = .allocate(byteCount: Self.bufferEntries * EpochFormat.pageEntryBytes, alignment: 4096)

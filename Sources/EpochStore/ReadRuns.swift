@@ -6,6 +6,11 @@ struct Extent {
   let number: Int
 
   var end: UInt64 { offset + length }
+
+  /// By file and place. Without a length an extent lies at the start of whatever follows it.
+  static func sort(_ extents: inout [Extent]) {
+    extents.sort { ($0.epoch, $0.offset, $0.length) < ($1.epoch, $1.offset, $1.length) }
+  }
 }
 
 /// Neighbours in one file that are read in one go.
@@ -16,21 +21,26 @@ struct ReadRun {
   let offset: UInt64
   private(set) var length: UInt64
 
+  /// One extent alone, the one at `index`.
+  init(_ extent: Extent, _ index: Int) {
+    extents = index..<(index + 1)
+    epoch = extent.epoch
+    offset = extent.offset
+    length = extent.length
+  }
+
   /// Sorts extents by file and place and joins neighbours to runs of at most `limit` bytes (or one longer extent).
   /// A gap is read too when it is not longer than what follows it: that costs less than another call, and the
   /// runs together have at most twice the bytes of the extents.
   static func plan(_ extents: inout [Extent], limit: UInt64) -> [ReadRun] {
-    // Without a length an extent lies at the start of whatever follows it.
-    extents.sort { ($0.epoch, $0.offset, $0.length) < ($1.epoch, $1.offset, $1.length) }
+    Extent.sort(&extents)
     var runs: [ReadRun] = []
     for (index, extent) in extents.enumerated() {
       if runs.last?.joins(extent, limit: limit) == true {
         runs[runs.count - 1].extents = runs[runs.count - 1].extents.lowerBound..<(index + 1)
         runs[runs.count - 1].length = extent.end - runs[runs.count - 1].offset
       } else {
-        runs.append(
-          ReadRun(
-            extents: index..<(index + 1), epoch: extent.epoch, offset: extent.offset, length: extent.length))
+        runs.append(ReadRun(extent, index))
       }
     }
     return runs

@@ -16,6 +16,8 @@ public enum StoreError: Error, Equatable, Sendable, CustomStringConvertible {
   case notFound(String)
   /// The epoch's number was used before: numbers are never reused.
   case exists(path: String, epoch: Int)
+  /// A retention policy would leave nothing that can be restored, of so many epochs.
+  case policyRemovesAll(epochs: Int)
   /// The caller broke a rule of the interface (bad uuid, pages out of order, a writer used after its end).
   case invalid(String)
 
@@ -37,8 +39,21 @@ public enum StoreError: Error, Equatable, Sendable, CustomStringConvertible {
       return "\(what) does not exist; list what the store holds"
     case .exists(let path, let epoch):
       return "epoch \(epoch) was used before in \(path); take the next number"
+    case .policyRemovesAll(let epochs):
+      return
+        "the policy would remove all epochs that could be restored (\(epochs)); nothing was changed; add --keep-last 1"
     case .invalid(let what):
       return what
+    }
+  }
+
+  /// True for what is wrong with the stored bytes themselves: the epoch is lost until they are put back. Anything else, as a
+  /// lack of permission, says nothing about them.
+  var isDamage: Bool {
+    switch self {
+    case .damaged: true
+    case .system(_, _, let number): [EIO, EILSEQ, EBADMSG, EUCLEAN, ELOOP, EISDIR, ENXIO].contains(number)
+    default: false
     }
   }
 

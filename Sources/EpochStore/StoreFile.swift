@@ -126,6 +126,24 @@ final class StoreFile: Sendable {
     }
   }
 
+  /// Bytes of the disk that the file has.
+  func diskBytes() throws(StoreError) -> UInt64 { UInt64(try status().st_blocks) * 512 }
+
+  /// Gives the disk's blocks of a range back; the range reads as zeros then, and the size stays.
+  ///
+  /// - Returns: false where the file system cannot.
+  func punchHole(at offset: UInt64, count: UInt64) throws(StoreError) -> Bool {
+    let mode = ckpt_FALLOC_FL_PUNCH_HOLE | ckpt_FALLOC_FL_KEEP_SIZE
+    while fallocate(descriptor, mode, off_t(offset), off_t(count)) != 0 {
+      switch errno {
+      case EINTR: continue
+      case EOPNOTSUPP, ENOSYS: return false
+      case let number: throw failed("punch a hole into", number)
+      }
+    }
+    return true
+  }
+
   /// Makes `size` the size and gives back what was reserved beyond it. Up first, then down: some file
   /// systems ignore a truncation that changes nothing and would keep the reserve.
   func cutOff(at size: UInt64) throws(StoreError) {
@@ -170,22 +188,44 @@ enum StoreName {
     throw .system(operation: "remove", path: path, errno: number)
   }
 
+  /// True when there is something of this name, whatever it is.
+  static func exists(_ path: String) throws(StoreError) -> Bool {
+    var status = stat()
+    if lstat(path, &status) == 0 { return true }
+    let number = errno
+    if number == ENOENT { return false }
+    throw .system(operation: "examine", path: path, errno: number)
+  }
+
+  /// Bytes of the disk that a file alone has; none when it is gone, or when another name keeps it alive.
+  static func diskBytes(_ path: String) -> UInt64 {
+    var status = stat()
+    guard lstat(path, &status) == 0, status.st_nlink <= 1 else { return 0 }
+    return UInt64(status.st_blocks) * 512
+  }
+
   /// Names in a folder, unsorted, without `.` and `..`.
   static func list(_ path: String) throws(StoreError) -> [String] {
+    var names: [String] = []
+    try forEach(in: path) { names.append(String(decoding: $0, as: UTF8.self)) }
+    return names.filter { $0 != "." && $0 != ".." }
+  }
+
+  /// Hands out every name in a folder, unsorted, `.` and `..` among them, valid during the call only.
+  static func forEach(in path: String, _ body: (UnsafeRawBufferPointer) -> Void) throws(StoreError) {
     guard let folder = opendir(path) else { throw .system(operation: "list", path: path, errno: errno) }
     defer { closedir(folder) }
-    var names: [String] = []
     while true {
       errno = 0
       guard let entry = readdir(folder) else {
         let number = errno
         if number != 0 { throw .system(operation: "list", path: path, errno: number) }
-        return names
+        return
       }
-      let name = withUnsafePointer(to: &entry.pointee.d_name) { pointer in
-        pointer.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+      withUnsafePointer(to: &entry.pointee.d_name) { pointer in
+        let start = UnsafeRawPointer(pointer)
+        body(UnsafeRawBufferPointer(start: start, count: strlen(start.assumingMemoryBound(to: CChar.self))))
       }
-      if name != ".", name != ".." { names.append(name) }
     }
   }
 }

@@ -1,27 +1,50 @@
 import CXXHash
+import Glibc
+import Synchronization
 
 extension EpochReader {
   /// Proves everything that the epoch is made of: each frame matches its checksum and unpacks, in whichever file it
   /// stands, each record matches its checksum, and between header and index of the epoch's own file nothing stands that
-  /// no checksum covers.
+  /// no checksum covers. Stops at the first damage and throws it.
   ///
   /// - Parameters:
   ///   - threads: how many to work with, 1...64.
   ///   - progress: gets the bytes done, growing up to about the bytes of all frames and records.
   public func verify(threads: Int = 1, progress: ((Int) -> Void)? = nil) throws(StoreError) {
     var extents = extents()
-    let runs = ReadRun.plan(&extents, limit: RunChecker.bufferBytes)
+    Extent.sort(&extents)
     try checkTiles(extents)
-    let threads = max(1, min(threads, runs.count, 64))
-    let checkers = (0..<threads).map { _ in RunChecker(reader: self) }
-    let work = SharedWork(count: runs.count, progress: progress)
-    try work.run(threads: threads) { thread throws(StoreError) in
-      while let number = work.next() {
-        let run = runs[number]
-        try checkers[thread].check(run, extents[run.extents])
-        work.finished(Int(run.length))
-      }
+    try check(extents, threads: threads, progress: progress) { _, error throws(StoreError) in throw error }
+  }
+
+  /// Looks at the epoch as thoroughly as `method` says and collects what is damaged, instead of stopping at the first.
+  ///
+  /// - Parameters:
+  ///   - known: frames that need no look: proven, or known to be damaged. Learns from this one.
+  ///   - progress: gets the bytes read so far and those to read in all.
+  /// - Throws: what is no damage of the epoch, such as a file that may not be opened; damage of the whole epoch.
+  func examine(
+    _ method: VerifyMethod, threads: Int, known: inout KnownFrames, random: inout any RandomNumberGenerator,
+    progress: ((_ done: Int, _ total: Int) -> Void)?
+  ) throws(StoreError) -> Findings {
+    var extents = extents()
+    Extent.sort(&extents)
+    try checkTiles(extents)
+    let findings = Mutex(try dropUnreadable(&extents, known))
+    switch method {
+    case .quick: extents = []
+    case .subset(let share): draw(share, from: &extents, &random)
+    case .full: extents.removeAll { isFrame($0) && known.isProven(index[$0.number]) }
     }
+    let total = extents.reduce(0) { $0 + Int($1.length) }
+    try check(extents, threads: threads, progress: progress.map { progress in { progress(min($0, total), total) } }) {
+      extent, error throws(StoreError) in
+      guard error.isDamage else { throw error }
+      findings.withLock { $0.add(error, frame: isFrame(extent) ? index[extent.number] : nil) }
+    }
+    let found = findings.withLock { $0 }
+    if method == .full { known.add(proven: extents.filter(isFrame).map { index[$0.number] }, but: found) }
+    return found
   }
 
   /// All frames and records. The extents' numbers count page entries, then records.
@@ -42,6 +65,8 @@ extension EpochReader {
     return extents
   }
 
+  private func isFrame(_ extent: Extent) -> Bool { extent.number < index.pageEntries }
+
   /// Those of the epoch's own file must cover its data area exactly, without gap or overlap.
   private func checkTiles(_ sorted: [Extent]) throws(StoreError) {
     var next = UInt64(EpochFormat.headerBytes)
@@ -51,6 +76,56 @@ extension EpochReader {
     }
     guard next == trailer.indexOffset else {
       throw .damaged(path: path, what: "no entry covers byte \(next) exactly")
+    }
+  }
+
+  /// Takes out the frames of older files that need no reading to be damaged: known ones, and those behind the file's end.
+  private func dropUnreadable(_ extents: inout [Extent], _ known: KnownFrames) throws(StoreError) -> Findings {
+    var findings = Findings()
+    var sizes: [UInt32: UInt64] = [:]
+    for epoch in index.needs { sizes[epoch] = try files.file(epoch).regularSize() }
+    extents.removeAll { extent in
+      guard isFrame(extent) else { return false }
+      let entry = index[extent.number]
+      var what: String?
+      if let size = sizes[extent.epoch], extent.end > size { what = "lies behind the end of the file at byte \(size)" }
+      if known.isDamaged(entry) { what = "is damaged, as another epoch showed" }
+      if let what { findings.add(files.damaged(entry, what), frame: entry) }
+      return what != nil
+    }
+    return findings
+  }
+
+  /// Keeps all records, and as many frames as the share says, each as likely as any other.
+  private func draw(_ share: Double, from extents: inout [Extent], _ random: inout any RandomNumberGenerator) {
+    var left = extents.count(where: isFrame)
+    var wanted = Int((Double(left) * share).rounded(.up))
+    extents.removeAll { extent in
+      guard isFrame(extent) else { return false }
+      let isDrawn = Int.random(in: 0..<left, using: &random) < wanted
+      left -= 1
+      if isDrawn { wanted -= 1 }
+      return !isDrawn
+    }
+  }
+
+  /// Reads and checks some frames and records. What is wrong with one is handed to `found`, from any thread, which
+  /// throws to stop.
+  private func check(
+    _ extents: [Extent], threads: Int, progress: ((Int) -> Void)?,
+    _ found: (Extent, StoreError) throws(StoreError) -> Void
+  ) throws(StoreError) {
+    var extents = extents
+    let runs = ReadRun.plan(&extents, limit: RunChecker.bufferBytes)
+    let threads = max(1, min(threads, runs.count, 64))
+    let checkers = (0..<threads).map { _ in RunChecker(reader: self) }
+    let work = SharedWork(count: runs.count, progress: progress)
+    try work.run(threads: threads) { thread throws(StoreError) in
+      while let number = work.next() {
+        let run = runs[number]
+        try checkers[thread].check(run, extents[run.extents], found)
+        work.finished(Int(run.length))
+      }
     }
   }
 }
@@ -74,20 +149,34 @@ private final class RunChecker {
     XXH3_freeState(hash)
   }
 
-  func check(_ run: ReadRun, _ extents: ArraySlice<Extent>) throws(StoreError) {
-    if run.length > Self.bufferBytes, let record = extents.first {
-      try checkLongRecord(record)
+  func check(
+    _ run: ReadRun, _ extents: ArraySlice<Extent>, _ found: (Extent, StoreError) throws(StoreError) -> Void
+  ) throws(StoreError) {
+    do {
+      if run.length > Self.bufferBytes, let record = extents.first { return try checkLongRecord(record) }
+      let bytes = UnsafeMutableRawBufferPointer(rebasing: buffer[..<Int(run.length)])
+      try reader.files.file(run.epoch).read(bytes, at: run.offset)
+    } catch {
+      if extents.count == 1, let extent = extents.first { return try found(extent, error) }
+      // One bad sector says nothing about the frames around it.
+      for index in extents.indices {
+        let extent = extents[index]
+        try check(ReadRun(extent, index), extents[index...index], found)
+      }
       return
     }
-    let bytes = UnsafeMutableRawBufferPointer(rebasing: buffer[..<Int(run.length)])
-    try reader.files.file(run.epoch).read(bytes, at: run.offset)
     for extent in extents {
-      let start = buffer.baseAddress.unsafelyUnwrapped + Int(extent.offset - run.offset)
-      if extent.number < reader.index.pageEntries {
-        try unpacker.check(start, reader.index[extent.number])
-      } else {
-        try compare(XXH3_64bits(start, Int(extent.length)), extent)
+      do { try check(extent, buffer.baseAddress.unsafelyUnwrapped + Int(extent.offset - run.offset)) } catch {
+        try found(extent, error)
       }
+    }
+  }
+
+  private func check(_ extent: Extent, _ start: UnsafeRawPointer) throws(StoreError) {
+    if extent.number < reader.index.pageEntries {
+      try unpacker.check(start, reader.index[extent.number])
+    } else {
+      try compare(XXH3_64bits(start, Int(extent.length)), extent)
     }
   }
 

@@ -1,4 +1,5 @@
 import EpochStore
+import Foundation
 import Glibc
 import Testing
 import Xen
@@ -318,6 +319,29 @@ struct TrackingTests {
     #expect(throws: ScriptedDisks.Fault.commit) { try take(.continuous, memory: memory, disks: .commit) }
     for name in ["00000002.json", "00000002.epoch", "hashes"] { unlink(temporary.folder.path + "/" + name) }
     #expect(try take(.continuous, memory: memory).changes == "compare")
+  }
+
+  @Test(
+    "an epoch that turns out damaged is built on no more, and the debt since it is not taken for more",
+    arguments: [true, false])
+  func damagedBase(failedTake: Bool) throws {
+    try take(.continuous, memory: memory)
+    guest.write(9, page(199))
+    try take(.continuous, memory: memory)
+    guest.write(7, page(200))
+    if failedTake {
+      #expect(throws: ScriptedDisks.Fault.commit) { try take(.continuous, memory: memory, disks: .commit) }
+    }
+    // The frame of pfn 9 is all that epoch 2's file holds.
+    let handle = try #require(FileHandle(forUpdatingAtPath: temporary.folder.path + "/00000002.epoch"))
+    try handle.seek(toOffset: 70)
+    try handle.write(contentsOf: [0xEE, 0xEE])
+    #expect(try FolderVerifier(temporary.folder, method: .full).verify(2).verdict.isDamaged)
+    guest.write(8, page(201))
+    #expect(try take(.continuous, memory: memory).changes == "compare")
+    #expect(try temporary.folder.epochs().epochs.last?.needs == [1])
+    guest.write(8, page(202))
+    #expect(try take(.continuous, memory: memory).changes == "log")
   }
 
   @Test(

@@ -21,6 +21,7 @@ private func ckpt(_ arguments: [String]) throws -> (status: Int32, output: Strin
 
 /// A store with two epochs of a guest `web`.
 private final class SampleStore {
+  var folder: String { path + "/11111111-2222-3333-4444-555555555555" }
   let path = FileManager.default.temporaryDirectory.path + "/ckpt-command-\(UInt64.random(in: 0...UInt64.max))"
 
   init() throws {
@@ -36,6 +37,14 @@ private final class SampleStore {
     }
   }
   deinit { try? FileManager.default.removeItem(atPath: path) }
+
+  /// Changes the record that is all an epoch's file holds.
+  func damage(_ epoch: Int) throws {
+    let file = path + "/11111111-2222-3333-4444-555555555555/0000000\(epoch).epoch"
+    let handle = try #require(FileHandle(forUpdatingAtPath: file))
+    try handle.seek(toOffset: 40)
+    try handle.write(contentsOf: [9])
+  }
 }
 
 private let hasXen = FileManager.default.fileExists(atPath: "/dev/xen/privcmd")
@@ -72,13 +81,19 @@ struct CommandTests {
     arguments: [
       ["take"], ["restore", "web"], ["restore", "web", "first"], ["pool", "create", "main"],
       ["pool", "create", "main", "--data", "/dev/x"], ["disk", "create", "web", "xvda"], ["nonsense"],
+      ["verify", "--subset", "5"], ["verify", "--subset", "0%"], ["verify", "--subset", "100%"],
+      ["verify", "--subset", "5%", "--full"], ["verify", "web", "first"],
+      ["prune", "web", "--keep-last", "-1"], ["prune", "--keep-within", "5"], ["prune", "--keep-last", "many"],
+      ["mark", "web", "1"], ["mark", "web", "1", "--tag", "a b"],
     ])
   func usage(arguments: [String]) throws { #expect(try ckpt(arguments).status == 64) }
 
   @Test(
     "Every command explains itself",
     arguments: [
-      ["take"], ["restore"], ["list"], ["show"], ["export"], ["pool", "create"], ["pool", "show"], ["pool", "start"],
+      ["take"], ["restore"], ["list"], ["show"], ["export"], ["verify"], ["prune"], ["mark"], ["pool", "create"],
+      ["pool", "show"],
+      ["pool", "start"],
       ["disk", "create"],
       ["disk", "list"],
     ])
@@ -121,5 +136,191 @@ struct CommandTests {
     let result = try ckpt(["list", "--store", store.path])
     #expect(result.errors.contains("epoch 1") && result.errors.contains("damaged"))
     #expect(result.output.contains("web    2"))
+  }
+
+  @Test("Numbers that no take can have had are printed, whatever they are", arguments: [1e300, -1e300, 1e15, 9.3e17])
+  func absurdNumbers(number: Double) throws {
+    let store = try SampleStore()
+    let folder = try #require(try EpochStore(path: store.path).find("web"))
+    var statistics = TakeStatistics()
+    (statistics.totalMs, statistics.bytesPerSecond, statistics.dirtyPagesPerSecond) = (number, number, number)
+    (statistics.pauseBytes, statistics.totalBytes) = (.min, .max)
+    _ = try folder.create(epoch: 3, reserving: 0).publish(
+      EpochManifest(
+        guest: "web", uuid: folder.uuid, epoch: 3, kind: .pv, vcpus: -1, memoryBytes: .max, pauseMs: number,
+        stopMs: number, phases: ["copy": number], statistics: statistics))
+    for command in [["list"], ["show", "web", "3"]] {
+      let result = try ckpt(command + ["--store", store.path])
+      #expect(result.status == 0 && result.output.contains("\(number) ms"))
+    }
+  }
+
+  @Test("Verifying tells what is damaged, in a line each, and remembers it")
+  func verify() throws {
+    let store = try SampleStore()
+    let sound = try ckpt(["verify", "--store", store.path])
+    #expect((sound.status, sound.errors) == (0, ""))
+    #expect(sound.output == "2 epochs verified (quick), 2 sound, 0 not\n")
+    #expect(try ckpt(["list", "--store", store.path]).output.contains("  quick 20"))
+
+    try store.damage(1)
+    #expect(try ckpt(["verify", "--store", store.path]).status == 0)
+    let full = try ckpt(["verify", "web", "--full", "--store", store.path])
+    #expect(full.status == 3)
+    #expect(
+      full.errors == """
+        ckpt: web epoch 1 is damaged: 00000001.epoch: record 0 does not match its checksum; no take builds on it; \
+        restore another epoch, or put the file back and run `ckpt verify web 1 --full`
+
+        """)
+    #expect(full.output == "2 epochs verified (full), 1 sound, 1 not\n")
+
+    let list = try ckpt(["list", "--store", store.path]).output
+    #expect(list.split(separator: "\n").map { $0.contains("damaged") } == [false, true, false])
+    let show = try ckpt(["show", "web", "1", "--store", store.path]).output
+    #expect(show.contains("damaged (full, 20") && show.contains("record 0 does not match"))
+    #expect(try ckpt(["show", "web", "2", "--store", store.path]).output.contains("sound (full, 20"))
+    #expect(try ckpt(["verify", "web", "1", "--full", "--store", store.path]).status == 1)
+    #expect(try ckpt(["verify", "web", "7", "--store", store.path]).status == 10)
+    #expect(try ckpt(["verify", "db", "--store", store.path]).status == 10)
+  }
+
+  @Test("Verdicts in JSON have the promised keys")
+  func verdictKeys() throws {
+    let store = try SampleStore()
+    try store.damage(2)
+    let result = try ckpt(["verify", "--subset", "5%", "--json", "--store", store.path])
+    #expect(result.status == 3)
+    let epochs = try #require(
+      try JSONSerialization.jsonObject(with: Data(result.output.utf8)) as? [[String: Any]])
+    #expect(epochs.map { $0["result"] as? String } == ["sound", "damaged"])
+    #expect(epochs.allSatisfy { $0["method"] as? String == "subset" && $0["share"] as? Double == 0.05 })
+    #expect(epochs[1]["damage_count"] as? Int == 1 && epochs[1]["guest"] as? String == "web")
+    let list = try ckpt(["list", "--json", "--store", store.path]).output
+    let manifests = try #require(try JSONSerialization.jsonObject(with: Data(list.utf8)) as? [[String: Any]])
+    #expect(manifests.map { ($0["verified"] as? [String: Any])?["result"] as? String } == ["sound", "damaged"])
+  }
+
+  @Test("A guest that is busy is not verified, and told so at once")
+  func verifyLocked() throws {
+    let store = try SampleStore()
+    let folder = try #require(try EpochStore(path: store.path).find("web"))
+    let lock = try folder.lock(.exclusive)
+    defer { _ = lock }
+    let result = try ckpt(["verify", "web", "--store", store.path])
+    #expect(result.status == 11 && result.errors.contains("locked by process"))
+  }
+
+  // MARK: Retention
+
+  private func epochs(_ store: SampleStore) throws -> [Int] {
+    try EpochStore(path: store.path).folder(uuid: "11111111-2222-3333-4444-555555555555", create: false).epochs()
+      .allNumbers
+  }
+
+  @Test("A dry run shows every epoch with its reason and removes none")
+  func dryRun() throws {
+    let store = try SampleStore()
+    let result = try ckpt(["prune", "web", "--keep-last", "1", "--dry-run", "--store", store.path])
+    #expect(result.status == 0 && result.errors.isEmpty)
+    let lines = result.output.split(separator: "\n").map { $0.split(separator: " ").map(String.init) }
+    #expect(lines.contains { $0.first == "1" && $0.suffix(3) == ["remove", "no", "rule"] })
+    #expect(lines.contains { $0.first == "2" && $0.suffix(2) == ["keep", "last"] })
+    #expect(try epochs(store) == [1, 2])
+  }
+
+  @Test("Without a terminal it wants --yes, and says so")
+  func wantsYes() throws {
+    let store = try SampleStore()
+    let result = try ckpt(["prune", "web", "--keep-last", "1", "--store", store.path])
+    #expect(result.status == 12)
+    #expect(result.errors.contains("1 of 'web'") && result.errors.contains("--yes"))
+    #expect(try epochs(store) == [1, 2])
+  }
+
+  @Test("Epochs are removed and the bytes told, for one guest and for all", arguments: [["web"], []])
+  func prune(guest: [String]) throws {
+    let store = try SampleStore()
+    let result = try ckpt(["prune"] + guest + ["--keep-last", "1", "--yes", "--store", store.path])
+    #expect(result.status == 0 && result.errors.isEmpty)
+    #expect(result.output.contains("web: 1 epoch removed, 4.0K freed in the store"))
+    #expect(try epochs(store) == [2])
+  }
+
+  @Test("What was pruned in JSON")
+  func pruneJSON() throws {
+    let store = try SampleStore()
+    let result = try ckpt(["prune", "web", "--keep-last", "1", "--yes", "--json", "--store", store.path])
+    let reports = try #require(
+      try JSONSerialization.jsonObject(with: Data(result.output.utf8)) as? [[String: Any]])
+    #expect(reports.count == 1 && reports[0]["removed"] as? [Int] == [1] && reports[0]["dry_run"] as? Bool == false)
+    #expect(reports[0]["freed_bytes"] as? Int == 4096 && reports[0]["held_bytes"] as? Int == 0)
+    let epochs = try #require(reports[0]["epochs"] as? [[String: Any]])
+    #expect(epochs.map { $0["keep"] as? Bool } == [false, true])
+    #expect(epochs.map { $0["reasons"] as? [String] } == [["no rule"], ["last"]])
+  }
+
+  @Test("Without a rule nothing is removed")
+  func noRule() throws {
+    let store = try SampleStore()
+    let result = try ckpt(["prune", "web", "--store", store.path])
+    #expect(result.status == 0 && result.output.contains("the policy is empty"))
+    #expect(try epochs(store) == [1, 2])
+  }
+
+  @Test("A policy that would leave nothing is refused in one line")
+  func leavesNothing() throws {
+    let store = try SampleStore()
+    let result = try ckpt(["prune", "--keep-tag", "gold", "--yes", "--store", store.path])
+    #expect(result.status == 12)
+    #expect(result.errors.contains("'web'") && result.errors.filter { $0 == "\n" }.count == 1)
+    #expect(try epochs(store) == [1, 2])
+  }
+
+  @Test("A guest that is busy is not pruned")
+  func busy() throws {
+    let store = try SampleStore()
+    let folder = try EpochStore(path: store.path).folder(uuid: "11111111-2222-3333-4444-555555555555", create: false)
+    let lock = try folder.lock(.exclusive)
+    #expect(try ckpt(["prune", "web", "--keep-last", "1", "--yes", "--store", store.path]).status == 11)
+    withExtendedLifetime(lock) {}
+    #expect(try epochs(store) == [1, 2])
+  }
+
+  @Test("Pins and tags are set, shown and obeyed")
+  func marks() throws {
+    let store = try SampleStore()
+    let pinned = try ckpt(["mark", "web", "1", "--pin", "--tag", "b", "--tag", "a", "--store", store.path])
+    #expect(pinned.status == 0 && pinned.output == "web: epoch 1: pinned, tag a, tag b\n")
+    #expect(try ckpt(["list", "web", "--store", store.path]).output.contains("pinned,a,b"))
+    _ = try ckpt(["prune", "web", "--keep-last", "1", "--yes", "--store", store.path])
+    #expect(try epochs(store) == [1, 2])
+    _ = try ckpt(["mark", "web", "1", "--no-pin", "--untag", "a", "--store", store.path])
+    _ = try ckpt(["prune", "web", "--keep-last", "1", "--keep-tag", "b", "--yes", "--store", store.path])
+    #expect(try epochs(store) == [1, 2])
+    _ = try ckpt(["prune", "web", "--keep-last", "1", "--keep-tag", "a", "--yes", "--store", store.path])
+    #expect(try epochs(store) == [2])
+    #expect(try ckpt(["mark", "web", "7", "--pin", "--store", store.path]).status == 10)
+  }
+
+  @Test("Marks that cannot be read pin their epoch, and it is said")
+  func unreadableMarks() throws {
+    let store = try SampleStore()
+    try Data("x".utf8).write(to: URL(fileURLWithPath: store.folder + "/00000001.marks"))
+    let result = try ckpt(["prune", "web", "--keep-last", "1", "--yes", "--store", store.path])
+    #expect(result.status == 0 && result.errors.contains("counts as pinned"))
+    #expect(try epochs(store) == [1, 2])
+    _ = try ckpt(["mark", "web", "1", "--no-pin", "--store", store.path])
+    #expect(try ckpt(["prune", "web", "--keep-last", "1", "--yes", "--store", store.path]).errors.isEmpty)
+    #expect(try epochs(store) == [2])
+  }
+
+  @Test("An epoch whose manifest is damaged can be removed, and holds nothing for ever")
+  func prunesDamaged() throws {
+    let store = try SampleStore()
+    try Data("{}".utf8).write(to: URL(fileURLWithPath: store.folder + "/00000001.json"))
+    let result = try ckpt(["prune", "web", "--keep-last", "1", "--yes", "--store", store.path])
+    #expect(result.status == 0 && result.output.contains("unknown"))
+    #expect(try FileManager.default.contentsOfDirectory(atPath: store.folder).filter { $0.hasPrefix("00000001") } == [])
   }
 }

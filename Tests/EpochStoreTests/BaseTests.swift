@@ -87,6 +87,23 @@ import Testing
     try expectRight(image, "foreign")
   }
 
+  /// Found by the fuzzer: all names and checksums right, and a page in a group that the epoch does not have. A guest's page of that
+  /// content would have counted as known and been stored nowhere.
+  @Test func aCacheWithAPageTooManyIsMadeAgain() throws {
+    let good = try cache.read()
+    let hash = try store.folder.open(epoch: 1).trailer.hash
+    let file = HashCache(folder: store.folder, epoch: 1, fileHash: hash)
+    let hashes = try #require(file.read())
+    let pfn = try #require(image.pages.keys.max()) + 1000
+    hashes.own(pfn)
+    _ = hashes.replace(pfn, 4711, type: 0)
+    file.write(hashes)
+    #expect(try cache.read() != good)
+    #expect(file.read() == nil)
+    try expectRight(image, "a page too many")
+    #expect(try cache.read() == good)
+  }
+
   @Test func anEpochThatCannotBeTrustedIsNoBase() throws {
     try Tamper(path: store.path("00000001.json")).write([0], at: 10)
     #expect(try store.folder.base() == nil)

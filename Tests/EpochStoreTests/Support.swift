@@ -25,6 +25,7 @@ final class TemporaryStore {
       for name in (try? StoreName.list(path)) ?? [] { unlink(path + "/" + name) }
       rmdir(path)
     }
+    unlink(store.path + "/reserve")
     rmdir(store.path)
     rmdir(root)
   }

@@ -20,6 +20,7 @@ final class BenchStore {
     }
     for name in ["counter", "hashes", "lock"] { unlink(folder.path + "/" + name) }
     rmdir(folder.path)
+    unlink(path + "/reserve")
     rmdir(path)
   }
 
@@ -52,6 +53,36 @@ final class BenchStore {
       base = writer.nextBase
     }
     return Taken(manifest: manifest, cost: cost, changedBytes: changed * EpochFormat.pageSize)
+  }
+
+  /// An epoch whose manifest is like that of a take, and whose file is one record of noise.
+  @discardableResult
+  func publish(_ epoch: Int, kibibytes: Int) throws -> EpochManifest {
+    var manifest = Self.manifest(epoch: epoch, memoryBytes: 1 << 30)
+    manifest.disks = ["xvda", "xvdb"].map {
+      .init(
+        vdev: $0, pool: "main", thinID: UInt32(epoch), sizeBytes: 1 << 34, device: "/dev/mapper/ckpt-bench-\($0)",
+        readOnly: false)
+    }
+    for phase in ["probe", "reserve", "arm", "precopy", "request", "freeze", "copy", "disks", "resume", "write"] {
+      manifest.phases[phase] = Double(epoch % 97) + 0.125
+    }
+    var statistics = TakeStatistics()
+    for round in 1...6 { statistics.rounds.append(.init(name: String(round), pages: 262_144 >> round, copied: epoch)) }
+    manifest.statistics = statistics
+    let writer = try folder.create(epoch: epoch, reserving: 0)
+    try writer.append(record: 1, [UInt8](repeating: 1, count: kibibytes << 10))
+    return try writer.publish(manifest)
+  }
+
+  func manifestBytes(_ epoch: Int) -> Int {
+    var status = stat()
+    return stat(file(epoch, ".json"), &status) == 0 ? status.st_size : 0
+  }
+
+  /// What removing an epoch cannot do without.
+  func unlinkEpoch(_ epoch: Int) {
+    for suffix in [".json", ".epoch"] { unlink(file(epoch, suffix)) }
   }
 
   /// Reads every page and throws it away.

@@ -7,12 +7,12 @@ struct Ckpt: ParsableCommand {
     commandName: "ckpt",
     abstract: "Light-weight checkpoints of running Xen guests: memory and disks of one instant.",
     discussion: """
-      Exit status: 0 done, 1 failed, 10 no such guest, epoch or store, 11 locked or busy, 12 this host or this \
-      guest's configuration does not allow it, 64 wrong usage, 130 interrupted.
+      Exit status: 0 done, 1 failed, 3 partly done, 10 no such guest, epoch or store, 11 locked or busy, 12 this \
+      host or this guest's configuration does not allow it, 64 wrong usage, 130 interrupted.
       """,
     subcommands: [
       TakeCommand.self, RestoreCommand.self, ListCommand.self, ShowCommand.self, ExportCommand.self,
-      RecoverCommand.self, PoolCommand.self, DiskCommand.self,
+      VerifyCommand.self, RecoverCommand.self, PruneCommand.self, MarkCommand.self, PoolCommand.self, DiskCommand.self,
     ])
 
   /// Like the parser's own `main`, but an error of ours is one line and has its documented status.
@@ -23,6 +23,9 @@ struct Ckpt: ParsableCommand {
     do {
       var command = try parseAsRoot()
       try command.run()
+    } catch let status as ExitStatus {
+      // The command has said all there is to say.
+      Glibc.exit(status.rawValue)
     } catch {
       guard let status = ExitStatus(error) else { exit(withError: error) }
       Terminal.error("ckpt: \(error)")

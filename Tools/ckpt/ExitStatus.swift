@@ -4,9 +4,10 @@ import EpochStore
 import MigrationStream
 import Xen
 
-/// The documented exit statuses.
-enum ExitStatus: Int32 {
+/// The documented exit statuses. Thrown as it is by a command that has told its reasons.
+enum ExitStatus: Int32, Error {
   case failed = 1
+  case partlyDone = 3
   case notFound = 10
   case locked = 11
   case badConfiguration = 12
@@ -21,6 +22,7 @@ enum ExitStatus: Int32 {
       switch error {
       case .notFound: self = .notFound
       case .locked: self = .locked
+      case .policyRemovesAll: self = .badConfiguration
       default: self = .failed
       }
     case let error as PoolError:
@@ -37,6 +39,7 @@ enum ExitStatus: Int32 {
       }
     case is DeviceMapperError, is StreamError, is XLConfigError: self = .failed
     case is UsageRefused, is Configuration.Fault: self = .badConfiguration
+    case is PartlyDone: self = .partlyDone
     default: return nil
     }
   }
@@ -53,7 +56,7 @@ enum ExitStatus: Int32 {
   private init(checkpoint error: CheckpointError) {
     switch error {
     case .noSuchEpoch, .noStore: self = .notFound
-    case .isDomainZero: self = .badConfiguration
+    case .isDomainZero, .policyRefused: self = .badConfiguration
     case .takeRuns, .beingSaved: self = .locked
     case .interrupted: self = .interrupted
     default: self = .failed

@@ -9,17 +9,30 @@ struct ListCommand: ParsableCommand {
   @OptionGroup var common: CommonOptions
 
   func run() throws {
-    let lists = try common.engine.list(vm)
-    for damaged in lists.flatMap(\.damaged) { Terminal.error("ckpt: epoch \(damaged.epoch): \(damaged.error)") }
-    let epochs = lists.flatMap(\.epochs)
-    if common.json { return try Terminal.printJSON(epochs) }
-    let rows = epochs.map { epoch in
-      [
-        epoch.guest, String(epoch.epoch), epoch.time.description, Quantity.milliseconds(epoch.pauseMs),
-        Quantity.milliseconds(epoch.stopMs), Quantity.bytes(epoch.bytes),
-        epoch.disks.filter { $0.thinID != nil }.map(\.vdev).joined(separator: ","),
-      ]
+    if common.json {
+      let lists = try common.engine.list(vm)
+      warn(lists.flatMap(\.damaged))
+      return try Terminal.printJSON(
+        lists.flatMap { list in
+          list.epochs.map { ManifestWithVerdict(manifest: $0, verdict: list.verdicts[$0.epoch]) }
+        })
     }
-    Terminal.printTable([["GUEST", "EPOCH", "TIME", "PAUSE", "STOP", "SIZE", "DISKS"]] + rows)
+    let overviews = try common.engine.overview(vm)
+    warn(overviews.flatMap(\.damaged))
+    let rows = overviews.flatMap { overview in
+      overview.epochs.map { epoch in
+        [
+          epoch.guest, String(epoch.epoch), epoch.time.description, Quantity.milliseconds(epoch.pauseMs),
+          Quantity.milliseconds(epoch.stopMs), Quantity.bytes(epoch.bytes),
+          overview.verdicts[epoch.epoch]?.summary ?? "-", epoch.disks.joined(separator: ","),
+          ((overview.isPinned(epoch.epoch) ? ["pinned"] : []) + overview.tags(epoch.epoch)).joined(separator: ","),
+        ]
+      }
+    }
+    Terminal.printTable([["GUEST", "EPOCH", "TIME", "PAUSE", "STOP", "SIZE", "VERIFIED", "DISKS", "MARKS"]] + rows)
+  }
+
+  private func warn(_ damaged: [DamagedEpoch]) {
+    for damaged in damaged { Terminal.error("ckpt: epoch \(damaged.epoch): \(damaged.error)") }
   }
 }

@@ -11,7 +11,8 @@ struct ShowCommand: ParsableCommand {
 
   func run() throws {
     let manifest = try common.engine.show(vm, epoch: epoch)
-    if common.json { return try Terminal.printJSON(manifest) }
+    let verdict = try common.engine.verdict(vm, epoch: epoch)
+    if common.json { return try Terminal.printJSON(ManifestWithVerdict(manifest: manifest, verdict: verdict)) }
     var rows = [
       ["guest", "\(manifest.guest) (\(manifest.kind.rawValue), \(manifest.vcpus) vCPU)"],
       ["uuid", manifest.uuid],
@@ -24,7 +25,9 @@ struct ShowCommand: ParsableCommand {
       ["pause", Quantity.milliseconds(manifest.pauseMs)],
       ["handshake", Quantity.milliseconds(manifest.pauseMs - manifest.stopMs)],
       ["stop", Quantity.milliseconds(manifest.stopMs)],
+      ["verified", verdict?.line ?? "never"],
     ]
+    if let verdict, verdict.isDamaged { rows.append(["damage", verdict.damageText]) }
     for disk in manifest.disks {
       let snapshot = disk.thinID.map { "pool \(disk.pool), thin id \($0)" } ?? "read-only, left alone"
       rows.append(["disk \(disk.vdev)", "\(disk.device): \(snapshot)"])
@@ -63,8 +66,11 @@ struct ShowCommand: ParsableCommand {
             + "\(size(statistics.pauseBytes)) in the pause",
         ],
         ["spilled in the pause", size(statistics.spilledBytes)],
-        ["live rate", "\(size(Int(statistics.bytesPerSecond)))/s"],
-        ["dirty rate", "\(Int(statistics.dirtyPagesPerSecond)) pages/s, log read \(statistics.dirtySyncs) times"],
+        ["live rate", "\(size(Quantity.whole(statistics.bytesPerSecond)))/s"],
+        [
+          "dirty rate",
+          "\(Quantity.whole(statistics.dirtyPagesPerSecond)) pages/s, log read \(statistics.dirtySyncs) times",
+        ],
         [
           "of the copied pages",
           "\(statistics.normalPages) stored, \(statistics.zeroPages) zero, \(statistics.unchangedPages) known",

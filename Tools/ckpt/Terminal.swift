@@ -17,6 +17,11 @@ enum Terminal {
     if isatty(STDERR_FILENO) == 1 { write(line + "\n") }
   }
 
+  /// A line that the next status, or an empty one, replaces; for people only.
+  static func status(_ line: String) {
+    if isatty(STDERR_FILENO) == 1 { write("\r\u{1b}[K" + line) }
+  }
+
   /// Asks before something is destroyed.
   ///
   /// - Throws: ``UsageRefused`` where nobody can answer, or when the answer is no.
@@ -66,7 +71,11 @@ enum Quantity {
 
   static func milliseconds(_ value: Double) -> String { tenths(value) + " ms" }
 
+  /// The whole part of a number from a file, which may hold any.
+  static func whole(_ value: Double) -> Int { value.magnitude < 1e15 ? Int(value) : value < 0 ? .min : .max }
+
   private static func tenths(_ value: Double) -> String {
+    guard value.magnitude < 1e15 else { return "\(value)" }
     let tenths = Int((value * 10).rounded())
     return "\(tenths / 10).\(tenths % 10)"
   }

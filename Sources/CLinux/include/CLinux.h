@@ -10,6 +10,7 @@
 
 extern const int ckpt_O_DIRECT;
 extern const int ckpt_FALLOC_FL_KEEP_SIZE;
+extern const int ckpt_FALLOC_FL_PUNCH_HOLE;
 extern const int ckpt_F_SETPIPE_SZ;
 
 int fallocate(int descriptor, int mode, off_t offset, off_t length);

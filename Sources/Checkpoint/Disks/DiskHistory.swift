@@ -96,18 +96,33 @@ public struct DiskHistory: Sendable {
     return undone
   }
 
+  /// What became free in a pool.
+  public struct Forgotten: Equatable, Sendable {
+    public var pool: String
+    /// Snapshots that are gone.
+    public var snapshots: Int
+    /// Snapshots that something still uses: they go with the pool's next change after that.
+    public var inUse: Int
+    /// Bytes of the pool's data. Guests that write meanwhile make it less.
+    public var freedBytes: UInt64
+  }
+
   /// Deletes the disks' part of an epoch. Harmless when it is gone already.
   public func forget(epoch: Int) throws {
     try forget { $0 == epoch }
   }
 
-  /// Deletes the disks of every epoch that was not published: garbage of a crash between the disks' commit and the manifest. The
-  /// caller holds the guest's lock.
-  public func forgetUnpublished(published: Set<Int>) throws {
+  /// Deletes the disks of every epoch that is not published: of those that were removed, and garbage of a crash between the disks'
+  /// commit and the manifest. The caller holds the guest's lock.
+  ///
+  /// - Returns: what that came to in each pool that had some.
+  @discardableResult
+  public func forgetUnpublished(published: Set<Int>) throws -> [Forgotten] {
     try forget { !published.contains($0) }
   }
 
-  private func forget(_ matches: (Int) -> Bool) throws {
+  @discardableResult
+  private func forget(_ matches: (Int) -> Bool) throws -> [Forgotten] {
     try doom { catalog in
       let (ours, others) = catalog.epochs.split { $0.guestUUID == guestUUID && matches($0.epoch) }
       catalog.epochs = others
@@ -115,17 +130,29 @@ public struct DiskHistory: Sendable {
     }
   }
 
-  /// Takes ids out of every catalogue that has some, then deletes them in the pool.
-  private func doom(_ take: (inout PoolCatalog) -> [ThinID]) throws {
-    for var catalog in try pools.catalogs() where !take(&catalog).isEmpty {
+  /// Takes ids out of every catalogue that has some, then deletes them in the pool, and those that an earlier call could not.
+  @discardableResult
+  private func doom(_ take: (inout PoolCatalog) -> [ThinID]) throws -> [Forgotten] {
+    var result: [Forgotten] = []
+    for var catalog in try pools.catalogs() {
+      let doomed = catalog.doomed.count + take(&catalog).count
+      guard doomed > 0 else { continue }
+      // Opening the pool deletes what an earlier call left, so this comes first; an inactive pool has no status yet.
+      var used = try? pools.operations.poolStatus(catalog.poolDevice).usedDataBlocks
       let pool = try pools.open(catalog.name)
+      used = try used ?? pool.operations.poolStatus(pool.device).usedDataBlocks
       try pool.change { $0.doomed += take(&$0) }
       try pool.deleteDoomed()
+      let status = try pool.operations.poolStatus(pool.device)
+      let left = pool.catalog.doomed.count
       // Nothing became free: say so. The ids stay doomed and go with the first change after the repair.
-      if !pool.catalog.doomed.isEmpty {
-        try PoolReserve.checkHealth(pool.name, pool.operations.poolStatus(pool.device))
-      }
+      if left > 0 { try PoolReserve.checkHealth(pool.name, status) }
+      let freed = max(used ?? 0, status.usedDataBlocks) - status.usedDataBlocks
+      result.append(
+        Forgotten(
+          pool: pool.name, snapshots: doomed - left, inUse: left, freedBytes: freed * pool.catalog.blockSectors * 512))
     }
+    return result
   }
 
   private func checkVolume(of snapshot: PoolCatalog.Snapshot, in catalog: PoolCatalog) throws {

@@ -22,6 +22,8 @@ final class FakePool: ThinPoolOperations {
     var nextMinor: UInt32 = 0
     /// Content per thin id: what a guest wrote.
     var contents: [ThinID: String] = [:]
+    /// Data blocks that only this id uses.
+    var blocks: [ThinID: UInt64] = [:]
     var transactionID: UInt64 = 0
     var status = PoolStatus(
       mode: .readWrite, usedMetadataBlocks: 1650, totalMetadataBlocks: 16384, usedDataBlocks: 0,
@@ -174,6 +176,7 @@ final class FakePool: ThinPoolOperations {
       guard kernel.status.mode != .readOnly else { throw Self.refused(.message, pool, EOPNOTSUPP) }
       let open = kernel.devices.values.contains { $0.table.first?.thinVolume?.id == id }
       guard !open else { throw Self.refused(.message, pool, EBUSY) }
+      kernel.status.usedDataBlocks -= kernel.blocks.removeValue(forKey: id) ?? 0
       return kernel.contents.removeValue(forKey: id) != nil
     }
   }

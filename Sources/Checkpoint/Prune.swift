@@ -1,0 +1,110 @@
+public import EpochStore
+import Glibc
+
+/// What a policy would do to the epochs of one guest.
+public struct PrunePlan: Sendable {
+  /// The guest's name in its newest epoch; its uuid where no manifest can be read.
+  public let guest: String
+  public let uuid: String
+  public let overview: EpochOverview
+  /// By number.
+  public let verdicts: [Retention.Verdict]
+
+  let folder: GuestFolder
+  let policy: RetentionPolicy
+  let zone: LocalZone
+
+  public var removed: [Int] { verdicts.filter { !$0.isKept }.map(\.epoch) }
+
+  init(_ folder: GuestFolder, _ policy: RetentionPolicy, now: EpochTime = .now, zone: LocalZone = .system) throws {
+    (self.folder, self.policy, self.zone) = (folder, policy, zone)
+    overview = try folder.overview()
+    guest = overview.name.isEmpty ? folder.uuid : overview.name
+    uuid = folder.uuid
+    do { verdicts = try Retention.decide(policy, overview.subjects, now: now, zone: zone) } catch {
+      guard case .policyRemovesAll = error else { throw error }
+      throw CheckpointError.policyRefused(guest: guest, error.description)
+    }
+  }
+
+  /// Removes what the plan removes, unless the policy keeps it by now: somebody may have pinned it. In this order: manifests, then
+  /// files, then the disks' snapshots, so that a crash leaves at worst what the next call, or the next take, sweeps.
+  ///
+  /// - Parameter disks: gives the guest's disks in the pools; nil when the store has no pools. What it throws is told in the
+  ///   result, for the store has been pruned then.
+  func perform(disks: () throws -> DiskHistory?, now: EpochTime = .now) throws -> Pruned {
+    let lock = try folder.lock(.exclusive)
+    defer { _ = lock }
+    let today = try PrunePlan(folder, policy, now: now, zone: zone)
+    let gone = Set(removed).intersection(today.removed)
+    let removal = try folder.remove(epochs: gone)
+    var (pools, poolProblem): ([DiskHistory.Forgotten], String?) = ([], nil)
+    do {
+      let published = Set(today.overview.allNumbers).subtracting(gone)
+      if let disks = try disks() { pools = try forget(disks, published) }
+    } catch {
+      poolProblem = "\(error)"
+    }
+    return Pruned(removal: removal, compaction: try folder.compact(), pools: pools, poolProblem: poolProblem)
+  }
+
+  /// The pools' catalogues are written anew, which a full file system refuses.
+  private func forget(_ disks: DiskHistory, _ published: Set<Int>) throws -> [DiskHistory.Forgotten] {
+    let reserve = SpaceReserve(store: folder.storePath)
+    do { return try disks.forgetUnpublished(published: published) } catch PoolError.io(_, _, ENOSPC)
+      where reserve.release()
+    {
+      defer { reserve.fill() }
+      return try disks.forgetUnpublished(published: published)
+    }
+  }
+}
+
+/// What pruning a guest came to.
+public struct Pruned: Sendable {
+  public let removal: Removal
+  public let compaction: Compaction
+  /// Pools that held disks of removed epochs.
+  public let pools: [DiskHistory.Forgotten]
+  /// Why snapshots were left in the pools; the next prune or take removes them.
+  public let poolProblem: String?
+
+  /// Bytes that the store's file system got back.
+  public var freedBytes: UInt64 { removal.freedBytes + compaction.freedBytes }
+  /// Bytes that files of removed epochs keep, because younger epochs need them.
+  public var heldBytes: UInt64 {
+    removal.retainedBytes > compaction.freedBytes ? removal.retainedBytes - compaction.freedBytes : 0
+  }
+}
+
+extension Engine {
+  /// What a policy would do to one guest, or to all. Changes nothing and takes no lock.
+  ///
+  /// - Throws: ``CheckpointError/policyRefused(guest:_:)`` when it would leave a guest without an epoch.
+  public func prunePlans(_ guest: String?, _ policy: RetentionPolicy) throws -> [PrunePlan] {
+    try folders(of: guest).map { try PrunePlan($0, policy) }.sorted { ($0.guest, $0.uuid) < ($1.guest, $1.uuid) }
+  }
+
+  /// Carries a plan out.
+  public func prune(_ plan: PrunePlan) throws -> Pruned {
+    try plan.perform(disks: {
+      // A store without pools can be pruned on a host without device-mapper.
+      PoolFolder.all(store: storePath).isEmpty ? nil : DiskHistory(try pools(), guestUUID: plan.uuid)
+    })
+  }
+
+  /// Changes what is said of an epoch.
+  ///
+  /// - Returns: what is said of it now.
+  @discardableResult
+  public func mark(_ guest: String, epoch: Int, _ change: (EpochMarks) throws -> EpochMarks) throws -> EpochMarks {
+    let folder = try folder(of: guest)
+    let lock = try folder.lock(.exclusive)
+    defer { _ = lock }
+    let number = try checked(epoch, in: folder, of: guest)
+    // Marks that cannot be read are replaced: that is how to repair them.
+    let marks = try change((try? folder.marks(number)) ?? .unmarked)
+    try folder.setMarks(marks, of: number)
+    return marks
+  }
+}

@@ -1,0 +1,116 @@
+public import EpochStore
+import Glibc
+
+/// One epoch that was verified, or could not be.
+public struct VerifiedEpoch: Sendable {
+  /// Its name in the newest epoch, or its uuid when no manifest can be read.
+  public let guest: String
+  public let uuid: String
+  public let epoch: Int
+  public let outcome: Result<FolderVerifier.Outcome, StoreError>
+
+  public var isSound: Bool { (try? outcome.get().verdict.isDamaged) == false }
+}
+
+/// What a verification tells while it works.
+public enum VerifyEvent: Sendable {
+  /// It reads this epoch: bytes done, bytes in all.
+  case reading(guest: String, epoch: Int, done: Int, total: Int)
+  case verified(VerifiedEpoch)
+}
+
+extension Engine {
+  /// Verifies one epoch, all epochs of a guest, or all epochs of the store, and keeps the verdicts. Needs neither Xen nor
+  /// device-mapper. The guest's folder is locked, shared, for one epoch at a time: takes find their turn in between.
+  ///
+  /// - Parameter report: gets each outcome as it comes, and epochs last that turned out to share the damage of others.
+  /// - Returns: all outcomes, each epoch's last one, in order.
+  /// - Throws: when nothing can be verified: ``CheckpointError/noStore(_:)``, ``CheckpointError/noSuchEpoch(guest:epoch:known:)``,
+  ///   `StoreError.locked` for a guest that was named. Damage is an outcome.
+  @discardableResult
+  public func verify(
+    _ guest: String?, epoch: Int?, method: VerifyMethod, report: @escaping (VerifyEvent) -> Void
+  ) throws -> [VerifiedEpoch] {
+    guard let guest else {
+      let store = try existingStore()
+      var all: [VerifiedEpoch] = []
+      for summary in try store.guests() {
+        let run = try VerifyRun(store.folder(uuid: summary.uuid, create: false), method, report)
+        all += try run.verify(run.numbers)
+      }
+      return all
+    }
+    let folder = try folder(of: guest)
+    let run = try VerifyRun(folder, method, report)
+    if let epoch, !run.numbers.contains(epoch) { _ = try checked(epoch, in: folder, of: guest) }
+    // A named guest that is busy is told at once.
+    _ = try folder.lock(.shared)
+    return try run.verify(epoch.map { [$0] } ?? run.numbers)
+  }
+}
+
+/// The epochs of one guest.
+private struct VerifyRun {
+  /// Seconds to wait for a take to end. Longer than any but the first of a large guest.
+  private static let patience = 60
+
+  /// Ascending, so that a file is read with its own epoch, and epochs that share its frames find them proven.
+  let numbers: [Int]
+  private let folder: GuestFolder
+  private let guest: String
+  private let verifier: FolderVerifier
+  private let report: (VerifyEvent) -> Void
+
+  init(_ folder: GuestFolder, _ method: VerifyMethod, _ report: @escaping (VerifyEvent) -> Void) throws {
+    let list = try folder.epochs()
+    self.folder = folder
+    self.report = report
+    numbers = list.allNumbers.sorted()
+    guest = list.epochs.last?.guest ?? folder.uuid
+    verifier = FolderVerifier(folder, method: method, threads: Take.processors)
+  }
+
+  func verify(_ numbers: [Int]) throws -> [VerifiedEpoch] {
+    var verified: [Int: VerifiedEpoch] = [:]
+    func note(_ epoch: Int, _ outcome: Result<FolderVerifier.Outcome, StoreError>) {
+      let one = VerifiedEpoch(guest: guest, uuid: folder.uuid, epoch: epoch, outcome: outcome)
+      verified[epoch] = one
+      report(.verified(one))
+    }
+    var stuck: StoreError?
+    for epoch in numbers {
+      if let stuck {
+        note(epoch, .failure(stuck))
+        continue
+      }
+      do throws(StoreError) { note(epoch, .success(try verify(epoch))) } catch {
+        // Pruned meanwhile: there is nothing left to verify.
+        if case .notFound = error { continue }
+        if case .locked = error { stuck = error }
+        note(epoch, .failure(error))
+      }
+    }
+    if stuck == nil {
+      let lock = try lock()
+      defer { _ = lock }
+      for outcome in try verifier.finish() { note(outcome.verdict.epoch, .success(outcome)) }
+    }
+    return verified.values.sorted { $0.epoch < $1.epoch }
+  }
+
+  private func verify(_ epoch: Int) throws(StoreError) -> FolderVerifier.Outcome {
+    let lock = try lock()
+    defer { _ = lock }
+    return try verifier.verify(epoch) { report(.reading(guest: guest, epoch: epoch, done: $0, total: $1)) }
+  }
+
+  private func lock() throws(StoreError) -> FolderLock {
+    for _ in 0..<(Self.patience * 10) {
+      do { return try folder.lock(.shared) } catch {
+        guard case .locked = error else { throw error }
+        usleep(100_000)
+      }
+    }
+    return try folder.lock(.shared)
+  }
+}

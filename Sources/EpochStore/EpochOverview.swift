@@ -1,0 +1,138 @@
+import Glibc
+
+/// What a list of epochs and a policy want to know of one. Much faster to read than its manifest.
+public struct EpochSummary: Hashable, Sendable {
+  public let epoch: Int
+  /// Name of the guest when the epoch was taken.
+  public let guest: String
+  let uuid: String
+  public let time: EpochTime
+  public let pauseMs: Double
+  public let stopMs: Double
+  /// Size of the epoch's own file.
+  public let bytes: UInt64
+  /// Names inside the guest of the disks that have a snapshot.
+  public let disks: [String]
+  /// Older epochs whose files hold pages of this one, ascending.
+  public let needs: [Int]
+}
+
+extension EpochSummary {
+  init(_ manifest: EpochManifest) {
+    self.init(
+      epoch: manifest.epoch, guest: manifest.guest, uuid: manifest.uuid, time: manifest.time,
+      pauseMs: manifest.pauseMs, stopMs: manifest.stopMs, bytes: manifest.bytes,
+      disks: manifest.disks.filter { $0.thinID != nil }.map(\.vdev), needs: manifest.needs)
+  }
+}
+
+/// The published epochs of a guest at a glance.
+public struct EpochOverview: Sendable {
+  /// By number.
+  public internal(set) var epochs: [EpochSummary] = []
+  /// Epochs whose manifest cannot be trusted, by number.
+  public internal(set) var damaged: [DamagedEpoch] = []
+  /// What was said of epochs after they were published, damaged ones too. Those whose marks cannot be read count as pinned.
+  public internal(set) var marks: [Int: EpochMarks] = [:]
+  /// Why marks cannot be read.
+  public internal(set) var unreadableMarks: [Int: StoreError] = [:]
+
+  /// What the last verification of an epoch found, where there was one.
+  public internal(set) var verdicts: [Int: EpochVerdict] = [:]
+
+  /// The numbers of all published epochs, damaged ones too.
+  public var allNumbers: [Int] { epochs.map(\.epoch) + damaged.map(\.epoch) }
+
+  public func isPinned(_ epoch: Int) -> Bool { marks[epoch]?.pinned ?? (unreadableMarks[epoch] != nil) }
+  public func tags(_ epoch: Int) -> [String] { marks[epoch]?.tags ?? [] }
+
+  /// The epochs as a policy sees them. Damaged is what a verification said is, and one whose manifest cannot be read, which counts as of the time of the epoch before it.
+  public var subjects: [Retention.Subject] {
+    let whole = epochs.map {
+      Retention.Subject(epoch: $0.epoch, time: $0.time, isDamaged: verdicts[$0.epoch]?.isDamaged == true)
+    }
+    let rest = damaged.map { lost in
+      let time = epochs.last { $0.epoch < lost.epoch }?.time ?? epochs.first?.time ?? .now
+      return Retention.Subject(epoch: lost.epoch, time: time, isDamaged: true)
+    }
+    return (whole + rest).map { subject in
+      var subject = subject
+      (subject.tags, subject.isPinned) = (tags(subject.epoch), isPinned(subject.epoch))
+      return subject
+    }
+  }
+}
+
+extension GuestFolder {
+  /// All published epochs by number. A manifest that cannot be read is listed apart and hides no other.
+  public func overview() throws(StoreError) -> EpochOverview {
+    var overview = EpochOverview()
+    let reader = ManifestReader(self)
+    var marked: [Int] = []
+    for (epoch, suffix) in try names() {
+      if suffix == .marks { marked.append(epoch) }
+      if suffix == .verdict { overview.verdicts[epoch] = try reader.verdict(epoch) }
+      guard suffix == .manifest else { continue }
+      do { overview.epochs.append(try reader.summary(epoch)) } catch {
+        // Removed between listing and reading: it is simply gone.
+        if case .notFound = error { continue }
+        overview.damaged.append(DamagedEpoch(epoch: epoch, error: error))
+      }
+    }
+    overview.epochs.sort { $0.epoch < $1.epoch }
+    overview.damaged.sort { $0.epoch < $1.epoch }
+    for epoch in marked {
+      do { overview.marks[epoch] = try marks(epoch) } catch { overview.unreadableMarks[epoch] = error }
+    }
+    return overview
+  }
+
+  /// The newest epoch that the guest had under this name.
+  func newest(named name: String) throws(StoreError) -> EpochSummary? {
+    let reader = ManifestReader(self)
+    let published = try names().filter { $0.suffix == .manifest }.map(\.epoch)
+    for epoch in published.sorted(by: >) {
+      if let summary = try? reader.summary(epoch), summary.guest == name { return summary }
+    }
+    return nil
+  }
+}
+
+/// Reads the summaries of many manifests, one after the other, into the same memory.
+final class ManifestReader {
+  private let folder: GuestFolder
+  private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(ManifestFile.sizeLimit), alignment: 16)
+
+  init(_ folder: GuestFolder) { self.folder = folder }
+  deinit { buffer.deallocate() }
+
+  /// Throws what `GuestFolder.manifest(_:)` does.
+  func summary(_ epoch: Int) throws(StoreError) -> EpochSummary {
+    guard let summary = scan(EpochName.manifest(epoch), ManifestScanner.summary), summary.epoch == epoch,
+      summary.uuid == folder.uuid
+    else {
+      return EpochSummary(try folder.manifest(epoch))
+    }
+    return summary
+  }
+
+  /// What ``GuestFolder/verdict(_:)`` gives.
+  func verdict(_ epoch: Int) throws(StoreError) -> EpochVerdict? {
+    if let verdict = scan(EpochName.verdict(epoch), ManifestScanner.soundVerdict), verdict.epoch == epoch {
+      return verdict
+    }
+    return try folder.verdict(epoch)
+  }
+
+  /// nil for whatever the slow way has to judge.
+  private func scan<Result>(_ name: String, _ parse: (UnsafeRawBufferPointer) -> Result?) -> Result? {
+    guard let file = try? StoreFile.open(folder.path + "/" + name, O_RDONLY), let size = try? file.regularSize(),
+      size <= buffer.count
+    else { return nil }
+    let bytes = UnsafeMutableRawBufferPointer(rebasing: buffer[..<Int(size)])
+    guard (try? file.read(bytes, at: 0)) != nil, ManifestFile.isSealed(UnsafeRawBufferPointer(bytes)) else {
+      return nil
+    }
+    return parse(UnsafeRawBufferPointer(bytes))
+  }
+}

@@ -1,0 +1,130 @@
+import ArgumentParser
+import Checkpoint
+import EpochStore
+
+struct VerifyCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "verify", abstract: "Check that epochs are what was written, and remember the outcome.",
+    discussion: """
+      Looks at manifest, trailer, index and sizes; --full reads everything. A damaged epoch is marked: no take builds \
+      on it until a full verification finds it sound again. Needs no Xen.
+      Exit status 3 when some epochs are sound and some are not, 1 when none is.
+      """)
+
+  @Argument(help: "Name or uuid of a guest; all guests when left out.") var vm: String?
+  @Argument(help: "Number of the epoch; all when left out.") var epoch: Int?
+  @Flag(help: "Read and check every frame and record.") var full = false
+  @Option(help: ArgumentHelp("Check this share of the frames, others each time, like 5%.", valueName: "share"))
+  var subset: Share?
+  @OptionGroup var common: CommonOptions
+
+  func validate() throws {
+    if full, subset != nil { throw ValidationError("--full and --subset exclude each other") }
+  }
+
+  private var method: VerifyMethod { full ? .full : subset.map { .subset($0.value) } ?? .quick }
+
+  func run() throws {
+    let epochs = try common.engine.verify(vm, epoch: epoch, method: method) { event in
+      switch event {
+      case .reading(let guest, let epoch, let done, let total):
+        Terminal.status("\(guest) epoch \(epoch): \(total == 0 ? 100 : done * 100 / total) %")
+      case .verified(let epoch): tell(epoch)
+      }
+    }
+    Terminal.status("")
+    let sound = epochs.count(where: \.isSound)
+    if common.json {
+      try Terminal.printJSON(epochs.map(Report.init))
+    } else {
+      print(
+        "\(epochs.count) epoch\(epochs.count == 1 ? "" : "s") verified (\(method.name)), \(sound) sound, \(epochs.count - sound) not"
+      )
+    }
+    if sound < epochs.count { throw sound == 0 ? ExitStatus.failed : ExitStatus.partlyDone }
+  }
+
+  /// Damage is an error's line each; what is sound shows only in the count.
+  private func tell(_ epoch: VerifiedEpoch) {
+    Terminal.status("")
+    let name = "ckpt: \(epoch.guest) epoch \(epoch.epoch)"
+    switch epoch.outcome {
+    case .failure(let error): Terminal.error("\(name) was not verified: \(error)")
+    case .success(let outcome):
+      let verdict = outcome.verdict
+      if verdict.isDamaged {
+        Terminal.error(
+          "\(name) is damaged: \(verdict.damageText); no take builds on it; restore another epoch, or put the file "
+            + "back and run `ckpt verify \(epoch.guest) \(epoch.epoch) --full`")
+      }
+      if let error = outcome.unkept { Terminal.error("\(name): the outcome could not be kept: \(error)") }
+    }
+  }
+
+  /// A verdict, or why there is none.
+  private struct Report: Encodable {
+    let epoch: VerifiedEpoch
+    init(_ epoch: VerifiedEpoch) { self.epoch = epoch }
+
+    enum CodingKeys: String, CodingKey { case guest, uuid, epoch, result, error }
+
+    func encode(to encoder: any Encoder) throws {
+      var container = encoder.container(keyedBy: CodingKeys.self)
+      try container.encode(epoch.guest, forKey: .guest)
+      try container.encode(epoch.uuid, forKey: .uuid)
+      switch epoch.outcome {
+      case .success(let outcome):
+        try outcome.verdict.encode(to: encoder)
+        if let error = outcome.unkept { try container.encode(error.description, forKey: .error) }
+      case .failure(let error):
+        try container.encode(epoch.epoch, forKey: .epoch)
+        try container.encode("unverified", forKey: .result)
+        try container.encode(error.description, forKey: .error)
+      }
+    }
+  }
+}
+
+/// A share of a whole, written `5%`.
+struct Share: ExpressibleByArgument {
+  let value: Double
+
+  init?(argument: String) {
+    guard argument.hasSuffix("%"), let percent = Double(argument.dropLast()), percent > 0, percent < 100 else {
+      return nil
+    }
+    value = percent / 100
+  }
+}
+
+extension EpochVerdict {
+  /// The first damage in words, and how many more places there are.
+  var damageText: String {
+    guard let first = damage.first else { return "" }
+    let place = first.file.isEmpty ? first.what : "\(first.file): \(first.what)"
+    return damageCount > 1 ? "\(place) (and \(damageCount - 1) more)" : place
+  }
+
+  /// `damaged (subset, 2026-11-20T12:00:00.000Z), last sound in full 2026-11-13T12:00:00.000Z`.
+  var line: String {
+    let last = fullTime.map { $0 == time ? "" : ", last sound in full \($0)" } ?? ""
+    return "\(isDamaged ? "damaged" : "sound") (\(method.name), \(time))\(last)"
+  }
+
+  /// `full 2026-11-20`, `damaged`.
+  var summary: String { isDamaged ? "damaged" : "\(method.name) \(time.description.prefix(10))" }
+}
+
+/// A manifest with its verdict beside, as `list` and `show` print it in JSON.
+struct ManifestWithVerdict: Encodable {
+  let manifest: EpochManifest
+  let verdict: EpochVerdict?
+
+  enum CodingKeys: String, CodingKey { case verified }
+
+  func encode(to encoder: any Encoder) throws {
+    try manifest.encode(to: encoder)
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encodeIfPresent(verdict, forKey: .verified)
+  }
+}
