@@ -16,6 +16,7 @@ let package = Package(
   products: [
     .library(name: "Checkpoint", targets: ["Checkpoint"]),
     .executable(name: "ckpt", targets: ["ckpt"]),
+    .executable(name: "ckpt-guard", targets: ["ckpt-guard"]),
     .executable(name: "ckpt-bench", targets: ["ckpt-bench"]),
   ],
   dependencies: [
@@ -52,6 +53,8 @@ let package = Package(
       name: "ckpt",
       dependencies: ["Checkpoint", "Xen", "DeviceMapper", "EpochStore", "MigrationStream", arguments],
       path: "Tools/ckpt", swiftSettings: settings),
+    .executableTarget(
+      name: "ckpt-guard", dependencies: ["Checkpoint"], path: "Daemon/ckpt-guard", swiftSettings: settings),
     .executableTarget(
       name: "ckpt-bench",
       dependencies: ["Checkpoint", "Xen", "EpochStore", "CLZ4", arguments], path: "Tools/bench",

@@ -41,6 +41,7 @@ public struct Engine {
     cancellation: TakeCancellation = TakeCancellation(), report: @escaping (TakeEvent) -> Void = { _ in }
   ) throws -> EpochManifest {
     report(.phase(.probe))
+    FaultPoint.reach(.probe)
     let start = ContinuousClock.now
     let hypervisor = try Hypervisor()
     let xenstore = try XenStore()
@@ -52,6 +53,9 @@ public struct Engine {
     let folder = try store().folder(uuid: subject.identity.uuid, create: true)
     let take = Take(
       subject, disks: disks, into: folder, options: options(subject.identity.name), memory: memory,
+      keeper: { [storePath] in
+        try PauseGuard(store: storePath, domain: domain.id, uuid: domain.uuid, devices: disks.devices)
+      },
       cancellation: cancellation, report: report)
     return try take.run(probed: ContinuousClock.now - start)
   }

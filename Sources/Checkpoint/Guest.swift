@@ -94,6 +94,8 @@ public protocol Guest: AnyObject {
   func state() throws -> GuestState
   /// Lets the guest go on in place. When this throws, the guest is still suspended.
   func resume() throws
+  /// Another process has taken over what was asked of the guest: it is not touched any more.
+  func handOver()
 }
 
 /// A suspended guest without its memory.

@@ -20,10 +20,13 @@ extension Take {
     defer { signals.release() }
     let requested = ContinuousClock.now
     let deadline = requested + .seconds(options.mostPauseSeconds)
-    let limit = PauseLimit(guest, deadline: deadline)
+    let limit = PauseLimit(guest, keeper, deadline: deadline)
     let freezing: FreezeRound
     do {
-      try times.measure(.request, guest.request)
+      try times.measure(.request) {
+        try keeper?.asked(seconds: options.mostPauseSeconds)
+        try guest.request()
+      }
       freezing = FreezeRound(self, staging)
       do { try times.measure(.freeze, guest.awaitSuspended) } catch {
         _ = try? freezing.end()
@@ -36,9 +39,11 @@ extension Take {
     }
     let suspended = ContinuousClock.now
     limit.begin()
+    isHeld = true
     instant = .now
     let disks = disks
     let snapshot = Background {
+      FaultPoint.reach(.disks)
       let start = ContinuousClock.now
       return (steps: try disks.snapshot(), took: ContinuousClock.now - start)
     }
@@ -52,6 +57,7 @@ extension Take {
       _ = try? snapshot.wait()
       throw error
     }
+    isHeld = false
     let resumed = ContinuousClock.now
     pauseMs = (resumed - requested).milliseconds
     stopMs = (resumed - suspended).milliseconds

@@ -6,14 +6,17 @@ import Synchronization
 final class PauseLimit: @unchecked Sendable {
   // Unchecked: the guest's `resume` is called under the lock only.
   private let guest: any Guest
+  private let keeper: (any PauseKeeper)?
   private let deadline: ContinuousClock.Instant
   private let isHeld = Mutex(false)
   private let begun = DispatchSemaphore(value: 0)
   private let ended = DispatchSemaphore(value: 0)
   private let expired = Atomic(false)
 
-  init(_ guest: any Guest, deadline: ContinuousClock.Instant) {
+  /// - Parameter keeper: lets the guest go when this process cannot.
+  init(_ guest: any Guest, _ keeper: (any PauseKeeper)?, deadline: ContinuousClock.Instant) {
     self.guest = guest
+    self.keeper = keeper
     self.deadline = deadline
     DispatchQueue(label: "pause limit", qos: .userInteractive).async { [self] in watch() }
   }
@@ -35,6 +38,8 @@ final class PauseLimit: @unchecked Sendable {
 
   /// The guest never got suspended.
   func cancel() {
+    if keeper?.release() == false { guest.handOver() }
+    keeper?.released()
     ended.signal()
     begun.signal()
   }
@@ -51,8 +56,14 @@ final class PauseLimit: @unchecked Sendable {
   private func resume() throws {
     try isHeld.withLock { isHeld in
       guard isHeld else { return }
-      try guest.resume()
+      if keeper?.release() == false {
+        expired.store(true, ordering: .relaxed)
+        guest.handOver()
+      } else {
+        try guest.resume()
+      }
       isHeld = false
+      keeper?.released()
     }
   }
 }

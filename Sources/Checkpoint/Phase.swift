@@ -9,6 +9,7 @@ final class PhaseTimes {
 
   /// Runs one phase and keeps its time, whether it ends well or not; an error is told which phase it broke.
   func measure<Result>(_ phase: Phase, _ body: () throws -> Result) throws -> Result {
+    FaultPoint.reach(phase)
     let start = ContinuousClock.now
     defer { milliseconds[phase.rawValue] = (ContinuousClock.now - start).milliseconds }
     return try body()

@@ -58,7 +58,7 @@ extension Engine {
   }
 
   /// Switches off a log of dirty pages that a dead take left on. One that is armed from epoch to epoch stays.
-  private func endAbandonedLog(_ hypervisor: Hypervisor, _ store: XenStore, _ domain: Domain) throws -> Bool {
+  func endAbandonedLog(_ hypervisor: Hypervisor, _ store: XenStore, _ domain: Domain) throws -> Bool {
     let node = XenGuest.trackingNode(domain)
     func isAbandoned() -> Bool { store.read(node).flatMap(TrackingNote.init)?.isAbandoned == true }
     guard isAbandoned() else { return false }

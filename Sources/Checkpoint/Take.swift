@@ -19,6 +19,11 @@ public final class Take {
   let disks: any DiskSet
   private let folder: GuestFolder
   private let memory: TakeMemory
+  private let startKeeper: () throws -> (any PauseKeeper)?
+  /// Lets the guest go when this process cannot.
+  private(set) var keeper: (any PauseKeeper)?
+  /// The guest is suspended, as far as we know.
+  var isHeld = false
   private let began = ContinuousClock.now
   private var probed = Duration.zero
 
@@ -37,17 +42,19 @@ public final class Take {
 
   /// - Parameters:
   ///   - memory: what an engine that stays keeps of the guest from take to take.
+  ///   - keeper: starts whoever lets the guest go when this process cannot; called once, before the guest is touched.
   ///   - report: told of every phase and round, outside the pause.
   public init(
     _ guest: any Guest, disks: any DiskSet, into folder: GuestFolder, options: TakeOptions = TakeOptions(),
-    memory: TakeMemory = TakeMemory(), cancellation: TakeCancellation = TakeCancellation(),
-    report: @escaping (TakeEvent) -> Void = { _ in }
+    memory: TakeMemory = TakeMemory(), keeper: @escaping () throws -> (any PauseKeeper)? = { nil },
+    cancellation: TakeCancellation = TakeCancellation(), report: @escaping (TakeEvent) -> Void = { _ in }
   ) {
     self.guest = guest
     self.disks = disks
     self.folder = folder
     self.options = options
     self.memory = memory
+    startKeeper = keeper
     self.cancellation = cancellation
     self.report = report
     tracking = Tracking(guest, folder, memory, options.tracking)
@@ -73,7 +80,7 @@ public final class Take {
         try followMemory(writer, staging)
       }
       let held = try pause(writer, staging)
-      guest.disarm()
+      disarm(calm: true)
       try tracking.confirm(witness: held.state.canary, in: held.written)
       // Frees the pools for other guests; the snapshots are garbage until a manifest names them.
       try disks.commit()
@@ -85,13 +92,22 @@ public final class Take {
       try? tracking.published(writer.nextBase, epoch: manifest.epoch, witness: held.state.canary)
       return manifest
     } catch {
-      guest.disarm()
+      disarm(calm: !isHeld)
       writer.abandon()
       tracking.failed()
       // What cannot be taken back now, the next user of the pool settles; the first error is the one to report.
       try? disks.abandon()
       throw error
     }
+  }
+
+  /// Nothing is asked of the guest any more.
+  ///
+  /// - Parameter calm: it runs; else its keeper has to see to that.
+  private func disarm(calm: Bool) {
+    guest.disarm()
+    keeper?.dismiss(calm: calm)
+    keeper = nil
   }
 
   /// Thrown out of a take that was told to stop, or that had no more time to get to its pause.
@@ -140,6 +156,7 @@ public final class Take {
   private static let recordBytes = 4 << 20
 
   private func arm(_ writer: EpochWriter) throws -> Staging {
+    keeper = try startKeeper()
     try guest.arm()
     let most = Int(guest.identity.memoryBytes) / EpochFormat.pageSize
     let staging = try Staging(pages: min(most, options.stagingBytes / EpochFormat.pageSize), threads: options.threads)

@@ -125,4 +125,5 @@ public final class XenGuest: Guest {
   }
 
   public func resume() throws { try suspension?.resume() }
+  public func handOver() { suspension?.handOver() }
 }

@@ -44,7 +44,8 @@ public struct AbandonedSuspension {
     switch now.state {
     case .crashed, .dying, .shutdown: return try end(.ended)
     case .suspended where note.asked != nil:
-      if SuspendChannel.lockIsHeld(domain.id) {
+      // A stopped engine holds the lock of its own take; its guard does not wait for it.
+      if let holder = SuspendChannel.lockHolder(domain.id), !note.owner.has(holder) {
         throw .busy(domain: domain.id, "another tool holds its suspend event channel")
       }
       // A guest that stands still with our request untaken does so for another tool.

@@ -22,6 +22,8 @@ public struct ProcessIdentity: Sendable, Equatable {
 
   public var text: String { "\(id) \(start)" }
 
+  func has(_ number: pid_t) -> Bool { id == number }
+
   /// Whether it runs still. One that ended and was not collected by its parent does not.
   public var isAlive: Bool { ProcessIdentity.startTime(id) == start }
 

@@ -113,16 +113,21 @@ final class SuspendChannel {
   }
 
   /// libxenguest says EINVAL for a held lock as for a bad port; asking the lock itself tells them apart.
-  static func lockIsHeld(_ domain: UInt32) -> Bool {
+  static func lockIsHeld(_ domain: UInt32) -> Bool { lockHolder(domain) != nil }
+
+  /// The process that holds the lock, of one byte, as libxenguest takes it; nil for none.
+  static func lockHolder(_ domain: UInt32) -> pid_t? {
     let descriptor = open("/var/run/xen/suspend-evtchn-\(domain).lock", O_RDWR | O_CLOEXEC)
-    guard descriptor >= 0 else { return false }
+    guard descriptor >= 0 else { return nil }
     defer { Glibc.close(descriptor) }
     var lock = flock()
     lock.l_type = Int16(F_WRLCK)
     lock.l_whence = Int16(SEEK_SET)
     lock.l_len = 1
-    return withUnsafeMutablePointer(to: &lock) { fcntl(descriptor, F_GETLK, $0) } == 0
-      && lock.l_type != Int16(F_UNLCK)
+    guard withUnsafeMutablePointer(to: &lock, { fcntl(descriptor, F_GETLK, $0) }) == 0,
+      lock.l_type != Int16(F_UNLCK)
+    else { return nil }
+    return lock.l_pid
   }
 
   var descriptor: Int32 { xenevtchn_fd(events) }

@@ -30,6 +30,8 @@ public final class Suspension {
     case asked
     /// The guest runs again, and will not suspend for us.
     case over
+    /// Another process of ours has taken the guest over, with the note.
+    case handedOver
   }
 
   /// Why a channel that the guest offers is not used; nil when it offers none, or it is.
@@ -204,6 +206,9 @@ public final class Suspension {
     progress = .over
   }
 
+  /// From here on another process of ours ends what was begun, as ``AbandonedSuspension``; we touch the guest no more.
+  public func handOver() { progress = .handedOver }
+
   /// What can wait until the guest runs: xenstored's notice, the subscription, the channel. The note goes only when the guest
   /// will not suspend for us any more; else it becomes nobody's, for ``AbandonedSuspension``.
   public func close() {
@@ -213,6 +218,7 @@ public final class Suspension {
     if progress == .over, path == .eventChannel { _ = try? node.withdraw() }
     channel?.close()
     channel = nil
+    guard progress != .handedOver else { return }
     try? store.resumed(domain: domain.id)
     var note: SuspensionNote?
     if progress == .asked {

@@ -192,6 +192,7 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
     if identity.kind == .pv, let page = pages[1] { write(1, page) }
     afterResume(self)
   }
+  func handOver() { journal.note("handOver") }
 }
 
 /// Disks that only remember what was asked of them.

@@ -85,6 +85,7 @@ final class MemoryGuest: Guest, @unchecked Sendable {
   }
   func state() -> GuestState { GuestState(records: []) }
   func resume() {}
+  func handOver() {}
 }
 
 /// A guest without disks.

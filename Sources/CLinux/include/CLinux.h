@@ -14,6 +14,8 @@ extern const int ckpt_FALLOC_FL_PUNCH_HOLE;
 extern const int ckpt_F_SETPIPE_SZ;
 
 int fallocate(int descriptor, int mode, off_t offset, off_t length);
+int memfd_create(const char *name, unsigned int flags);
+int pipe2(int descriptors[2], int flags);
 int sync_file_range(int descriptor, off_t offset, off_t length, unsigned int flags);
 
 #endif

@@ -24,6 +24,9 @@ public final class GuestDisks: DiskSet {
   private let members: [Member]
   private let state: Mutex<Reserved>
 
+  /// Names of the live volumes that the pause suspends.
+  var devices: [String] { members.map(\.volume.device) }
+
   public var disks: [DiskEpoch] { state.withLock { $0.disks } }
 
   /// Matches the guest's disks, as xenstore shows them, to the volumes of our pools by major:minor. Read-only disks are left alone.

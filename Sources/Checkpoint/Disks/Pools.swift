@@ -99,7 +99,8 @@ public struct Pools: Sendable {
     return resumed
   }
 
-  private func resumeIfSuspended(_ device: String) throws -> Bool {
+  /// - Returns: whether it had been. One that is not ours is left alone.
+  func resumeIfSuspended(_ device: String) throws -> Bool {
     guard let info = try operations.info(device), info.isOurs, info.suspended else { return false }
     // A table loaded by a dead rollback would go live; the pool's settling decides about it later.
     if info.hasInactiveTable { try operations.clear(device) }

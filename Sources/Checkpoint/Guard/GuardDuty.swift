@@ -1,0 +1,117 @@
+import DeviceMapper
+import Glibc
+import Xen
+
+/// What the guard can do for a guest whose engine died or is late.
+protocol Ward {
+  /// Lets the guest's devices run, then the guest; returns what it did, a line each.
+  func letGo() -> [String]
+  /// Ends what else a dead engine leaves on a guest that runs.
+  func cleanUp() -> [String]
+}
+
+/// The guard's whole work: `ckpt-guard STORE DOMID UUID [DEVICE…]`, started by ``PauseGuard``.
+public struct GuardDuty {
+  // Descriptors that the engine passes on.
+  static let lifeline: Int32 = 3
+  static let claim: Int32 = 4
+  /// The first words to the engine.
+  static let ready = "ready"
+
+  let lifeline: Int32
+  let claim: PauseClaim
+  let ward: any Ward
+  let report: (String) -> Void
+
+  /// Opens everything, says so, and watches until the take is over. Returns the exit code.
+  public static func run(_ arguments: [String]) -> Int32 {
+    // Whatever the engine's terminal or service is told is not for the guard.
+    for number in [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE] { signal(number, SIG_IGN) }
+    protectFromMemoryShortage()
+    guard arguments.count >= 4, let number = UInt32(arguments[2]), fcntl(lifeline, F_GETFD) >= 0 else {
+      complain("it is started by ckpt, for the time of a take; it is no command of its own")
+      return 2
+    }
+    do {
+      let ward = try GuestWard(
+        store: arguments[1], domain: number, uuid: arguments[3], devices: Array(arguments[4...]))
+      let claim = try PauseClaim(inherited: claim)
+      let duty = GuardDuty(lifeline: lifeline, claim: claim, ward: ward, report: complain)
+      say(ready)
+      duty.watch()
+      return 0
+    } catch {
+      say("\(error)")
+      return 1
+    }
+  }
+
+  /// To the engine's standard error, where its own words went.
+  private static func complain(_ line: String) {
+    let bytes = Array("ckpt-guard: \(line)\n".utf8)
+    _ = write(STDERR_FILENO, bytes, bytes.count)
+  }
+
+  private static func say(_ words: String) {
+    let bytes = Array(words.utf8.prefix(1000))
+    _ = send(lifeline, bytes, bytes.count, Int32(MSG_NOSIGNAL))
+  }
+
+  private static func protectFromMemoryShortage() {
+    guard let file = fopen("/proc/self/oom_score_adj", "w") else { return }
+    fputs("-1000", file)
+    fclose(file)
+  }
+
+  /// Until the engine says farewell, or is dead and the guest looked after.
+  func watch() {
+    while true {
+      switch next() {
+      case .farewell: return
+      case .late: tell(ward.letGo(), "the engine is late")
+      case .dead:
+        tell(ward.letGo() + ward.cleanUp(), "the engine is dead")
+        return
+      }
+    }
+  }
+
+  private func tell(_ lines: [String], _ why: String) {
+    for line in lines { report("\(why): \(line)") }
+  }
+
+  private enum Event { case farewell, late, dead }
+
+  private func next() -> Event {
+    while true {
+      var waiting = pollfd(fd: lifeline, events: Int16(POLLIN), revents: 0)
+      let ready = poll(&waiting, 1, millisecondsLeft())
+      if ready > 0 {
+        var word: UInt8 = 0
+        let count = recv(lifeline, &word, 1, 0)
+        if count == 1 {
+          if word == PauseGuard.Word.farewell.rawValue { return .farewell }
+          continue
+        }
+        if count < 0, errno == EINTR { continue }
+        return .dead
+      }
+      if millisecondsLeft() == 0, take() { return .late }
+    }
+  }
+
+  /// Until the engine is late; -1: it cannot be. One that has begun to let go gets as much time again.
+  private func millisecondsLeft() -> Int32 {
+    let extra: UInt64
+    switch claim.state {
+    case .calm, .taken: return -1
+    case .asked: extra = 0
+    case .lettingGo: extra = PauseGuard.grace
+    }
+    let (deadline, now) = (claim.deadline &+ extra, PauseClaim.now)
+    guard deadline > now else { return 0 }
+    return Int32(min((deadline - now) / 1_000_000 + 1, 1_000_000))
+  }
+
+  private func take() -> Bool { claim.change(.asked, to: .taken) || claim.change(.lettingGo, to: .taken) }
+}

@@ -1,0 +1,17 @@
+/// The engine's word to whoever lets the guest go when the engine cannot: a process of its own, or a script in unit tests.
+///
+/// Called in this order; `release` and `released` only after `asked`.
+public protocol PauseKeeper: AnyObject, Sendable {
+  /// The guest is about to be asked to suspend. From `seconds` on it may be taken away from the engine.
+  ///
+  /// - Throws: when there is no keeper any more; the guest must not be asked.
+  func asked(seconds: Double) throws
+  /// Asks for the right to let the guest go. False: the keeper has taken the guest; the engine must not touch it any more.
+  func release() -> Bool
+  /// The guest runs, or was never suspended.
+  func released()
+  /// The take is over.
+  ///
+  /// - Parameter calm: the guest runs and nothing is left to do; else the keeper looks after it at once.
+  func dismiss(calm: Bool)
+}

@@ -1,0 +1,177 @@
+import Dispatch
+import Foundation
+import Synchronization
+import Testing
+
+@testable import Checkpoint
+
+/// A guest in a guard's care that only remembers what was done to it.
+private final class ScriptedWard: Ward, Sendable {
+  let done = Mutex<[String]>([])
+  func letGo() -> [String] {
+    done.withLock { $0.append("letGo") }
+    return []
+  }
+  func cleanUp() -> [String] {
+    done.withLock { $0.append("cleanUp") }
+    return []
+  }
+}
+
+/// A guard at work in a thread of this process, and the engine's end of its socket.
+private final class Watch {
+  let engine: PauseClaim
+  let ward = ScriptedWard()
+  private let lifeline: Int32
+  private let ended = DispatchSemaphore(value: 0)
+
+  init() throws {
+    var ends: [Int32] = [-1, -1]
+    #expect(socketpair(AF_UNIX, Int32(SOCK_SEQPACKET.rawValue), 0, &ends) == 0)
+    lifeline = ends[0]
+    engine = try PauseClaim()
+    // Its own mapping of the same memory, as the other process has it.
+    let claim = try PauseClaim(inherited: dup(engine.descriptor))
+    let (ward, ended, other) = (ward, ended, ends[1])
+    DispatchQueue.global().async {
+      GuardDuty(lifeline: other, claim: claim, ward: ward, report: { _ in }).watch()
+      close(other)
+      ended.signal()
+    }
+  }
+
+  func say(_ word: PauseGuard.Word) {
+    var byte = word.rawValue
+    #expect(send(lifeline, &byte, 1, 0) == 1)
+  }
+  func ask(milliseconds: UInt64) {
+    engine.ask(deadline: PauseClaim.now + milliseconds * 1_000_000)
+    say(.look)
+  }
+  /// The engine is no more.
+  func die() { close(lifeline) }
+  func end() { ended.wait() }
+  func wait(for state: PauseClaim.State) { while engine.state != state { usleep(1000) } }
+  var done: [String] { ward.done.withLock { $0 } }
+}
+
+@Suite("The guard of a pause")
+struct GuardTests {
+  @Test("after a farewell nothing is done") func farewell() throws {
+    let watch = try Watch()
+    watch.ask(milliseconds: 60_000)
+    #expect(watch.engine.change(.asked, to: .lettingGo))
+    #expect(watch.engine.change(.lettingGo, to: .calm))
+    watch.say(.farewell)
+    watch.end()
+    #expect(watch.done == [])
+  }
+
+  @Test("an engine that dies, in the pause or out of it, leaves its guest to the guard", arguments: [true, false])
+  func death(inPause: Bool) throws {
+    let watch = try Watch()
+    if inPause { watch.ask(milliseconds: 60_000) }
+    watch.die()
+    watch.end()
+    #expect(watch.done == ["letGo", "cleanUp"])
+  }
+
+  @Test("an engine that is late loses the guest, and hears of it") func late() throws {
+    let watch = try Watch()
+    watch.ask(milliseconds: 1)
+    watch.wait(for: .taken)
+    #expect(!watch.engine.change(.asked, to: .lettingGo))
+    // Devices that it suspends after that are looked after when it dies.
+    watch.die()
+    watch.end()
+    #expect(watch.done == ["letGo", "letGo", "cleanUp"])
+  }
+
+  @Test("one that was stopped while it let go loses it too") func stoppedAtTheLastStep() throws {
+    let watch = try Watch()
+    watch.engine.ask(deadline: PauseClaim.now)
+    #expect(watch.engine.change(.asked, to: .lettingGo))
+    watch.say(.look)
+    watch.wait(for: .taken)
+    watch.say(.farewell)
+    watch.end()
+    #expect(watch.done == ["letGo"])
+  }
+
+  @Test("memory that holds no state of ours is the guard's") func foreignState() throws {
+    let claim = try PauseClaim()
+    #expect(claim.state == .calm)
+    var value: UInt32 = 77
+    #expect(pwrite(claim.descriptor, &value, 4, 0) == 4)
+    #expect(claim.state == .taken)
+  }
+}
+
+/// A keeper that takes the guest away, or is dead.
+private final class ScriptedKeeper: PauseKeeper, Sendable {
+  let journal: Journal
+  let takesOver: Bool
+  let isDead: Bool
+  init(_ journal: Journal, takesOver: Bool = false, isDead: Bool = false) {
+    (self.journal, self.takesOver, self.isDead) = (journal, takesOver, isDead)
+  }
+  func asked(seconds: Double) throws {
+    journal.note("asked")
+    if isDead { throw GuardError.died }
+  }
+  func release() -> Bool { !takesOver }
+  func released() { journal.note("released") }
+  func dismiss(calm: Bool) { journal.note("dismiss \(calm)") }
+}
+
+@Suite("A take and its guard")
+struct KeptTakeTests {
+  private let journal = Journal()
+
+  private func take(_ keeper: ScriptedKeeper, fault: ScriptedGuest.Fault? = nil) throws -> ScriptedGuest {
+    let temporary = try TemporaryStore()
+    let guest = ScriptedGuest(pages: [1: page(1), 2: page(2)], journal: journal)
+    guest.fault = fault
+    var options = TakeOptions()
+    options.stagingBytes = 64 * 4096
+    let take = Take(
+      guest, disks: ScriptedDisks(journal: journal), into: temporary.folder, options: options, keeper: { keeper })
+    _ = try take.run()
+    return guest
+  }
+
+  private func order(_ events: [String]) throws -> [Int] {
+    try events.map { try #require(journal.position($0), "\($0) did not happen") }
+  }
+
+  @Test("the guard knows before the guest is asked, and is let go when the guest runs") func order() throws {
+    _ = try take(ScriptedKeeper(journal))
+    let positions = try order(["asked", "request", "resume", "released", "disarm", "dismiss true"])
+    #expect(positions == positions.sorted())
+  }
+
+  @Test("a guest that the guard has taken is not resumed a second time, and makes no epoch") func taken() throws {
+    #expect(throws: CheckpointError.pauseTooLong(guest: "web", seconds: TakeOptions().mostPauseSeconds)) {
+      try take(ScriptedKeeper(journal, takesOver: true))
+    }
+    #expect(journal.position("resume") == nil)
+    _ = try order(["handOver", "dismiss true"])
+  }
+
+  @Test("without a guard the guest is not asked") func dead() throws {
+    #expect(throws: GuardError.died) { try take(ScriptedKeeper(journal, isDead: true)) }
+    #expect(journal.position("request") == nil)
+  }
+
+  @Test("a guest that cannot be resumed is left to the guard") func resumeFails() throws {
+    #expect(throws: ScriptedGuest.Fault.resume) { try take(ScriptedKeeper(journal), fault: .resume) }
+    _ = try order(["dismiss false"])
+  }
+
+  @Test("a guest that did not suspend is not in the guard's hands") func refused() throws {
+    #expect(throws: ScriptedGuest.Fault.awaitSuspended) { try take(ScriptedKeeper(journal), fault: .awaitSuspended) }
+    let positions = try order(["asked", "released", "dismiss true"])
+    #expect(positions == positions.sorted())
+    #expect(journal.position("handOver") == nil)
+  }
+}
