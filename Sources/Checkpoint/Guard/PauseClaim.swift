@@ -40,7 +40,8 @@ final class PauseClaim: @unchecked Sendable {
   ///
   /// - Throws: ``GuardError/cannotStart(_:)``.
   init() throws(GuardError) {
-    let descriptor = memfd_create("ckpt-pause", 1 /* MFD_CLOEXEC */)
+    // 1: MFD_CLOEXEC (linux/memfd.h).
+    let descriptor = memfd_create("ckpt-pause", 1)
     guard descriptor >= 0, ftruncate(descriptor, off_t(PauseClaim.size)) == 0 else {
       throw .cannotStart("shared memory: \(String(cString: strerror(errno)))")
     }
