@@ -38,14 +38,18 @@ killed_while_it_copies() { # NAME: SIGKILL after the log of dirty pages was read
 tracking_note() { xenstore-read "/local/domain/$1/ckpt/tracking" 2>/dev/null; }
 note_is_owed() { [[ $(tracking_note "$1") == "owed "[0-9a-f]* ]]; }
 
-killed_in_the_pause() { # NAME: SIGKILL as soon as the guest is seen suspended
-  local take
+killed_in_the_pause() { # NAME [guard]: SIGKILL of the take, and of its guard, as soon as the guest is seen suspended
+  local take guard
   ckpt take "$1" >/dev/null 2>&1 &
   take=$!
-  ckpt-bench watch "$1" --kill "$take" --seconds 60 || return
+  until_true 20 pgrep -P "$take" -x ckpt-guard >/dev/null && guard=$(pgrep -P "$take" -x ckpt-guard) || return
+  ckpt-bench watch "$1" ${2:+--kill "$guard"} --kill "$take" --seconds 60 || return
   wait "$take"
-  [[ $? == 137 ]] && sleep 1 && [[ $(xl list "$1" | tail -n 1) =~ ' '...s..' ' ]]
+  [[ $? == 137 ]]
 }
+stands() { [[ $(xl list "$1" | tail -n 1) =~ ' '...s..' ' ]]; }
+stands_for_ever() { sleep 3 && stands "$1"; }
+does_not_stand() { ! stands "$1"; }
 
 runs_again() { # NAME: and no log of dirty pages is on for a take that is dead
   ckpt recover "$1" || return
@@ -80,7 +84,13 @@ changes() { # KIND
   next_epoch_is_right "$kind" "$nonce" "after a killed take"
   check "after a killed take: everything was compared" says_changes compare
 
-  check "a take is killed in the pause, and the guest stays suspended" killed_in_the_pause "$kind"
+  check "a take is killed in the pause" killed_in_the_pause "$kind"
+  check "its guard lets the guest run" until_true 2 does_not_stand "$kind"
+  check "after that: nothing is held" until_true 5 nothing_is_held "$kind"
+  next_epoch_is_right "$kind" "$nonce" "after a take killed in the pause, with a guard"
+
+  check "a take and its guard are killed in the pause" killed_in_the_pause "$kind" guard
+  check "and the guest stays suspended" stands_for_ever "$kind"
   check "ckpt recover lets it run again" runs_again "$kind"
   check "it works on" guest_goes_on "$kind"
   next_epoch_is_right "$kind" "$nonce" "after a take killed in the pause"

@@ -177,3 +177,64 @@ faults() { # KIND 'FAULT…' 'PHASE…'
   echo "$kind"
   show_matrix $2
 }
+
+# The host's power goes while a take stands in a phase: the emulator is killed and started from its disks (status 222), once for each
+# phase. What is to be remembered lies on dom0's root, synced; nothing else is.
+power_state=/var/lib/lab-power
+
+power_cut_in() { # KIND PHASE: does not come back
+  local kind=$1 phase=$2 engine
+  rm -rf $fault && mkdir -p $fault
+  CKPT_FAULT=$phase=$fault setsid ckpt take "$kind" >/run/lab/broken 2>&1 &
+  engine=$!
+  check "$kind power in $phase: the take gets there" until_true 60 test -e $fault/reached -o ! -d "/proc/$engine"
+  printf '%s\n' "$phase" >$power_state/phase
+  epochs_of "$kind" >$power_state/before
+  sync -f $power_state
+  exit 222
+}
+
+power_is_back() { # KIND NONCE PHASE
+  local kind=$1 nonce=$2 phase=$3 cell="$1 power in $3" before after epoch
+  before=$(cat $power_state/before)
+  check "$cell: the store comes back" mount /dev/vde "$store"
+  check "$cell: the disks come back" ckpt pool start
+  check "$cell: the daemon's first act" ckpt recover
+  check "$cell: no device is suspended" no_device_is_suspended
+  after=$(epochs_of "$kind")
+  check "$cell: no epoch is lost ($(xargs <<<"$before") | $(xargs <<<"$after"))" test "$before" = "$(head -n "$(wc -l <<<"$before")" <<<"$after")"
+  check "$cell: all are whole" ckpt verify "$kind"
+  epoch=$(shuf -n 1 <<<"$before")
+  check "$cell: back to epoch $epoch" ckpt restore "$kind" "$epoch" --yes
+  check "$cell: right in epoch $epoch" guest_is_right "$kind" "$nonce"
+  check "$cell: the next take" eval "ckpt take $kind --json >/run/lab/taken"
+  check "$cell: nothing is left" until_true 2 nothing_is_left "$kind"
+  epoch=$(json_number epoch </run/lab/taken)
+  check "$cell: back to epoch $epoch" ckpt restore "$kind" "$epoch" --yes
+  check "$cell: right in epoch $epoch" guest_is_right "$kind" "$nonce"
+  ckpt prune "$kind" --keep-last 3 >/dev/null || check "$cell: prune" false
+}
+
+power() { # KIND PHASE…
+  local kind=$1 last=none phase disk
+  shift
+  mkdir -p /run/lab $power_state "$store"
+  export CKPT_STORE=$store CKPT_CONFIG=/run/lab/ckpt.conf
+  printf '%s\n' "tracking = continuous" "staging = 32M" "max-pause = 60" >"$CKPT_CONFIG"
+  if [[ ! -e $power_state/nonce ]]; then
+    mkfs.ext4 -q -F /dev/vde && mount /dev/vde "$store"
+    ckpt pool create main --data /dev/vdc --metadata /dev/vdd --yes >/dev/null
+    disk=$(ckpt disk create "$kind" xvda --size 64M | tail -n 1)
+    check "$kind starts" guest_start "$kind" "$kind" memory=128 area=16 rate=4 stamps=5 disks="phy:$disk,xvda,w"
+    guest_nonce "$kind" >$power_state/nonce
+    check "a first epoch" ckpt take "$kind"
+    check "a second" ckpt take "$kind"
+  else
+    last=$(cat $power_state/phase)
+    power_is_back "$kind" "$(cat $power_state/nonce)" "$last"
+  fi
+  for phase in "$@"; do
+    [[ $last == none ]] || { [[ $phase != "$last" ]] || last=none; continue; }
+    power_cut_in "$kind" "$phase"
+  done
+}

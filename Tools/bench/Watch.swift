@@ -10,7 +10,8 @@ struct Watch: ParsableCommand {
   @Argument(help: "Name, id or uuid of the guest.") var guest: String
   @Option(help: "Stop after this many suspends.") var stops = 1
   @Option(help: "Give up after this many seconds.") var seconds = 60
-  @Option(help: "Kill this process as soon as the domain stands still, and end.") var kill: Int32?
+  @Option(help: "Kill these processes as soon as the domain stands still, one after the other, and end.")
+  var kill: [Int32] = []
 
   func run() throws {
     let hypervisor = try Hypervisor()
@@ -23,8 +24,8 @@ struct Watch: ParsableCommand {
     while seen < stops, ContinuousClock.now < end {
       let isSuspended = try hypervisor.domain(domain.id).state == .suspended
       let now = ContinuousClock.now
-      if isSuspended, let kill {
-        guard Glibc.kill(kill, SIGKILL) == 0 else { throw ExitCode(1) }
+      if isSuspended, !kill.isEmpty {
+        for process in kill where Glibc.kill(process, SIGKILL) != 0 { throw ExitCode(1) }
         return
       }
       if isSuspended, since == nil { since = now }

@@ -1,12 +1,16 @@
 # Running something in dom0: from the booted snapshot, or from a cold boot.
 
+# The script's status that asks for a power cut: the emulator is killed, whatever runs in dom0, started from its disks, and the
+# script runs again. What it wants to remember it keeps on a disk, and syncs.
+run_power_cut=222
+
 # run_start: a machine up to the point where dom0 listens. Needs $lab_hypervisor, $run_fresh, the delivery paths and the script.
 run_start() {
-  local base booted machine_xen flags=()
-  base=$(cache_get base)
+  local booted flags=()
+  run_base=$(cache_get base)
   machine_xen=$(hypervisor_xen "$lab_hypervisor")
   if [[ -n ${run_fresh:-} ]]; then
-    machine_prepare "$base/root.raw" raw
+    machine_prepare "$run_base/root.raw" raw
   else
     booted=$(cache_get booted "$lab_hypervisor")
     machine_prepare "$booted/root.qcow2" qcow2
@@ -14,7 +18,7 @@ run_start() {
   fi
   run_write_command "$@"
   delivery_pack
-  machine_start "$base" "${flags[@]}"
+  machine_start "$run_base" "${flags[@]}"
   [[ -z ${run_fresh:-} ]] || machine_hear ready "$lab_boot_limit"
 }
 
@@ -39,13 +43,21 @@ run_script() {
   else
     run_start "$script" "$@" # a command that dom0 has
   fi
-  : >>"$machine_dir/output"
-  tail -q -c +1 -s 0.2 -f --pid="$machine_pid" "$machine_dir/output" &
-  printer=$!
-  # The restored clock stands where the snapshot was taken: dom0 sets it from ours.
-  machine_tell "run $(date +%s)"
-  status=124
-  ! machine_hear exit "$run_limit" || status=$heard
+  while :; do
+    : >>"$machine_dir/output"
+    tail -q -c +1 -s 0.2 -f --pid="$machine_pid" "$machine_dir/output" &
+    printer=$!
+    # The restored clock stands where the snapshot was taken: dom0 sets it from ours.
+    machine_tell "run $(date +%s)"
+    status=124
+    ! machine_hear exit "$run_limit" || status=$heard
+    [[ $status == "$run_power_cut" ]] || break
+    machine_end
+    wait "$printer" || true
+    echo "lab: power cut"
+    machine_start "$run_base"
+    machine_hear ready "$lab_boot_limit" || { status=124; break; }
+  done
   machine_end
   wait "$printer" || true
   machine_clean

@@ -1,0 +1,8 @@
+#!/bin/bash
+# The host loses its power while a take of a PV guest stands in a phase, in every phase.
+# time limit: 900
+set -uo pipefail
+. /lab/lib.sh
+. /lab/faults.bash
+power pv "${fault_phases[@]}"
+lab_finish
