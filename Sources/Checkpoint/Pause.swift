@@ -15,7 +15,10 @@ extension Take {
   /// From the request until the guest runs again. Nothing here but copies: no compression, no file, no allocation of pages.
   func pause(_ writer: EpochWriter, _ staging: Staging) throws -> Held {
     try cancellation.check()
-    try step("request_prepare", guest.prepareRequest)
+    try step("request_prepare") {
+      try keeper?.awaitReady()
+      try guest.prepareRequest()
+    }
     let signals = HeldSignals()
     defer { signals.release() }
     let requested = ContinuousClock.now

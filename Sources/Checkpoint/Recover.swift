@@ -16,13 +16,15 @@ public struct Recovery: Sendable {
   public var guests: [Guest] = []
   /// Names of guests whose log of dirty pages was left on, and is off.
   public var logs: [String] = []
+  /// What was removed from the store and its pools, or settled there, a line each.
+  public var swept: [String] = []
   /// What could not be ended, and why.
   public var failures: [String] = []
 }
 
 extension Engine {
   /// Ends what killed takes left: devices first, so that the guests' writes go on, then suspended guests, then logs of dirty
-  /// pages. What fails for one guest is told in the result, and keeps nothing of another.
+  /// pages, then what was begun in pools and never published in the store. What fails for one guest is told in the result, and keeps nothing of another.
   ///
   /// A guest that has taken a request may suspend late: it is watched for up to a minute from the request.
   /// - Parameter guest: by name, id or uuid; nil for all.
@@ -54,6 +56,9 @@ extension Engine {
         recovery.failures.append("\(name): \(error)")
       }
     }
+    let sweep = Sweep((try? folders(of: guest)) ?? [], try? pools())
+    recovery.swept = sweep.swept
+    recovery.failures += sweep.failures
     return recovery
   }
 

@@ -115,6 +115,7 @@ private final class ScriptedKeeper: PauseKeeper, Sendable {
   init(_ journal: Journal, takesOver: Bool = false, isDead: Bool = false) {
     (self.journal, self.takesOver, self.isDead) = (journal, takesOver, isDead)
   }
+  func awaitReady() { journal.note("awaitReady") }
   func asked(seconds: Double) throws {
     journal.note("asked")
     if isDead { throw GuardError.died }
@@ -146,7 +147,9 @@ struct KeptTakeTests {
 
   @Test("the guard knows before the guest is asked, and is let go when the guest runs") func order() throws {
     _ = try take(ScriptedKeeper(journal))
-    let positions = try order(["asked", "request", "resume", "released", "disarm", "dismiss true"])
+    let positions = try order([
+      "awaitReady", "prepareRequest", "asked", "request", "resume", "released", "disarm", "dismiss true",
+    ])
     #expect(positions == positions.sorted())
   }
 

@@ -6,7 +6,7 @@ import Testing
 @testable import Checkpoint
 
 /// A guest with epochs in a store and their disks in a pool on a fake kernel.
-private final class PruneHouse {
+final class PruneHouse {
   let house: PoolHouse
   let folder: GuestFolder
   private let path = FileManager.default.temporaryDirectory.path + "/ckpt-prune-\(UInt64.random(in: 0...UInt64.max))"

@@ -4,10 +4,11 @@ import Xen
 
 struct RecoverCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "recover", abstract: "Resume what a killed take left suspended: disks, then guests.",
+    commandName: "recover", abstract: "End what killed takes left: suspended disks and guests, half-made epochs.",
     discussion: """
       Touches nothing that ckpt did not suspend itself; may be run at any time. A guest that may still suspend is watched \
-      for up to a minute. A log of dirty pages that nobody reads any more is switched off.
+      for up to a minute. A log of dirty pages that nobody reads any more is switched off. What was begun in a pool is settled, \
+      what was never published is removed from the store and its pools.
       """)
 
   @Argument(help: "Name, id or uuid of the guest; all guests when left out.") var vm: String?
@@ -20,7 +21,7 @@ struct RecoverCommand: ParsableCommand {
         Report(
           devices: recovery.devices,
           guests: recovery.guests.map { .init(guest: $0.name, domain: $0.domain, outcome: $0.outcome.word) },
-          logs: recovery.logs, failures: recovery.failures))
+          logs: recovery.logs, swept: recovery.swept, failures: recovery.failures))
     } else {
       show(recovery)
     }
@@ -31,7 +32,10 @@ struct RecoverCommand: ParsableCommand {
     for device in recovery.devices { print("\(device): was suspended, runs again") }
     for guest in recovery.guests { print("\(guest.name) (domain \(guest.domain)): \(guest.outcome.text)") }
     for guest in recovery.logs { print("\(guest): its log of dirty pages was left on, it is off") }
-    if recovery.devices.isEmpty, recovery.guests.isEmpty, recovery.logs.isEmpty, recovery.failures.isEmpty {
+    for line in recovery.swept { print(line) }
+    if recovery.devices.isEmpty, recovery.guests.isEmpty, recovery.logs.isEmpty, recovery.swept.isEmpty,
+      recovery.failures.isEmpty
+    {
       print("nothing to recover")
     }
   }
@@ -45,6 +49,7 @@ struct RecoverCommand: ParsableCommand {
     let devices: [String]
     let guests: [Guest]
     let logs: [String]
+    let swept: [String]
     let failures: [String]
   }
 }

@@ -84,6 +84,15 @@ public struct Pools: Sendable {
   /// Does nothing to what is there already.
   public func ensureActive(_ name: String) throws { _ = try open(name) }
 
+  /// Finishes or undoes what a dead process began to change in a pool.
+  ///
+  /// - Returns: whether there was something.
+  func settle(_ name: String) throws -> Bool {
+    let wasBegun = try PoolFolder(store: store, name: name).load().intent != nil
+    _ = try open(name)
+    return wasBegun
+  }
+
   /// The first act of a starting daemon, and the guard's: lets every device of ours run that something left suspended. Takes no lock.
   ///
   /// - Returns: the devices that had been suspended.

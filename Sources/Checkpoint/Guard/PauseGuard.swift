@@ -23,7 +23,7 @@ final class PauseGuard: PauseKeeper, @unchecked Sendable {
   /// How much longer than the limit the guard waits for the engine, which keeps it as well: nanoseconds.
   static let grace: UInt64 = 500_000_000
 
-  /// Starts the guard and waits until it is ready.
+  /// Starts the guard; it makes itself ready while the take goes on.
   ///
   /// - Parameters:
   ///   - devices: names of the guest's live volumes.
@@ -44,12 +44,6 @@ final class PauseGuard: PauseKeeper, @unchecked Sendable {
     } catch {
       close(lifeline)
       throw error
-    }
-    let answer = PauseGuard.firstWords(lifeline)
-    guard answer == GuardDuty.ready else {
-      close(lifeline)
-      PauseGuard.reap(pid)
-      throw .cannotStart(answer)
     }
   }
 
@@ -116,6 +110,11 @@ final class PauseGuard: PauseKeeper, @unchecked Sendable {
   }
 
   // MARK: PauseKeeper
+
+  func awaitReady() throws {
+    let answer = PauseGuard.firstWords(lifeline)
+    guard answer == GuardDuty.ready else { throw GuardError.cannotStart(answer) }
+  }
 
   func asked(seconds: Double) throws {
     claim.ask(deadline: PauseClaim.now + UInt64(seconds * 1e9) + PauseGuard.grace)

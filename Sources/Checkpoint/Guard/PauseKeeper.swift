@@ -2,6 +2,10 @@
 ///
 /// Called in this order; `release` and `released` only after `asked`.
 public protocol PauseKeeper: AnyObject, Sendable {
+  /// Waits until it can do its work.
+  ///
+  /// - Throws: why it cannot; the guest must not be asked.
+  func awaitReady() throws
   /// The guest is about to be asked to suspend. From `seconds` on it may be taken away from the engine.
   ///
   /// - Throws: when there is no keeper any more; the guest must not be asked.
