@@ -87,7 +87,7 @@ fault_refuse() { # the next step finds that it may not
   local domid
   domid=$(guest_domid "$kind")
   case $phase in
-    probe) flock -x "$(echo "$store"/guests/*/lock)" sleep 30 & holder=$! && sleep 0.5 ;;
+    probe) flock -o -x "$(echo "$store"/????????-*/lock)" sleep 30 & holder=$! && sleep 0.5 ;;
     reserve) xenstore-write "/local/domain/$domid/control/feature-suspend" 0 ;;
     *) xenstore-write "/local/domain/$domid/ckpt/pause" "$$ $(awk '{print $22}' /proc/$$/stat) -" ;;
   esac
@@ -107,7 +107,7 @@ can_break() { # FAULT PHASE
 nothing_is_left() { # KIND: of the broken take, when the next one has ended
   local domid left
   domid=$(guest_domid "$1")
-  left=$(find "$store/guests" -name '*.partial')
+  left=$(find "$store" -name '*.partial')
   [[ -z $left ]] || { echo "$left"; return 1; }
   [[ -z $(xenstore-read "/local/domain/$domid/ckpt/pause" 2>/dev/null) ]] || { echo "a note of a pause"; return 1; }
   [[ $(xenstore-read "/local/domain/$domid/ckpt/tracking" 2>/dev/null) != owed* ]] || { echo "a log of dirty pages"; return 1; }
