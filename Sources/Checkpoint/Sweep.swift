@@ -9,32 +9,35 @@ struct Sweep {
   /// - Parameter pools: nil when the host has no device-mapper; the store is swept all the same.
   init(_ folders: [GuestFolder], _ pools: Pools?) {
     for name in pools?.names() ?? [] {
-      attempt("pool \(name)") {
-        if try pools?.settle(name) == true { swept.append("pool \(name): a change that was begun is settled") }
-      }
+      note("pool \(name)") { try Sweep.settle(name, pools) }
     }
     for folder in folders {
-      attempt(folder.uuid) {
-        let lock = try folder.lock(.exclusive)
-        defer { _ = lock }
-        let overview = try folder.overview()
-        let guest = overview.name.isEmpty ? folder.uuid : overview.name
-        for name in try folder.discardUnpublished() {
-          swept.append("\(guest): \(name) was never published, it is removed")
-        }
-        guard let pools else { return }
-        let forgotten = try DiskHistory(pools, guestUUID: folder.uuid).forgetUnpublished(
-          published: Set(overview.allNumbers))
-        for pool in forgotten where pool.snapshots > 0 {
-          swept.append("\(guest): \(pool.snapshots) snapshots of no epoch are removed from pool \(pool.pool)")
-        }
-      }
+      note(folder.uuid) { try Sweep.sweep(folder, pools) }
     }
   }
 
-  private mutating func attempt(_ what: String, _ body: () throws -> Void) {
-    do { try body() } catch StoreError.locked {} catch PoolError.locked {} catch {
+  private mutating func note(_ what: String, _ body: () throws -> [String]) {
+    do { swept += try body() } catch StoreError.locked {} catch PoolError.locked {} catch {
       failures.append("\(what): \(error)")
     }
+  }
+
+  private static func settle(_ name: String, _ pools: Pools?) throws -> [String] {
+    try pools?.settle(name) == true ? ["pool \(name): a change that was begun is settled"] : []
+  }
+
+  private static func sweep(_ folder: GuestFolder, _ pools: Pools?) throws -> [String] {
+    let lock = try folder.lock(.exclusive)
+    defer { _ = lock }
+    let overview = try folder.overview()
+    let guest = overview.name.isEmpty ? folder.uuid : overview.name
+    let files = try folder.discardUnpublished().map { "\(guest): \($0) was never published, it is removed" }
+    guard let pools else { return files }
+    let forgotten = try DiskHistory(pools, guestUUID: folder.uuid).forgetUnpublished(
+      published: Set(overview.allNumbers))
+    return files
+      + forgotten.filter { $0.snapshots > 0 }.map {
+        "\(guest): \($0.snapshots) snapshots of no epoch are removed from pool \($0.pool)"
+      }
   }
 }
