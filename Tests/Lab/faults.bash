@@ -123,6 +123,7 @@ cell() { # KIND FAULT PHASE
   engine=$!
   check "$cell: the take gets there" until_true 60 test -e $fault/reached -o ! -d "/proc/$engine"
   guard=$(pgrep -P "$engine" -x ckpt-guard)
+  [[ -z $guard ]] || echo "      | guard: $(grep VmRSS "/proc/$guard/status" | xargs)"
   "fault_$how"
   check "$cell: the guest runs (take: $code)" until_true 2 runs "$kind"
   check "$cell: no device is suspended" until_true 2 no_device_is_suspended
