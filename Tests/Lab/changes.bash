@@ -23,29 +23,34 @@ nothing_is_held() {
   [[ -z $(xenstore-read "/local/domain/$domid/ckpt/pause" 2>/dev/null) ]] && ! dmsetup info | grep -q 'State: *SUSPENDED'
 }
 
-killed_while_it_copies() { # NAME: SIGKILL after the log of dirty pages was read, while the guest runs
-  local take domid
-  domid=$(guest_domid "$1")
-  ckpt take "$1" >/dev/null 2>&1 &
+# take_in PHASE NAME: a take that stands still at the beginning of a phase; `take` and `guard` are its processes.
+take_in() {
+  rm -rf /run/lab/fault && mkdir -p /run/lab/fault
+  CKPT_FAULT=$1=/run/lab/fault ckpt take "$2" >/dev/null 2>&1 &
   take=$!
-  # Without a log there is nothing to owe: then any moment will do.
-  until_true 8 note_is_owed "$domid" || [[ $1 == pv && $(cat /lab/.hypervisor) == stock ]] || return
-  kill -KILL "$take" 2>/dev/null
-  wait "$take"
+  until_true 60 test -e /run/lab/fault/reached && guard=$(pgrep -P "$take" -x ckpt-guard)
+}
+
+is_killed() { # PROCESS…: the last one is the take
+  kill -KILL "$@"
+  wait "${@: -1}"
   [[ $? == 137 ]]
+}
+
+killed_while_it_copies() { # NAME: SIGKILL after the log of dirty pages was read, while the guest runs
+  local take guard
+  take_in request "$1" || return
+  [[ $1 == pv && $(cat /lab/.hypervisor) == stock ]] || note_is_owed "$(guest_domid "$1")" || return
+  is_killed "$guard" "$take"
 }
 
 tracking_note() { xenstore-read "/local/domain/$1/ckpt/tracking" 2>/dev/null; }
 note_is_owed() { [[ $(tracking_note "$1") == "owed "[0-9a-f]* ]]; }
 
-killed_in_the_pause() { # NAME [guard]: SIGKILL of the take, and of its guard, as soon as the guest is seen suspended
+killed_in_the_pause() { # NAME [guard]: SIGKILL of the take, and of its guard, while the guest is held
   local take guard
-  ckpt take "$1" >/dev/null 2>&1 &
-  take=$!
-  until_true 20 pgrep -P "$take" -x ckpt-guard >/dev/null && guard=$(pgrep -P "$take" -x ckpt-guard) || return
-  ckpt-bench watch "$1" ${2:+--kill "$guard"} --kill "$take" --seconds 60 || return
-  wait "$take"
-  [[ $? == 137 ]]
+  take_in copy "$1" && stands "$1" || return
+  is_killed ${2:+"$guard"} "$take"
 }
 stands() { [[ $(xl list "$1" | tail -n 1) =~ ' '...s..' ' ]]; }
 stands_for_ever() { sleep 3 && stands "$1"; }

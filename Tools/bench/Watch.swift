@@ -10,8 +10,6 @@ struct Watch: ParsableCommand {
   @Argument(help: "Name, id or uuid of the guest.") var guest: String
   @Option(help: "Stop after this many suspends.") var stops = 1
   @Option(help: "Give up after this many seconds.") var seconds = 60
-  @Option(help: "Kill these processes as soon as the domain stands still, one after the other, and end.")
-  var kill: [Int32] = []
 
   func run() throws {
     let hypervisor = try Hypervisor()
@@ -24,10 +22,6 @@ struct Watch: ParsableCommand {
     while seen < stops, ContinuousClock.now < end {
       let isSuspended = try hypervisor.domain(domain.id).state == .suspended
       let now = ContinuousClock.now
-      if isSuspended, !kill.isEmpty {
-        for process in kill where Glibc.kill(process, SIGKILL) != 0 { throw ExitCode(1) }
-        return
-      }
       if isSuspended, since == nil { since = now }
       if !isSuspended, let start = since {
         print("stop_ms=\(figure((now - start).milliseconds))")
