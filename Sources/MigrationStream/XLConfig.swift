@@ -48,8 +48,8 @@ public struct XLConfig: Equatable, Sendable {
   public internal(set) var uuid: String
   public let maximumVCPUs: UInt64
   /// What restore allows the guest to populate, in KiB: the image must fit.
-  public let targetKiB: UInt64
-  public let maximumKiB: UInt64
+  public private(set) var targetKiB: UInt64
+  public private(set) var maximumKiB: UInt64
   public internal(set) var disks: [Disk]
 
   /// Takes the config object alone, as it stands in an xl file header.
@@ -117,6 +117,15 @@ public struct XLConfig: Equatable, Sendable {
   public var hasVNUMA: Bool { json["b_info"]?["vnuma_nodes"]?.elements?.isEmpty == false }
 
   private func holds(_ list: String) -> Bool { json[list]?.elements?.isEmpty == false }
+
+  /// Allows a restore to populate so much memory, in KiB. A guest that was ballooning while it was saved had more than it was told
+  /// to have; restored with the target alone, Xen stops at the limit (EBUSY from populate_physmap).
+  public mutating func raiseTarget(toKiB least: UInt64) {
+    targetKiB = max(targetKiB, least)
+    maximumKiB = max(maximumKiB, targetKiB)
+    json["b_info"]?["target_memkb"] = JSONValue(targetKiB)
+    json["b_info"]?["max_memkb"] = JSONValue(maximumKiB)
+  }
 
   /// JSON for `StreamWriter.writeXLHeader`, without a trailing NUL.
   public func encoded() -> [UInt8] { json.encoded() }

@@ -64,6 +64,17 @@ struct XLConfigTests {
     #expect(config.hasPCIDevices && !config.hasUSBDevices && config.hasVNUMA)
   }
 
+  @Test func theImageOfAGuestThatBalloonedFitsIntoWhatRestoreAllows() throws {
+    var config = try XLConfig(json: Array(Self.config.utf8))
+    config.raiseTarget(toKiB: 4)
+    #expect((config.targetKiB, config.maximumKiB) == (524_288, 1_048_576))
+    config.raiseTarget(toKiB: 600_000)
+    #expect((config.targetKiB, config.maximumKiB) == (600_000, 1_048_576))
+    config.raiseTarget(toKiB: 2_000_000)
+    let read = try XLConfig(json: config.encoded())
+    #expect((read.targetKiB, read.maximumKiB) == (2_000_000, 2_000_000))
+  }
+
   @Test func whatIsNoConfigIsRefusedByName() {
     let cases: [(String, XLConfigError)] = [
       ("", .notJSON), ("[", .notJSON), ("xl: command not found", .notJSON), ("[]", .noSuchDomain(7)),
