@@ -63,9 +63,9 @@ runs_again() { # NAME: and no log of dirty pages is on for a take that is dead
 
 balloons() { # NAME: its memory goes down and up as long as the file is there
   while [[ -e /run/lab/balloon ]]; do
-    xl mem-set "$1" 120
-    sleep 0.7
     xl mem-set "$1" 160
+    sleep 0.7
+    xl mem-set "$1" 192
     sleep 0.7
   done 2>/dev/null
 }
@@ -75,7 +75,7 @@ changes() { # KIND
   printf "%s\n" "tracking = continuous" "staging = 32M" >/run/lab/ckpt.conf
   export CKPT_CONFIG=/run/lab/ckpt.conf
   disk=$(ckpt disk create "$kind" xvda --size 64M | tail -n 1)
-  check "$kind starts" guest_start "$kind" "$kind" memory=160 vcpus=2 area=48 rate=8 forks=1 disks="phy:$disk,xvda,w"
+  check "$kind starts" guest_start "$kind" "$kind" memory=192 vcpus=2 area=48 rate=8 forks=1 disks="phy:$disk,xvda,w"
   nonce=$(guest_nonce "$kind")
   check "a first epoch is taken" ckpt take "$kind"
 
