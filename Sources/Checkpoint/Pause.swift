@@ -17,7 +17,12 @@ extension Take {
     try cancellation.check()
     try step("request_prepare") {
       try keeper?.awaitReady()
-      try guest.prepareRequest()
+      // Before the request, so that its waking is over by then.
+      try keeper?.asked(seconds: options.mostPauseSeconds)
+      do { try guest.prepareRequest() } catch {
+        keeper?.released()
+        throw error
+      }
     }
     let signals = HeldSignals()
     defer { signals.release() }
@@ -26,10 +31,7 @@ extension Take {
     let limit = PauseLimit(guest, keeper, deadline: deadline)
     let freezing: FreezeRound
     do {
-      try times.measure(.request) {
-        try keeper?.asked(seconds: options.mostPauseSeconds)
-        try guest.request()
-      }
+      try times.measure(.request, guest.request)
       freezing = FreezeRound(self, staging)
       do { try times.measure(.freeze, guest.awaitSuspended) } catch {
         _ = try? freezing.end()

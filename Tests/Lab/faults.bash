@@ -12,7 +12,8 @@ fault=/run/lab/fault
 store_make() {
   local sectors
   sectors=$(blockdev --getsz /dev/vde)
-  dmsetup create labstore --noudevsync --table "0 $sectors linear /dev/vde 0" && mkfs.ext4 -q -F -m 0 /dev/mapper/labstore &&
+  dmsetup create labstore --noudevsync --table "0 $sectors linear /dev/vde 0" &&
+    dmsetup mknodes labstore && mkfs.ext4 -q -F -m 0 /dev/mapper/labstore &&
     mkdir -p "$store" && mount /dev/mapper/labstore "$store"
 }
 store_table() { # linear /dev/vde 0 | error
@@ -164,6 +165,7 @@ faults() { # KIND 'FAULT…' 'PHASE…'
   export CKPT_STORE=$store CKPT_CONFIG=/run/lab/ckpt.conf
   printf '%s\n' "tracking = continuous" "staging = 32M" "max-pause = $limit" >"$CKPT_CONFIG"
   check "a store whose disk can fail" store_make
+  mountpoint -q "$store" || return
   ckpt pool create main --data /dev/vdc --metadata /dev/vdd --yes >/dev/null
   disk=$(ckpt disk create "$kind" xvda --size 64M | tail -n 1)
   check "$kind starts" guest_start "$kind" "$kind" memory=128 area=16 rate=4 stamps=5 disks="phy:$disk,xvda,w"

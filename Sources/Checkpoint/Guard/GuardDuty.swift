@@ -67,7 +67,10 @@ public struct GuardDuty {
   func watch() {
     while true {
       switch next() {
-      case .farewell: return
+      case .farewell:
+        // An engine that lost the guest may have asked it again before it knew.
+        if claim.state == .taken { tell(ward.letGo(), "the engine was late") }
+        return
       case .late: tell(ward.letGo(), "the engine is late")
       case .dead:
         tell(ward.letGo() + ward.cleanUp(), "the engine is dead")
@@ -96,15 +99,17 @@ public struct GuardDuty {
         if count < 0, errno == EINTR { continue }
         return .dead
       }
-      if millisecondsLeft() == 0, take() { return .late }
+      if claim.state == .taken || millisecondsLeft() == 0 && take() { return .late }
     }
   }
 
-  /// Until the engine is late; -1: it cannot be. One that has begun to let go gets as much time again.
+  /// Until the engine is late; -1: it cannot be. One that has begun to let go gets as much time again. One that lost the guest
+  /// and goes on does not know it yet: what it still asks of the guest and its devices is looked after again and again.
   private func millisecondsLeft() -> Int32 {
     let extra: UInt64
     switch claim.state {
-    case .calm, .taken: return -1
+    case .calm: return -1
+    case .taken: return 500
     case .asked: extra = 0
     case .lettingGo: extra = PauseGuard.grace
     }
