@@ -151,7 +151,7 @@ struct KeptTakeTests {
   @Test("the guard knows before the guest is asked, and is let go when the guest runs") func order() throws {
     _ = try take(ScriptedKeeper(journal))
     let positions = try order([
-      "awaitReady", "prepareRequest", "asked", "request", "resume", "released", "disarm", "dismiss true",
+      "awaitReady", "asked", "prepareRequest", "request", "resume", "released", "disarm", "dismiss true",
     ])
     #expect(positions == positions.sorted())
   }
