@@ -8,6 +8,11 @@ import Testing
 /// A guest in a guard's care that only remembers what was done to it.
 private final class ScriptedWard: Ward, Sendable {
   let done = Mutex<[String]>([])
+  private let held = Atomic(true)
+  var isHeld: Bool {
+    get { held.load(ordering: .relaxed) }
+    set { held.store(newValue, ordering: .relaxed) }
+  }
   func letGo() -> [String] {
     done.withLock { $0.append("letGo") }
     return []
@@ -86,6 +91,18 @@ struct GuardTests {
     watch.die()
     watch.end()
     #expect(watch.done.dropLast().allSatisfy { $0 == "letGo" } && watch.done.last == "cleanUp")
+  }
+
+  @Test("a guest that takes its time to suspend is the engine's, until it is held too long") func slow() throws {
+    let watch = try Watch()
+    watch.ward.isHeld = false
+    watch.ask(milliseconds: 1)
+    usleep(700_000)
+    #expect(watch.engine.state == .asked)
+    watch.ward.isHeld = true
+    watch.wait(for: .taken)
+    watch.die()
+    watch.end()
   }
 
   @Test("one that was stopped while it let go loses it too") func stoppedAtTheLastStep() throws {

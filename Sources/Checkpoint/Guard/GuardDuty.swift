@@ -4,6 +4,8 @@ import Xen
 
 /// What the guard can do for a guest whose engine died or is late.
 protocol Ward {
+  /// The guest stands suspended.
+  var isHeld: Bool { get }
   /// Lets the guest's devices run, then the guest; returns what it did, a line each.
   func letGo() -> [String]
   /// Ends what else a dead engine leaves on a guest that runs.
@@ -86,36 +88,50 @@ public struct GuardDuty {
   private enum Event { case farewell, late, dead }
 
   private func next() -> Event {
+    var heldSince: UInt64?
     while true {
       var waiting = pollfd(fd: lifeline, events: Int16(POLLIN), revents: 0)
-      let ready = poll(&waiting, 1, millisecondsLeft())
-      if ready > 0 {
+      if poll(&waiting, 1, millisecondsToWait()) > 0 {
         var word: UInt8 = 0
         let count = recv(lifeline, &word, 1, 0)
         if count == 1 {
           if word == PauseGuard.Word.farewell.rawValue { return .farewell }
+          heldSince = nil
           continue
         }
         if count < 0, errno == EINTR { continue }
         return .dead
       }
-      if claim.state == .taken || millisecondsLeft() == 0 && take() { return .late }
+      let now = PauseClaim.now
+      switch claim.state {
+      case .calm: heldSince = nil
+      case .taken: return .late
+      case .asked, .lettingGo:
+        // A guest that takes its time to suspend is not held: to give it up is the engine's business.
+        guard now >= claim.deadline, ward.isHeld else {
+          heldSince = nil
+          continue
+        }
+        let since = heldSince ?? now
+        heldSince = since
+        if now >= since + GuardDuty.grace, take() { return .late }
+      }
     }
   }
 
-  /// Until the engine is late; -1: it cannot be. One that has begun to let go gets as much time again. One that lost the guest
-  /// and goes on does not know it yet: what it still asks of the guest and its devices is looked after again and again.
-  private func millisecondsLeft() -> Int32 {
-    let extra: UInt64
+  /// How much longer than the limit the engine, which keeps it as well, may hold the guest: nanoseconds.
+  private static let grace: UInt64 = 500_000_000
+
+  /// Until the next look, -1: until there is a word. An engine that lost the guest and goes on does not know it yet: what it
+  /// still asks of the guest and its devices is looked after again and again.
+  private func millisecondsToWait() -> Int32 {
+    let (deadline, now) = (claim.deadline, PauseClaim.now)
     switch claim.state {
     case .calm: return -1
     case .taken: return 500
-    case .asked: extra = 0
-    case .lettingGo: extra = PauseGuard.grace
+    case .asked, .lettingGo:
+      return deadline > now ? Int32(min((deadline - now) / 1_000_000 + 1, 1_000_000)) : 50
     }
-    let (deadline, now) = (claim.deadline &+ extra, PauseClaim.now)
-    guard deadline > now else { return 0 }
-    return Int32(min((deadline - now) / 1_000_000 + 1, 1_000_000))
   }
 
   private func take() -> Bool { claim.change(.asked, to: .taken) || claim.change(.lettingGo, to: .taken) }

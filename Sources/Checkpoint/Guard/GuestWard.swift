@@ -23,6 +23,11 @@ struct GuestWard: Ward {
     self.devices = devices
   }
 
+  var isHeld: Bool {
+    guard let now = try? hypervisor.domain(domain.id) else { return false }
+    return now.uuid == domain.uuid && now.state == .suspended
+  }
+
   func letGo() -> [String] {
     var told: [String] = []
     for device in devices {

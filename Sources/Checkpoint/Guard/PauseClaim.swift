@@ -27,7 +27,7 @@ final class PauseClaim: @unchecked Sendable {
   /// What is shared, at the beginning of one page.
   private struct Shared: ~Copyable {
     let state: Atomic<UInt32>
-    /// When the guard may take the guest, in nanoseconds of CLOCK_MONOTONIC, which is one for all processes.
+    /// From when on the guard may take a guest that is held, in nanoseconds of CLOCK_MONOTONIC, which is one for all processes.
     let deadline: Atomic<UInt64>
   }
 

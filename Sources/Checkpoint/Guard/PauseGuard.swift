@@ -20,9 +20,6 @@ final class PauseGuard: PauseKeeper, @unchecked Sendable {
     case farewell = 0x66
   }
 
-  /// How much longer than the limit the guard waits for the engine, which keeps it as well: nanoseconds.
-  static let grace: UInt64 = 500_000_000
-
   /// Starts the guard; it makes itself ready while the take goes on.
   ///
   /// - Parameters:
@@ -117,7 +114,7 @@ final class PauseGuard: PauseKeeper, @unchecked Sendable {
   }
 
   func asked(seconds: Double) throws {
-    claim.ask(deadline: PauseClaim.now + UInt64(seconds * 1e9) + PauseGuard.grace)
+    claim.ask(deadline: PauseClaim.now + UInt64(seconds * 1e9))
     guard say(.look) else { throw GuardError.died }
   }
 

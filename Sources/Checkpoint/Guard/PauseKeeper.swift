@@ -6,7 +6,8 @@ public protocol PauseKeeper: AnyObject, Sendable {
   ///
   /// - Throws: why it cannot; the guest must not be asked.
   func awaitReady() throws
-  /// The guest is about to be asked to suspend. From `seconds` on it may be taken away from the engine.
+  /// The guest is about to be asked to suspend. Held for longer than
+  /// `seconds` from now on, it may be taken away from the engine.
   ///
   /// - Throws: when there is no keeper any more; the guest must not be asked.
   func asked(seconds: Double) throws
