@@ -101,7 +101,7 @@ guest_start() {
   local config
   config=$(guest_config "$@") || return
   xl create -q "$config" || return
-  if ! guest_ask "$2" 120 quick >/dev/null; then
+  if ! guest_ask "$2" 300 quick >/dev/null; then
     guest_console "$2" >&2
     return 1
   fi
