@@ -144,7 +144,7 @@ cell() { # KIND FAULT PHASE
     check "$cell: right in epoch $epoch" guest_is_right "$kind" "$nonce"
   done
   # The pool is small: old epochs go, the first stays as the oldest.
-  ckpt prune "$kind" --keep-last 3 >/dev/null || check "$cell: prune" false
+  ckpt prune "$kind" --keep-last 3 --yes >/dev/null || check "$cell: prune" false
   ((lab_failed == failed)) && matrix[$how,$phase]=ok || matrix[$how,$phase]=FAIL
 }
 
@@ -215,7 +215,7 @@ power_is_back() { # KIND NONCE PHASE
   epoch=$(json_number epoch </run/lab/taken)
   check "$cell: back to epoch $epoch" ckpt restore "$kind" "$epoch" --yes
   check "$cell: right in epoch $epoch" guest_is_right "$kind" "$nonce"
-  ckpt prune "$kind" --keep-last 3 >/dev/null || check "$cell: prune" false
+  ckpt prune "$kind" --keep-last 3 --yes >/dev/null || check "$cell: prune" false
 }
 
 power() { # KIND PHASE…
