@@ -13,6 +13,7 @@ extern const int ckpt_FALLOC_FL_KEEP_SIZE;
 extern const int ckpt_FALLOC_FL_PUNCH_HOLE;
 extern const int ckpt_F_SETPIPE_SZ;
 
+int ckpt_eventfd(void);  // close-on-exec; -1 and errno when there is none
 int fallocate(int descriptor, int mode, off_t offset, off_t length);
 int memfd_create(const char *name, unsigned int flags);
 int pidfd_open(pid_t process, unsigned int flags);
