@@ -48,6 +48,10 @@ let package = Package(
       dependencies: ["Xen", "DeviceMapper", "MigrationStream", "EpochStore", "CLinux"],
       swiftSettings: settings),
 
+    // What the service tells machines; needs no server.
+    .target(
+      name: "Signals", dependencies: ["Checkpoint", "EpochStore"], path: "Daemon/Signals", swiftSettings: settings),
+
     // Tools.
     .executableTarget(
       name: "ckpt",
@@ -68,6 +72,8 @@ let package = Package(
       name: "MigrationStreamTests", dependencies: ["MigrationStream"], swiftSettings: settings),
     .testTarget(name: "EpochStoreTests", dependencies: ["EpochStore"], swiftSettings: settings),
     .testTarget(name: "CommandTests", dependencies: ["ckpt", "EpochStore"], swiftSettings: settings),
+    .testTarget(
+      name: "SignalsTests", dependencies: ["Signals", "Checkpoint", "EpochStore"], swiftSettings: settings),
     .testTarget(
       name: "CheckpointTests",
       dependencies: ["Checkpoint", "DeviceMapper", "EpochStore", "MigrationStream", "Xen"], swiftSettings: settings),

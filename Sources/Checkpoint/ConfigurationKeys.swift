@@ -44,6 +44,7 @@ extension Configuration {
     case "hook-pause": options.hooks.pause = value.program()
     case "hook-after": options.hooks.after = value.program()
     case "hook-failed": options.hooks.failed = value.program()
+    case "notify-command": options.notify = value.program()
     case "hook-timeout": options.hooks.seconds = try value.number(0.1...3600, "seconds")
     case "hook-pause-deadline": options.hooks.pauseSeconds = try value.number(0.001...10, "seconds")
     default: throw value.fault("unknown key '\(entry.key)'; known: \(keys.joined(separator: ", "))")
@@ -55,7 +56,7 @@ extension Configuration {
     "max-pause", "limit-rate", "quota", "store-quota", "host-reserve", "pool-watermark", "keep-last", "keep-minutely",
     "keep-hourly", "keep-daily", "keep-weekly", "keep-monthly", "keep-yearly", "keep-within", "keep-tag", "hook-before",
     "hook-pause", "hook-after", "hook-failed", "hook-timeout",
-    "hook-pause-deadline",
+    "hook-pause-deadline", "notify-command",
   ]
 }
 

@@ -40,27 +40,33 @@ public struct Engine {
     _ guest: String, options: (String) -> TakeOptions = { _ in TakeOptions() }, memory: TakeMemory = TakeMemory(),
     cancellation: TakeCancellation = TakeCancellation(), report: @escaping (TakeEvent) -> Void = { _ in }
   ) throws -> EpochManifest {
-    report(.phase(.probe))
-    FaultPoint.reach(.probe)
-    let start = ContinuousClock.now
-    let hypervisor = try Hypervisor()
-    let xenstore = try XenStore()
-    let domain = try hypervisor.find(guest, store: xenstore)
-    let subject = try XenGuest(hypervisor, xenstore, domain, memory: memory)
-    let disks = try GuestDisks(
-      pools: pools(), guest: subject.identity.name, guestUUID: subject.identity.uuid,
-      disks: GuestDevices(xenstore, domain: domain.id).disks().map(GuestDisk.init))
-    let folder = try store().folder(uuid: subject.identity.uuid, create: true)
-    let options = options(subject.identity.name)
-    let hooks = TakeHooks(
-      options.hooks, guest: subject.identity.name, uuid: domain.uuid, domain: domain.id, store: storePath)
-    let take = Take(
-      subject, disks: disks, into: folder, options: options, memory: memory, hooks: hooks,
-      keeper: { [storePath] in
-        try PauseGuard(store: storePath, domain: domain.id, uuid: domain.uuid, devices: disks.devices)
-      },
-      cancellation: cancellation, report: report)
-    return try take.run(probed: ContinuousClock.now - start)
+    let signals = TakeSignals(report)
+    return try signals.run {
+      report(.phase(.probe))
+      FaultPoint.reach(.probe)
+      let start = ContinuousClock.now
+      let hypervisor = try Hypervisor()
+      let xenstore = try XenStore()
+      let domain = try hypervisor.find(guest, store: xenstore)
+      let name = xenstore.name(of: domain.id) ?? "domain \(domain.id)"
+      let options = options(name)
+      let hooks = TakeHooks(options.hooks, guest: name, uuid: domain.uuid, domain: domain.id, store: storePath)
+      if domain.id != 0 {
+        signals.begin(try? store().folder(uuid: domain.uuid, create: true), hooks, command: options.notify)
+      }
+      let subject = try XenGuest(hypervisor, xenstore, domain, memory: memory)
+      let disks = try GuestDisks(
+        pools: pools(), guest: subject.identity.name, guestUUID: subject.identity.uuid,
+        disks: GuestDevices(xenstore, domain: domain.id).disks().map(GuestDisk.init))
+      let folder = try store().folder(uuid: subject.identity.uuid, create: true)
+      let take = Take(
+        subject, disks: disks, into: folder, options: options, memory: memory, hooks: hooks,
+        keeper: { [storePath] in
+          try PauseGuard(store: storePath, domain: domain.id, uuid: domain.uuid, devices: disks.devices)
+        },
+        cancellation: cancellation, report: signals.report)
+      return try take.run(probed: ContinuousClock.now - start)
+    }
   }
 
   /// A restore that has not begun; see ``Restore``.

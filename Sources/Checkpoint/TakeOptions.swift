@@ -64,11 +64,13 @@ public struct TakeOptions: Sendable, Equatable {
   /// Removes epochs of the guest when there is no room for another; empty: none.
   public var retention = RetentionPolicy()
   public var hooks = HookSettings()
+  /// Run when takes begin to fail, and when they succeed again.
+  public var notify: HookProgram?
   /// How many threads copy and compress.
   public var threads = Take.processors
 
   public init() {}
 
   /// All programs of the configuration that a take may run.
-  var programs: [HookProgram] { [hooks.before, hooks.pause, hooks.after, hooks.failed].compactMap(\.self) }
+  var programs: [HookProgram] { [hooks.before, hooks.pause, hooks.after, hooks.failed, notify].compactMap(\.self) }
 }

@@ -65,6 +65,8 @@ struct CommandTests {
     arguments: [
       (["list", "--store", "/nowhere"], Int32(10), "no store at /nowhere"),
       (["show", "web", "1", "--store", "/nowhere"], 10, "no store at /nowhere"),
+      (["status", "--store", "/nowhere"], 10, "no store at /nowhere"),
+      (["status", "--config", "/nowhere/ckpt.conf"], 12, "/nowhere/ckpt.conf: No such file"),
       (["pool", "grow", "main", "--data-size", "lots"], 12, "'lots' is no size"),
       (["disk", "create", "web", "xvda", "--size", "lots"], 12, "'lots' is no size"),
       (["disk", "create", "web", "xvda", "--size", "0"], 12, "'0' is no size"),
@@ -92,7 +94,8 @@ struct CommandTests {
   @Test(
     "Every command explains itself",
     arguments: [
-      ["take"], ["restore"], ["list"], ["show"], ["export"], ["verify"], ["prune"], ["mark"], ["pool", "create"],
+      ["take"], ["restore"], ["status"], ["list"], ["show"], ["export"], ["verify"], ["prune"], ["mark"],
+      ["pool", "create"],
       ["pool", "show"],
       ["pool", "grow"],
       ["pool", "start"],
@@ -128,6 +131,47 @@ struct CommandTests {
     let result = try ckpt(["show", "web", "7", "--store", store.path])
     #expect(result.status == 10)
     #expect(result.errors == "ckpt: guest 'web' has no epoch 7; it has 1, 2\n")
+  }
+
+  @Test("The status fits a screen, needs neither Xen nor the service, and tells what is wrong")
+  func status() throws {
+    let store = try SampleStore()
+    try Data("{}".utf8).write(to: URL(fileURLWithPath: store.folder + "/00000001.json"))
+    let folder = try #require(try EpochStore(path: store.path).find("web"))
+    var streak = TakeStreak()
+    streak.failures = 2
+    let message = String(repeating: "word ", count: 40) + String(repeating: "x", count: 200) + "\u{1b}[2J"
+    streak.lastFailure = .init(kind: "failed", phase: "copy", message: message)
+    try folder.setStreak(streak)
+    try Data().write(to: URL(fileURLWithPath: store.folder + "/00000003.epoch.partial"))
+    let result = try ckpt(["status", "--store", store.path])
+    #expect(result.status == 0)
+    let lines = result.output.split(separator: "\n", omittingEmptySubsequences: false)
+    #expect(lines.allSatisfy { $0.count <= 80 && !$0.contains("\u{1b}") })
+    let words = [
+      "store    \(store.path)", "GUEST  STATE  EPOCHS  NEWEST", "web    ", "1 of its epochs are damaged",
+      "2 takes without an epoch:",
+      "failed in copy: word word", "recover  to be run", "web: 1 files of no epoch",
+    ]
+    for words in words { #expect(result.output.contains(words), "\(words) in \(result.output)") }
+
+    let json = try ckpt(["status", "--json", "--store", store.path])
+    let status = try #require(try JSONSerialization.jsonObject(with: Data(json.output.utf8)) as? [String: Any])
+    #expect(Set(status.keys).isSuperset(of: ["host", "store", "pools", "guests", "recover", "unknown"]))
+    let guest = try #require((status["guests"] as? [[String: Any]])?.first)
+    #expect(guest["epochs"] as? Int == 2 && guest["damaged"] as? Int == 1 && guest["newest"] as? Int == 2)
+    #expect(guest["failures_in_row"] as? Int == 2 && guest["pause_ms"] as? Double == 12.5)
+    #expect((status["store"] as? [String: Any])?["used_bytes"] as? Int ?? 0 > 0)
+  }
+
+  @Test("The status of an empty store says that there is nothing")
+  func emptyStatus() throws {
+    let path = FileManager.default.temporaryDirectory.path + "/ckpt-empty-\(UInt64.random(in: 0...UInt64.max))"
+    _ = try EpochStore(path: path)
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    let result = try ckpt(["status", "--store", path])
+    #expect(result.status == 0 && result.output.contains("recover  nothing to do"))
+    #expect(result.output.contains("pools    none"))
   }
 
   @Test("A damaged manifest is named and hides no other epoch")

@@ -8,11 +8,11 @@ state_of() { xl list "$1" | awk 'NR==2 {print $5}'; }
 
 store_is_as_before() { # nothing half-made, nothing new
   local now
-  now=$(find /var/lib/ckpt -type f ! -name counter ! -name lock | sort)
+  now=$(find /var/lib/ckpt -type f ! -name counter ! -name lock ! -name takes | sort)
   diff <(echo "$before") <(echo "$now")
 }
 
-remember_store() { before=$(find /var/lib/ckpt -type f ! -name counter ! -name lock | sort); }
+remember_store() { before=$(find /var/lib/ckpt -type f ! -name counter ! -name lock ! -name takes | sort); }
 
 ckpt pool create main --data /dev/vdc --metadata /dev/vdd --yes >/dev/null
 web=$(ckpt disk create web xvda --size 64M)

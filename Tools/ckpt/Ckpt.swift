@@ -11,7 +11,7 @@ struct Ckpt: ParsableCommand {
       host or this guest's configuration does not allow it, 64 wrong usage, 130 interrupted.
       """,
     subcommands: [
-      TakeCommand.self, RestoreCommand.self, ListCommand.self, ShowCommand.self, ExportCommand.self,
+      StatusCommand.self, TakeCommand.self, RestoreCommand.self, ListCommand.self, ShowCommand.self, ExportCommand.self,
       VerifyCommand.self, RecoverCommand.self, PruneCommand.self, MarkCommand.self, PoolCommand.self, DiskCommand.self,
     ])
 

@@ -24,7 +24,7 @@ struct TakeCommand: ParsableCommand {
   }
 
   func run() throws {
-    let configuration = try loadConfiguration()
+    let configuration = try CommonOptions.configuration(config)
     var rate: Int?
     if let limitRate { rate = Int(try Quantity.parseBytes(limitRate)) }
     let cancellation = TakeCancellation()
@@ -41,12 +41,6 @@ struct TakeCommand: ParsableCommand {
     print(
       "\(manifest.guest): epoch \(manifest.epoch), pause \(Quantity.milliseconds(manifest.pauseMs)), "
         + "stop \(Quantity.milliseconds(manifest.stopMs)), \(Quantity.bytes(manifest.bytes)) stored")
-  }
-
-  private func loadConfiguration() throws -> Configuration {
-    if let path = config ?? environment("CKPT_CONFIG") { return try Configuration(path: path) }
-    guard access(Configuration.defaultPath, F_OK) == 0 else { return Configuration() }
-    return try Configuration(path: Configuration.defaultPath)
   }
 
   private static func show(_ event: TakeEvent) {
@@ -77,4 +71,11 @@ enum Interrupts {
 extension CommonOptions {
   var storePath: String { store ?? environment("CKPT_STORE") ?? Engine.defaultStore }
   var engine: Engine { Engine(storePath: storePath) }
+
+  /// - Parameter path: what the command line says.
+  static func configuration(_ path: String?) throws -> Configuration {
+    if let path = path ?? environment("CKPT_CONFIG") { return try Configuration(path: path) }
+    guard access(Configuration.defaultPath, F_OK) == 0 else { return Configuration() }
+    return try Configuration(path: Configuration.defaultPath)
+  }
 }

@@ -43,14 +43,16 @@ enum Terminal {
   }
 
   /// Rows in columns as wide as their widest cell; the first row is the head.
-  static func printTable(_ rows: [[String]]) {
+  static func printTable(_ rows: [[String]]) { for line in columns(rows) { print(line) } }
+
+  static func columns(_ rows: [[String]]) -> [String] {
     let columns = rows.map(\.count).max() ?? 0
     let widths = (0..<columns).map { column in rows.map { column < $0.count ? $0[column].count : 0 }.max() ?? 0 }
-    for row in rows {
+    return rows.map { row in
       let cells = row.enumerated().map { column, cell in
         column == row.count - 1 ? cell : cell + String(repeating: " ", count: widths[column] - cell.count)
       }
-      print(cells.joined(separator: "  "))
+      return cells.joined(separator: "  ")
     }
   }
 }

@@ -87,5 +87,10 @@ final class PoolLock: Sendable {
     }
   }
 
-  deinit { if descriptor >= 0 { close(descriptor) } }
+  deinit {
+    guard descriptor >= 0 else { return }
+    // Not by the close alone: a child that is just being started has the descriptor as well, until it becomes its program.
+    flock(descriptor, LOCK_UN)
+    close(descriptor)
+  }
 }

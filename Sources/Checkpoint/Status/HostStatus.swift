@@ -1,0 +1,51 @@
+public import EpochStore
+
+/// Everything about this host's checkpoints at a glance.
+public struct HostStatus: Sendable {
+  /// The store, in bytes.
+  public struct Store: Sendable {
+    public var path: String
+    /// What all guests' epochs have.
+    public var used: UInt64
+    public var fileSystem: FileSystemSpace
+    public var limits: SpaceLimits
+
+    public init(path: String, used: UInt64, fileSystem: FileSystemSpace, limits: SpaceLimits = SpaceLimits()) {
+      (self.path, self.used, self.fileSystem, self.limits) = (path, used, fileSystem, limits)
+    }
+  }
+
+  public struct Guest: Sendable {
+    /// In its newest epoch; today's for one without epochs.
+    public var name: String
+    public var uuid: String
+    /// nil when it does not run, or that cannot be known.
+    public var domain: UInt32?
+    /// The hypervisor holds it suspended now.
+    public var isHeld = false
+    public var epochs = 0
+    /// Epochs that no take builds on and no restore should use.
+    public var damaged = 0
+    public var newest: EpochSummary?
+    /// Bytes of the disk that its folder has.
+    public var bytes: UInt64 = 0
+    public var quota: UInt64?
+    public var streak = TakeStreak()
+
+    public init(name: String, uuid: String) { (self.name, self.uuid) = (name, uuid) }
+  }
+
+  public var host: String
+  /// The hypervisor's release; nil where there is none, or it cannot be asked.
+  public var xen: String?
+  public var store: Store
+  public var pools: [PoolReport] = []
+  /// By name. With Xen, running guests without epochs too.
+  public var guests: [Guest] = []
+  /// What `ckpt recover` would have to do, a line each.
+  public var recoverable: [String] = []
+  /// What could not be looked at, and why, a line each.
+  public var unknown: [String] = []
+
+  public init(host: String, store: Store) { (self.host, self.store) = (host, store) }
+}

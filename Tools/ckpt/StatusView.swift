@@ -1,0 +1,66 @@
+import Checkpoint
+import EpochStore
+
+/// The status in JSON.
+struct StatusView: Encodable {
+  struct Store: Encodable {
+    let path: String
+    let usedBytes, freeBytes, sizeBytes, reserveBytes: UInt64
+    let quotaBytes: UInt64?
+
+    enum CodingKeys: String, CodingKey {
+      case path
+      case usedBytes = "used_bytes"
+      case freeBytes = "free_bytes"
+      case sizeBytes = "size_bytes"
+      case reserveBytes = "host_reserve_bytes"
+      case quotaBytes = "quota_bytes"
+    }
+  }
+
+  struct Guest: Encodable {
+    let guest, uuid: String
+    let domain: UInt32?
+    let held: Bool
+    let epochs, damaged: Int
+    let newest: Int?
+    let newestTime: EpochTime?
+    let pauseMs, stopMs: Double?
+    let bytes: UInt64
+    let quotaBytes: UInt64?
+    let failuresInRow: Int
+    let lastFailure: TakeStreak.Failure?
+
+    enum CodingKeys: String, CodingKey {
+      case guest, uuid, domain, held, epochs, damaged, newest, bytes
+      case newestTime = "newest_time"
+      case pauseMs = "pause_ms"
+      case stopMs = "stop_ms"
+      case quotaBytes = "quota_bytes"
+      case failuresInRow = "failures_in_row"
+      case lastFailure = "last_failure"
+    }
+  }
+
+  let host: String
+  let xen: String?
+  let store: Store
+  let pools: [PoolReportView]
+  let guests: [Guest]
+  let recover, unknown: [String]
+
+  init(_ status: HostStatus) {
+    (host, xen, recover, unknown) = (status.host, status.xen, status.recoverable, status.unknown)
+    store = Store(
+      path: status.store.path, usedBytes: status.store.used, freeBytes: status.store.fileSystem.free,
+      sizeBytes: status.store.fileSystem.total, reserveBytes: status.store.limits.hostReserve,
+      quotaBytes: status.store.limits.storeQuota)
+    pools = status.pools.map(PoolReportView.init)
+    guests = status.guests.map {
+      Guest(
+        guest: $0.name, uuid: $0.uuid, domain: $0.domain, held: $0.isHeld, epochs: $0.epochs, damaged: $0.damaged,
+        newest: $0.newest?.epoch, newestTime: $0.newest?.time, pauseMs: $0.newest?.pauseMs, stopMs: $0.newest?.stopMs,
+        bytes: $0.bytes, quotaBytes: $0.quota, failuresInRow: $0.streak.failures, lastFailure: $0.streak.lastFailure)
+    }
+  }
+}
