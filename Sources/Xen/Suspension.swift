@@ -96,10 +96,14 @@ public final class Suspension {
   ///
   /// - Parameter pending: what stands in `control/shutdown`.
   static func obstacle(_ state: Domain.State, pending: String) -> String? {
-    if state == .suspended { return "another tool has suspended it" }
+    if state == .suspended { return foreignSuspend }
     if state == .paused { return "it is paused (`xl pause`)" }
-    return pending.isEmpty ? nil : "control/shutdown holds '\(pending.prefix(20))', a request of another tool"
+    return pending.isEmpty
+      ? nil : "control/shutdown holds \(Printable.quoted(pending)), a request of another tool or of the guest itself"
   }
+
+  /// Somebody's suspend that is not ours to end.
+  static let foreignSuspend = "it stands suspended, by another tool or by itself"
 
   /// Puts up the note that says who is at work, and subscribes to the guest's suspend.
   ///
@@ -178,7 +182,7 @@ public final class Suspension {
     // Not there any more: it was resumed meanwhile, and took ours.
     guard try node.withdraw() else { return }
     progress = .over
-    throw .busy(domain: domain.id, "another tool has suspended it")
+    throw .busy(domain: domain.id, Suspension.foreignSuspend)
   }
 
   /// A guest that suspends after we gave up would stay suspended for ever: nobody else resumes it.
@@ -213,6 +217,7 @@ public final class Suspension {
   /// will not suspend for us any more; else it becomes nobody's, for ``AbandonedSuspension``.
   public func close() {
     guard progress != .nothing else { return }
+    if progress == .asked, hypervisor.hasEnded(domain) { progress = .over }
     // One ring too many is a request too many: what the guest still asks of itself would find nobody to resume it. While we
     // have the channel's lock, no other tool rings.
     if progress == .over, path == .eventChannel { _ = try? node.withdraw() }
