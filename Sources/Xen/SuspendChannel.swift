@@ -145,14 +145,17 @@ final class SuspendChannel {
   /// Takes pending events without waiting; the domain's state is the truth, an event only says to look.
   ///
   /// Not until there are none: a guest may notify faster than we take.
-  func drain() {
+  /// - Returns: whether there was one.
+  @discardableResult
+  func drain() -> Bool {
     var waiting = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-    for _ in 0..<16 {
-      guard poll(&waiting, 1, 0) == 1 else { return }
+    for taken in 0..<16 {
+      guard poll(&waiting, 1, 0) == 1 else { return taken > 0 }
       let port = xenevtchn_pending(events)
-      guard port >= 0 else { return }
+      guard port >= 0 else { return taken > 0 }
       _ = xenevtchn_unmask(events, evtchn_port_t(port))
     }
+    return true
   }
 
   /// Ends the subscription that a process left behind. Where another tool holds the lock, its own has replaced that one.

@@ -57,7 +57,9 @@ struct SuspendRequest {
   /// - Returns: false when the guest took it in the meantime.
   /// - Throws: ``XenError/restless(path:)``; the guest may still act on it.
   func withdraw() throws(XenError) -> Bool {
-    try store.transaction(node) { (transaction) throws(XenError) -> Bool in
+    // A look first: a guest that writes other things there without a break lets no transaction end.
+    guard !isTaken else { return false }
+    return try store.transaction(node) { (transaction) throws(XenError) -> Bool in
       guard store.read(node, in: transaction) == SuspendRequest.word else { return false }
       try store.write(node, "", in: transaction)
       return true
