@@ -109,8 +109,8 @@ guest_start() {
   fi
 }
 
-# guest_ask NAME [SECONDS] [quick|load|unload]: prints the probe's answer to a new question. It checks all memory and disks before
-# it answers, unless quick. load and unload are for our guest module (then quick).
+# guest_ask NAME [SECONDS] [quick|load|unload|do:WORD]: prints the probe's answer to a new question. It checks all memory and disks
+# before it answers, unless quick. load and unload are for our guest module, do: for the hostile one (then quick).
 guest_ask() {
   local name=$1 limit=${2:-60} domid question answer deadline
   domid=$(guest_domid "$name") || { echo "guest_ask: no guest $name" >&2; return 1; }
