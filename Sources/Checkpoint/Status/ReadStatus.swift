@@ -47,7 +47,7 @@ extension Engine {
         if let pending = AbandonedSuspension(hypervisor, xenstore, domain), !pending.isAlive {
           status.recoverable.append("\(name): a take that was killed had asked it to suspend")
         }
-        if xenstore.read(XenGuest.trackingNode(domain)).flatMap(TrackingNote.init)?.isAbandoned == true {
+        if XenGuest.trackingNote(xenstore, domain).read().flatMap(TrackingNote.init)?.isAbandoned == true {
           status.recoverable.append("\(name): its log of dirty pages is on for a take that was killed")
         }
       }
