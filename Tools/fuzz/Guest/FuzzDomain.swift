@@ -128,7 +128,7 @@ final class FuzzReceiver: PageReceiver {
     guard PageType.tableLevel(type) != nil else { return }
     for slot in 0..<512 {
       let entry = page.load(fromByteOffset: slot * 8, as: UInt64.self)
-      Fuzz.expect(entry & 1 == 0 || entry & 0xF_FFFF_FFFF_F000 >> 12 < frames, "entry \(entry) of page \(pfn)")
+      Fuzz.expect(entry & 1 == 0 || (entry & 0xF_FFFF_FFFF_F000) >> 12 < frames, "entry \(entry) of page \(pfn)")
     }
   }
 
