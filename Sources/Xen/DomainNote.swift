@@ -22,8 +22,11 @@ public struct DomainNote {
   ///
   /// - Throws: ``XenError/domainGone(_:)`` when its folder is gone.
   public func write(_ text: String, in transaction: XenStoreTransaction) throws(XenError) {
-    guard store.name(of: domain, in: transaction) != nil else { throw .domainGone(domain) }
-    if store.read(path, in: transaction) == nil { try store.makePrivate(folder, in: transaction) }
+    // In the pause the note is there already: one look is enough.
+    if store.read(path, in: transaction) == nil {
+      guard store.name(of: domain, in: transaction) != nil else { throw .domainGone(domain) }
+      try store.makePrivate(folder, in: transaction)
+    }
     try store.write(path, text, in: transaction)
   }
 

@@ -37,7 +37,7 @@ enum ExitStatus: Int32, Error {
       case .noSuchEpoch: self = .notFound
       default: self = .failed
       }
-    case is DeviceMapperError, is StreamError, is XLConfigError: self = .failed
+    case is DeviceMapperError, is StreamError, is XLConfigError, is HookError, is GuardError: self = .failed
     case is UsageRefused, is Configuration.Fault: self = .badConfiguration
     case is PartlyDone: self = .partlyDone
     default: return nil

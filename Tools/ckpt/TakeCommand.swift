@@ -56,6 +56,9 @@ struct TakeCommand: ParsableCommand {
       Terminal.progress(
         "  round \(round.name): \(round.pages) pages, \(round.copied) copied, \(round.unchanged) unchanged, "
           + "\(round.dirtied) dirtied meanwhile, \(Quantity.milliseconds(round.ms))")
+    case .note(let text): Terminal.error("ckpt: note: \(text)")
+    // It is thrown as well.
+    case .failed: break
     }
   }
 }
