@@ -48,10 +48,15 @@ let package = Package(
       dependencies: ["Xen", "DeviceMapper", "MigrationStream", "EpochStore", "CLinux"],
       swiftSettings: settings),
 
+    // When epochs are taken, and which stay. Knows no engine: what a take is, it is told.
+    .target(
+      name: "Scheduling", dependencies: ["EpochStore", "CLinux", "CXXHash"], path: "Daemon/Scheduling",
+      swiftSettings: settings),
+
     // Tools.
     .executableTarget(
       name: "ckpt",
-      dependencies: ["Checkpoint", "Xen", "DeviceMapper", "EpochStore", "MigrationStream", arguments],
+      dependencies: ["Checkpoint", "Scheduling", "Xen", "DeviceMapper", "EpochStore", "MigrationStream", arguments],
       path: "Tools/ckpt", swiftSettings: settings),
     .executableTarget(
       name: "ckpt-guard", dependencies: ["Checkpoint"], path: "Daemon/ckpt-guard", swiftSettings: settings),
@@ -67,6 +72,8 @@ let package = Package(
     .testTarget(
       name: "MigrationStreamTests", dependencies: ["MigrationStream"], swiftSettings: settings),
     .testTarget(name: "EpochStoreTests", dependencies: ["EpochStore"], swiftSettings: settings),
+    .testTarget(
+      name: "SchedulingTests", dependencies: ["Scheduling", "Checkpoint", "EpochStore"], swiftSettings: settings),
     .testTarget(name: "CommandTests", dependencies: ["ckpt", "EpochStore"], swiftSettings: settings),
     .testTarget(
       name: "CheckpointTests",

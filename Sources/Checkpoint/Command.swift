@@ -3,7 +3,7 @@ import Glibc
 import Xen
 
 /// Runs a tool of the host and waits for it.
-enum Command {
+package enum Command {
   struct Result {
     let status: Int32
     let output: [UInt8]
@@ -21,6 +21,16 @@ enum Command {
         command: arguments.joined(separator: " "), status: result.status, message: firstLines(result.errors))
     }
     return result.output
+  }
+
+  /// What a tool ends with and says, whatever that is.
+  ///
+  /// - Throws: ``CheckpointError/tool(command:status:message:)`` when it cannot be started.
+  @Sendable package static func finish(
+    _ arguments: [String]
+  ) throws -> (status: Int32, output: String, errors: String) {
+    let result = try Child(arguments).wait()
+    return (result.status, String(decoding: result.output, as: UTF8.self), result.errors)
   }
 
   /// The words of a tool on one line. libxl tells the cause first and then, at length, what followed from it.

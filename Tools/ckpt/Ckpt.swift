@@ -12,7 +12,9 @@ struct Ckpt: ParsableCommand {
       """,
     subcommands: [
       TakeCommand.self, RestoreCommand.self, ListCommand.self, ShowCommand.self, ExportCommand.self,
-      VerifyCommand.self, RecoverCommand.self, PruneCommand.self, MarkCommand.self, PoolCommand.self, DiskCommand.self,
+      VerifyCommand.self, RecoverCommand.self, PruneCommand.self, MarkCommand.self, ScheduleCommand.self,
+      PoolCommand.self,
+      DiskCommand.self,
     ])
 
   /// Like the parser's own `main`, but an error of ours is one line and has its documented status.

@@ -2,6 +2,7 @@ import Checkpoint
 import DeviceMapper
 import EpochStore
 import MigrationStream
+import Scheduling
 import Xen
 
 /// The documented exit statuses. Thrown as it is by a command that has told its reasons.
@@ -37,6 +38,8 @@ enum ExitStatus: Int32, Error {
       case .noSuchEpoch: self = .notFound
       default: self = .failed
       }
+    case let error as ScheduleError:
+      if case .noSchedule = error { self = .notFound } else { self = .badConfiguration }
     case is DeviceMapperError, is StreamError, is XLConfigError, is HookError, is GuardError: self = .failed
     case is UsageRefused, is Configuration.Fault: self = .badConfiguration
     case is PartlyDone: self = .partlyDone

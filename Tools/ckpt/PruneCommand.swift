@@ -12,42 +12,13 @@ struct PruneCommand: ParsableCommand {
       """)
 
   @Argument(help: "Name or uuid of a guest; all guests when left out.") var vm: String?
-  @Option(help: "Keep the newest N.") var keepLast = 0
-  @Option(help: "Keep the newest of a minute, for N minutes.") var keepMinutely = 0
-  @Option(help: "Keep the newest of an hour, for N hours.") var keepHourly = 0
-  @Option(help: "Keep the newest of a day, for N days.") var keepDaily = 0
-  @Option(help: "Keep the newest of a week, for N weeks.") var keepWeekly = 0
-  @Option(help: "Keep the newest of a month, for N months.") var keepMonthly = 0
-  @Option(help: "Keep the newest of a year, for N years.") var keepYearly = 0
-  @Option(
-    help: ArgumentHelp(
-      "Keep all that are not older than this, counted from the newest, like 2d12h (units: y m w d h min).",
-      valueName: "duration"))
-  var keepWithin: String?
-  @Option(help: "Keep those with this tag; may be given more than once.") var keepTag: [String] = []
+  @OptionGroup var keep: KeepOptions
   @Flag(name: [.long, .customShort("n")], help: "Only show what would be removed.") var dryRun = false
   @Flag(help: "Do not ask; needed without a terminal.") var yes = false
   @OptionGroup var common: CommonOptions
 
-  func validate() throws {
-    let counts = [keepLast, keepMinutely, keepHourly, keepDaily, keepWeekly, keepMonthly, keepYearly]
-    if let negative = counts.first(where: { $0 < 0 }) { throw ValidationError("\(negative) epochs cannot be kept.") }
-    if let keepWithin, RetentionSpan(keepWithin) == nil {
-      throw ValidationError("'\(keepWithin)' is no length of time; write it like 2d12h (units: y m w d h min).")
-    }
-  }
-
-  private var policy: RetentionPolicy {
-    var policy = RetentionPolicy()
-    (policy.last, policy.minutely, policy.hourly, policy.daily) = (keepLast, keepMinutely, keepHourly, keepDaily)
-    (policy.weekly, policy.monthly, policy.yearly) = (keepWeekly, keepMonthly, keepYearly)
-    policy.within = keepWithin.flatMap(RetentionSpan.init)
-    policy.tags = Set(keepTag)
-    return policy
-  }
-
   func run() throws {
-    let plans = try common.engine.prunePlans(vm, policy)
+    let plans = try common.engine.prunePlans(vm, keep.policy)
     for plan in plans { warn(plan) }
     if !common.json { plans.forEach(PruneReport.show) }
     if dryRun { return try report(plans.map { PruneReport($0, nil) }) }
