@@ -82,3 +82,8 @@ int ckpt_dm_call_run(int control, ckpt_dm_call *call) {
 }
 
 void ckpt_dm_call_free(ckpt_dm_call *call) { free(call); }
+
+int ckpt_dm_arm_poll(int control) {
+  struct dm_ioctl header = {.version = {4}, .data_size = sizeof header, .data_start = sizeof header};
+  return ioctl(control, DM_DEV_ARM_POLL, &header) < 0 ? errno : 0;
+}

@@ -29,6 +29,8 @@ int ckpt_loop_configure(int loop, int file, int direct_io, const char *path) {
 
 int ckpt_loop_clear(int loop) { return result(ioctl(loop, LOOP_CLR_FD, 0)); }
 
+int ckpt_loop_take_in_size(int loop) { return result(ioctl(loop, LOOP_SET_CAPACITY, 0)); }
+
 int ckpt_loop_backing(int loop, uint64_t *device, uint64_t *inode) {
   struct loop_info64 info;
   memset(&info, 0, sizeof info);

@@ -93,4 +93,13 @@ public enum ByteCount {
     let (product, overflow) = number.multipliedReportingOverflow(by: unit ?? 1)
     return overflow ? nil : product
   }
+
+  /// In the largest unit that gives at least 1, with a digit behind the point: `1.5G`.
+  static func text(_ bytes: UInt64) -> String {
+    var (value, unit) = (Double(bytes), 0)
+    let units = ["B", "K", "M", "G", "T", "P"]
+    while value >= 1024, unit < units.count - 1 { (value, unit) = (value / 1024, unit + 1) }
+    let tenths = Int((value * 10).rounded())
+    return unit == 0 ? "\(bytes)B" : "\(tenths / 10).\(tenths % 10)\(units[unit])"
+  }
 }

@@ -27,6 +27,19 @@ extension Configuration {
     case "precopy-seconds": options.precopy.mostSeconds = try value.number(0...86400, "seconds")
     case "max-pause": options.mostPauseSeconds = try value.number(0.001...3600, "seconds")
     case "limit-rate": options.bytesPerSecond = Int(try value.bytes())
+    case "quota": options.space.quota = try value.bytes()
+    case "store-quota": options.space.storeQuota = try value.ofStore().bytes()
+    case "host-reserve": options.space.hostReserve = try value.ofStore().bytes()
+    case "pool-watermark": options.space.poolWatermark = Int(try value.number(1...100, "per cent"))
+    case "keep-last": options.retention.last = try value.count()
+    case "keep-minutely": options.retention.minutely = try value.count()
+    case "keep-hourly": options.retention.hourly = try value.count()
+    case "keep-daily": options.retention.daily = try value.count()
+    case "keep-weekly": options.retention.weekly = try value.count()
+    case "keep-monthly": options.retention.monthly = try value.count()
+    case "keep-yearly": options.retention.yearly = try value.count()
+    case "keep-within": options.retention.within = try value.span()
+    case "keep-tag": options.retention.tags = try value.tags()
     case "hook-before": options.hooks.before = value.program()
     case "hook-pause": options.hooks.pause = value.program()
     case "hook-after": options.hooks.after = value.program()
@@ -39,7 +52,9 @@ extension Configuration {
 
   private static let keys = [
     "tracking", "staging", "staging-full", "precopy-small", "precopy-shrink", "precopy-rounds", "precopy-seconds",
-    "max-pause", "limit-rate", "hook-before", "hook-pause", "hook-after", "hook-failed", "hook-timeout",
+    "max-pause", "limit-rate", "quota", "store-quota", "host-reserve", "pool-watermark", "keep-last", "keep-minutely",
+    "keep-hourly", "keep-daily", "keep-weekly", "keep-monthly", "keep-yearly", "keep-within", "keep-tag", "hook-before",
+    "hook-pause", "hook-after", "hook-failed", "hook-timeout",
     "hook-pause-deadline",
   ]
 }
@@ -77,6 +92,30 @@ struct ConfigurationValue {
       throw bad("a size from 1M, like 64M or 1G")
     }
     return value
+  }
+
+  func count() throws(Configuration.Fault) -> Int { Int(try number(0...1e6, "a number of epochs")) }
+
+  func span() throws(Configuration.Fault) -> RetentionSpan {
+    guard let span = RetentionSpan(entry.value) else {
+      throw bad("a length of time, like 2d12h (units: y m w d h min)")
+    }
+    return span
+  }
+
+  /// Words with blanks between them.
+  func tags() throws(Configuration.Fault) -> Set<String> {
+    let words = entry.value.split(whereSeparator: \.isWhitespace).map(String.init)
+    guard !words.isEmpty, (try? EpochMarks(tags: words)) != nil else { throw bad("tags, blanks between them") }
+    return Set(words)
+  }
+
+  /// - Throws: for a guest's own section: the key is about the store that all guests share.
+  func ofStore() throws(Configuration.Fault) -> ConfigurationValue {
+    guard entry.guest == nil else {
+      throw fault("\(entry.key) is for the whole store; write it above all [guest] sections")
+    }
+    return self
   }
 
   /// `none` takes back what the general part says. The file is looked at when the configuration is read, and when it is run: it may

@@ -17,8 +17,8 @@ public final class Take {
   let times = PhaseTimes()
   let tracking: Tracking
   let disks: any DiskSet
-  private let folder: GuestFolder
-  private let memory: TakeMemory
+  let folder: GuestFolder
+  let memory: TakeMemory
   let hooks: TakeHooks
   var afterHook: RunningHook?
   private let startKeeper: () throws -> (any PauseKeeper)?
@@ -29,9 +29,9 @@ public final class Take {
   private let began = ContinuousClock.now
   private var probed = Duration.zero
 
-  private var lock: FolderLock?
+  var lock: FolderLock?
   /// The number of the epoch, as soon as it has one.
-  private var epoch: Int?
+  var epoch: Int?
   var statistics = TakeStatistics()
   /// Pages that the epoch does not hold yet as they are now.
   var owed = PageSet()
@@ -42,7 +42,7 @@ public final class Take {
   var instant = EpochTime.now
   var pauseMs = 0.0
   var stopMs = 0.0
-  private var baseTime: EpochTime?
+  var baseTime: EpochTime?
 
   /// - Parameters:
   ///   - memory: what an engine that stays keeps of the guest from take to take.
@@ -157,40 +157,6 @@ public final class Take {
     report(.phase(phase))
     return try times.measure(phase, body)
   }
-
-  /// Everything that may be refused, before the guest notices: lock, number, room in store, pool and memory.
-  private func reserve() throws -> EpochWriter {
-    lock = try folder.lock(.exclusive)
-    try folder.discardUnpublished()
-    let epoch = try folder.nextEpochNumber()
-    self.epoch = epoch
-    let published = try folder.overview()
-    let newest = try folder.newestSoundEpoch()
-    baseTime = published.epochs.last { $0.epoch == newest }?.time
-    if memory.base == nil || memory.base?.epoch != newest {
-      memory.base = try folder.base(threads: options.threads)
-    }
-    try hooks.runBefore(epoch: epoch, mayGoOn)
-    let pages = Int(guest.identity.memoryBytes) / EpochFormat.pageSize
-    // A full epoch has its worst case set aside; one that builds on another, a quarter of it.
-    let writer = try folder.create(
-      epoch: epoch,
-      reserving: EpochFormat.worstCaseBytes(
-        pages: memory.base == nil ? pages : pages / 4, inherited: memory.base?.pageCount ?? 0, records: 64,
-        recordBytes: Take.recordBytes),
-      base: memory.base)
-    do {
-      try disks.forgetUnpublished(published: Set(published.allNumbers))
-      try disks.reserve(epoch: epoch)
-    } catch {
-      writer.abandon()
-      throw error
-    }
-    return writer
-  }
-
-  /// Room for everything but pages: CPU state, configuration.
-  private static let recordBytes = 4 << 20
 
   private func arm(_ writer: EpochWriter) throws -> Staging {
     keeper = try startKeeper()

@@ -1,3 +1,5 @@
+public import EpochStore
+
 /// How changes are found from one epoch to the next.
 public enum TrackingPolicy: String, Sendable, CaseIterable, Codable {
   /// The log of dirty pages stays on between epochs: a take reads what changed, the guest pays for the log all the time.
@@ -58,6 +60,9 @@ public struct TakeOptions: Sendable, Equatable {
   public var bytesPerSecond: Int?
   /// Seconds within which the pause must have begun; nil: no limit.
   public var timeoutSeconds: Double?
+  public var space = SpaceLimits()
+  /// Removes epochs of the guest when there is no room for another; empty: none.
+  public var retention = RetentionPolicy()
   public var hooks = HookSettings()
   /// How many threads copy and compress.
   public var threads = Take.processors

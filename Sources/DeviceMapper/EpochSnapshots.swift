@@ -51,10 +51,7 @@ public final class EpochSnapshots: @unchecked Sendable {
   /// - Throws: `DeviceMapperError` when the control node cannot be opened or a name is too long.
   public init(_ disks: [Disk]) throws {
     self.disks = disks
-    control = open("/dev/mapper/control", O_RDWR | O_CLOEXEC)
-    guard control >= 0 else {
-      throw DeviceMapperError.unavailable(why: "/dev/mapper/control: \(errnoText(errno))")
-    }
+    control = try BlockDevice.openControl()
     for disk in disks {
       suspends.append(try Self.step(.suspend, disk.device, ckpt_dm_call_suspend(disk.device)))
       messages.append(

@@ -62,6 +62,15 @@ public enum LoopDevice {
     guard code == 0 else { throw failure(.detach, path, code) }
   }
 
+  /// Gives the loop device the size that its file has by now.
+  public static func takeInSize(_ path: String) throws {
+    let loop = open(path, O_RDONLY | O_CLOEXEC)
+    guard loop >= 0 else { throw failure(.size, path, errno) }
+    defer { close(loop) }
+    let code = ckpt_loop_take_in_size(loop)
+    guard code == 0 else { throw failure(.size, path, code) }
+  }
+
   /// The loop driver reports the file's device number in the kernel's "huge" encoding, which for small numbers
   /// equals the one of stat.
   private static func sameDevice(_ reported: UInt64, _ device: dev_t) -> Bool {

@@ -1,3 +1,4 @@
+import EpochStore
 import Testing
 
 @testable import Checkpoint
@@ -44,6 +45,13 @@ struct ConfigurationTests {
       ("[guest web]\nmax-pause = 0", 2, "max-pause = 0: want seconds"),
       ("staging = 5", 1, "staging = 5: want a size"),
       ("precopy-shrink = nan", 1, "want a share"),
+      ("quota = 0", 1, "quota = 0: want a size"),
+      ("[guest web]\nstore-quota = 1G", 2, "store-quota is for the whole store"),
+      ("[guest web]\nhost-reserve = 1G", 2, "host-reserve is for the whole store"),
+      ("pool-watermark = 101", 1, "want per cent, 1.0 to 100.0"),
+      ("keep-daily = -1", 1, "want a number of epochs"),
+      ("keep-within = 5", 1, "want a length of time"),
+      ("keep-tag = a/b", 1, "want tags"),
       ("hook-timeout = 0", 1, "hook-timeout = 0: want seconds"),
       ("hook-pause-deadline = 11", 1, "want seconds, 0.001 to 10"),
       ("\nhook-before = freeze.sh", 2, "hook-before: freeze.sh cannot be a hook: name it by its whole path"),
@@ -77,6 +85,35 @@ struct ConfigurationTests {
     var web = db
     (web.before, web.pause, web.pauseSeconds) = (nil, two, 0.05)
     #expect(configuration.options(for: "web").hooks == web)
+  }
+
+  @Test("limits the room, and says which epochs may go for it")
+  func space() throws {
+    let configuration = try Configuration(
+      text: """
+        store-quota = 100G
+        host-reserve = 2G
+        quota = 10G
+        keep-last = 12
+        [guest web]
+        quota = 20G
+        pool-watermark = 80
+        keep-last = 3
+        keep-hourly = 24
+        keep-within = 2d12h
+        keep-tag = release  milestone
+        """, path: "c")
+    var db = SpaceLimits()
+    (db.quota, db.storeQuota, db.hostReserve) = (10 << 30, 100 << 30, 2 << 30)
+    #expect(configuration.options(for: "db").space == db)
+    #expect(configuration.options(for: "db").retention.last == 12)
+    var web = db
+    (web.quota, web.poolWatermark) = (20 << 30, 80)
+    #expect(configuration.options(for: "web").space == web)
+    var policy = RetentionPolicy()
+    (policy.last, policy.hourly, policy.within) = (3, 24, RetentionSpan("2d12h"))
+    policy.tags = ["release", "milestone"]
+    #expect(configuration.options(for: "web").retention == policy)
   }
 
   @Test("that is missing is an error where it was asked for")

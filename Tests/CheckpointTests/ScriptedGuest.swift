@@ -206,9 +206,13 @@ final class ScriptedDisks: DiskSet {
   /// What delays the snapshots.
   let whileSnapshotting: @Sendable () -> Void
 
-  init(journal: Journal, fault: Fault? = nil, whileSnapshotting: @escaping @Sendable () -> Void = {}) {
+  init(
+    journal: Journal, fault: Fault? = nil, rooms: [[PoolRoom]] = [],
+    whileSnapshotting: @escaping @Sendable () -> Void = {}
+  ) {
     self.journal = journal
     self.fault = fault
+    looks = Mutex(rooms)
     self.whileSnapshotting = whileSnapshotting
   }
   private func happens(_ event: String, _ fault: Fault) throws {
@@ -216,6 +220,9 @@ final class ScriptedDisks: DiskSet {
     if self.fault == fault { throw fault }
   }
   func forgetUnpublished(published: Set<Int>) { journal.note("published: \(published.sorted())") }
+  /// How full the pools are, asked again and again; the last one stays.
+  private let looks: Mutex<[[PoolRoom]]>
+  func rooms() -> [PoolRoom] { looks.withLock { $0.count > 1 ? $0.removeFirst() : $0.first ?? [] } }
   func reserve(epoch: Int) throws { try happens("reserve", .reserve) }
   func snapshot() throws -> [String: Double] {
     try happens("snapshot", .snapshot)

@@ -65,6 +65,7 @@ struct CommandTests {
     arguments: [
       (["list", "--store", "/nowhere"], Int32(10), "no store at /nowhere"),
       (["show", "web", "1", "--store", "/nowhere"], 10, "no store at /nowhere"),
+      (["pool", "grow", "main", "--data-size", "lots"], 12, "'lots' is no size"),
       (["disk", "create", "web", "xvda", "--size", "lots"], 12, "'lots' is no size"),
       (["disk", "create", "web", "xvda", "--size", "0"], 12, "'0' is no size"),
       (["disk", "create", "web", "xvda", "--size", "99999999999T"], 12, "is no size"),
@@ -79,7 +80,7 @@ struct CommandTests {
   @Test(
     "Wrong usage has its own status",
     arguments: [
-      ["take"], ["restore", "web"], ["restore", "web", "first"], ["pool", "create", "main"],
+      ["take"], ["restore", "web"], ["restore", "web", "first"], ["pool", "create", "main"], ["pool", "grow"],
       ["pool", "create", "main", "--data", "/dev/x"], ["disk", "create", "web", "xvda"], ["nonsense"],
       ["verify", "--subset", "5"], ["verify", "--subset", "0%"], ["verify", "--subset", "100%"],
       ["verify", "--subset", "5%", "--full"], ["verify", "web", "first"],
@@ -93,6 +94,7 @@ struct CommandTests {
     arguments: [
       ["take"], ["restore"], ["list"], ["show"], ["export"], ["verify"], ["prune"], ["mark"], ["pool", "create"],
       ["pool", "show"],
+      ["pool", "grow"],
       ["pool", "start"],
       ["disk", "create"],
       ["disk", "list"],

@@ -5,7 +5,7 @@ import DeviceMapper
 struct PoolCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "pool", abstract: "Thin pools, which hold guests' disks and their epochs.",
-    subcommands: [Create.self, Show.self, Start.self])
+    subcommands: [Create.self, Show.self, Grow.self, Start.self])
 
   struct Create: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Make a pool on two devices, or in files for a trial.")
@@ -54,6 +54,28 @@ struct PoolCommand: ParsableCommand {
 }
 
 extension PoolCommand {
+  struct Grow: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Make a pool larger while guests use it.",
+      discussion: """
+        A trial pool's files get the sizes that you say. Devices are enlarged first, as lvextend does; the pool then takes in \
+        what they have. A pool cannot shrink.
+        """)
+
+    @Argument(help: "Name of the pool.") var name: String
+    @Option(help: "Size of a trial pool's data, like 20G.") var dataSize: String?
+    @Option(help: "Size of a trial pool's metadata, like 256M.") var metadataSize: String?
+    @OptionGroup var common: CommonOptions
+
+    func run() throws {
+      let (data, metadata) = (try dataSize.map(Quantity.parseBytes), try metadataSize.map(Quantity.parseBytes))
+      _ = try common.engine.existingStore()
+      let pools = try common.engine.pools()
+      try pools.grow(name, data: data, metadata: metadata)
+      try PoolReportView.show([pools.status(name)], json: common.json)
+    }
+  }
+
   struct Start: ParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Make the devices of all pools and disks again, after the host was booted.",
@@ -68,54 +90,5 @@ extension PoolCommand {
       for name in pools.names() { try pools.ensureActive(name) }
       try PoolReportView.show(pools.list(), json: common.json)
     }
-  }
-}
-
-/// How a pool is printed.
-private struct PoolReportView: Encodable {
-  let name, device, data, metadata: String
-  let state: String
-  let volumes, snapshots: Int
-  let dataBytes, dataFreeBytes, metadataBytes, metadataFreeBytes: UInt64?
-  let problem: String?
-
-  enum CodingKeys: String, CodingKey {
-    case name, device, data, metadata, state, volumes, snapshots, problem
-    case dataBytes = "data_bytes"
-    case dataFreeBytes = "data_free_bytes"
-    case metadataBytes = "metadata_bytes"
-    case metadataFreeBytes = "metadata_free_bytes"
-  }
-
-  init(_ report: PoolReport) {
-    name = report.name
-    device = report.device
-    data = report.data
-    metadata = report.metadata
-    state = report.status?.mode.rawValue ?? "inactive"
-    volumes = report.volumes
-    snapshots = report.snapshots
-    dataBytes = report.status.map { $0.totalDataBlocks * report.blockBytes }
-    dataFreeBytes = report.status.map { $0.freeDataBlocks * report.blockBytes }
-    metadataBytes = report.status?.totalMetadataBytes
-    metadataFreeBytes = report.status?.freeMetadataBytes
-    problem = report.problem
-  }
-
-  static func show(_ reports: [PoolReport], json: Bool) throws {
-    let views = reports.map(PoolReportView.init)
-    if json { return try Terminal.printJSON(views) }
-    func room(_ free: UInt64?, _ all: UInt64?) -> String {
-      guard let free, let all else { return "-" }
-      return "\(Quantity.bytes(free)) of \(Quantity.bytes(all))"
-    }
-    let rows = views.map {
-      [
-        $0.name, $0.state, room($0.dataFreeBytes, $0.dataBytes), room($0.metadataFreeBytes, $0.metadataBytes),
-        String($0.volumes), String($0.snapshots),
-      ]
-    }
-    Terminal.printTable([["POOL", "STATE", "DATA FREE", "METADATA FREE", "DISKS", "SNAPSHOTS"]] + rows)
-    for view in views { if let problem = view.problem { print("\(view.name): \(problem)") } }
   }
 }

@@ -25,4 +25,7 @@ ckpt_dm_call *ckpt_dm_call_message(const char *name, const char *message);  // t
 int ckpt_dm_call_run(int control, ckpt_dm_call *call);  // 0 or an errno
 void ckpt_dm_call_free(ckpt_dm_call *call);
 
+// A poll(2) on the control descriptor returns for events of any device that come after this. 0 or an errno.
+int ckpt_dm_arm_poll(int control);
+
 #endif

@@ -16,6 +16,7 @@ extern const int ckpt_F_SETPIPE_SZ;
 extern const int ckpt_TFD_FLAGS;  // close-on-exec, non-blocking
 extern const int ckpt_TFD_UNTIL_SET;  // absolute, ends when the clock is set
 
+int ckpt_eventfd(void);  // close-on-exec; -1 and errno when there is none
 int fallocate(int descriptor, int mode, off_t offset, off_t length);
 int memfd_create(const char *name, unsigned int flags);
 int pidfd_open(pid_t process, unsigned int flags);

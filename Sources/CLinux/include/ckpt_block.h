@@ -11,6 +11,8 @@ int ckpt_loop_get_free(int control, int *number);
 // Binds `file` to the loop device. EINVAL with direct_io when the file system cannot do direct I/O.
 int ckpt_loop_configure(int loop, int file, int direct_io, const char *path);
 int ckpt_loop_clear(int loop);
+// The file behind it has another size than when it was bound.
+int ckpt_loop_take_in_size(int loop);
 // Device and inode of the file behind the loop device; ENXIO when it has none.
 int ckpt_loop_backing(int loop, uint64_t *device, uint64_t *inode);
 

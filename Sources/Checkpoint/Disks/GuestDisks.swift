@@ -84,6 +84,21 @@ public final class GuestDisks: DiskSet {
     try DiskHistory(pools, guestUUID: guestUUID).forgetUnpublished(published: published)
   }
 
+  public func rooms() throws -> [PoolRoom] {
+    try Set(members.map(\.pool)).sorted().map { name in
+      func look() throws -> (PoolCatalog, PoolStatus) {
+        let catalog = try PoolFolder(store: pools.store, name: name).load()
+        return (catalog, try pools.operations.poolStatus(catalog.poolDevice))
+      }
+      let (catalog, status) = try look()
+      guard let growth = try pools.growMetadataWhenLow(catalog, status) else { return PoolRoom(catalog, status) }
+      let grown = try look()
+      var room = PoolRoom(grown.0, grown.1)
+      room.warnings.insert(growth, at: 0)
+      return room
+    }
+  }
+
   public func reserve(epoch: Int) throws {
     try state.withLock { state in
       guard state.pools.isEmpty else { throw DiskError.outOfOrder(call: "reserve") }

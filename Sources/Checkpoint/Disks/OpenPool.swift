@@ -57,12 +57,17 @@ final class OpenPool {
       throw PoolError.unusable(
         device: "\(backing.metadata)", why: "it is to hold the metadata of pool \(name), but it is empty")
     }
+    try operations.create(device, uuid: catalog.poolUUID, table: [table(over: backing)], readOnly: false)
+    return try number(of: device)
+  }
+
+  /// The pool over all of its devices. The kernel raises an event when less than a twentieth of the data is free, and one by itself
+  /// when metadata runs low.
+  func table(over backing: AttachedBacking) -> Target {
     let blocks = backing.dataSectors / catalog.blockSectors
-    let table = Target.thinPool(
+    return .thinPool(
       metadata: backing.metadata, data: backing.data, dataSectors: blocks * catalog.blockSectors,
       blockSectors: catalog.blockSectors, lowWaterBlocks: max(1, blocks / 20))
-    try operations.create(device, uuid: catalog.poolUUID, table: [table], readOnly: false)
-    return try number(of: device)
   }
 
   private func activateVolumes(pool: DeviceNumber) throws {

@@ -43,6 +43,16 @@ enum PoolBacking {
     }
   }
 
+  /// - Parameter size: not less than it has.
+  static func enlarge(_ path: String, to size: UInt64) throws {
+    let file = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW)
+    guard file >= 0 else { throw PoolError.io(operation: "open", path: path, errno: errno) }
+    defer { close(file) }
+    guard ftruncate(file, off_t(size)) == 0, fsync(file) == 0 else {
+      throw PoolError.io(operation: "size", path: path, errno: errno)
+    }
+  }
+
   /// Removes what `makeFiles` made for a pool that did not come to be.
   static func discardFiles(_ backing: PoolCatalog.Backing) {
     guard case .files(let data, let metadata) = backing else { return }

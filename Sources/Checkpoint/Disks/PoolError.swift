@@ -10,6 +10,8 @@ public enum PoolError: Error, Equatable, CustomStringConvertible {
   case unusable(device: String, why: String)
   /// Below the reserve that keeps guests from I/O errors. Bytes.
   case nearlyFull(pool: String, what: String, have: UInt64, need: UInt64, command: String)
+  /// The sizes do not fit; nothing was changed.
+  case cannotGrow(pool: String, why: String)
   /// Read-only, failed, out of data space, or its metadata needs a check.
   case unhealthy(pool: String, state: String, command: String)
   /// The pool's transaction id is neither ours nor the next: somebody else used it, or the device is another one.
@@ -37,6 +39,8 @@ public enum PoolError: Error, Equatable, CustomStringConvertible {
       "\(device) cannot serve a pool: \(why)"
     case .nearlyFull(let pool, let what, let have, let need, let command):
       "pool \(pool): \(what) nearly full: \(mebibytes(have)) free, \(mebibytes(need)) needed; \(command)"
+    case .cannotGrow(let pool, let why):
+      "pool \(pool): cannot be enlarged: \(why)"
     case .unhealthy(let pool, let state, let command):
       "pool \(pool): \(state); \(command)"
     case .foreignTransaction(let pool, let found, let expected):

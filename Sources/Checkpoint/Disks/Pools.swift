@@ -142,6 +142,8 @@ public struct PoolReport: Equatable, Sendable {
   public var volumes: Int
   /// Snapshots of disks, over all epochs.
   public var snapshots: Int
+  /// How full it is; nil when the pool is not active.
+  public var room: PoolRoom?
   /// Why an epoch would be refused now; nil when it would not.
   public var problem: String?
 
@@ -156,6 +158,7 @@ public struct PoolReport: Equatable, Sendable {
     blockBytes = catalog.blockSectors * 512
     volumes = catalog.volumes.count
     snapshots = catalog.epochs.count
+    room = status.map { PoolRoom(catalog, $0) }
     do { if let status { try PoolReserve.check(catalog, status) } } catch { problem = "\(error)" }
   }
 }

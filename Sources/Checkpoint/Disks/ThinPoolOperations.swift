@@ -17,6 +17,8 @@ protocol ThinPoolOperations: AnyObject, Sendable {
   func setTransactionID(pool: String, from old: UInt64, to new: UInt64) throws
   /// Finds the devices of a pool that is about to be used, attaching loop devices where needed.
   func attach(_ backing: PoolCatalog.Backing) throws -> AttachedBacking
+  /// Makes a pool's file larger, and the loop device over it.
+  func enlarge(file: String, to bytes: UInt64) throws
   func prepare(_ disks: [EpochSnapshots.Disk]) throws -> any PreparedSnapshots
 }
 
@@ -38,6 +40,11 @@ struct AttachedBacking: Equatable, Sendable {
 
 extension DeviceMapper: ThinPoolOperations {
   func prepare(_ disks: [EpochSnapshots.Disk]) throws -> any PreparedSnapshots { try EpochSnapshots(disks) }
+
+  func enlarge(file: String, to bytes: UInt64) throws {
+    try PoolBacking.enlarge(file, to: bytes)
+    if let loop = try LoopDevice.find(file) { try LoopDevice.takeInSize(loop) }
+  }
 
   func attach(_ backing: PoolCatalog.Backing) throws -> AttachedBacking {
     try require(target: "thin-pool", module: "dm_thin_pool")

@@ -34,6 +34,10 @@ final class FakePool: ThinPoolOperations {
     var dead = false
     var formatted = false
     var refuseSnapshots = false
+    /// Of the data device.
+    var dataSectors: UInt64 = 65536 * 128
+    /// What files were enlarged to, and what the pool takes in when its table is loaded anew.
+    var enlarged: [String: UInt64] = [:]
     /// A device that cannot be resumed.
     var stuck: String?
   }
@@ -132,6 +136,12 @@ final class FakePool: ThinPoolOperations {
   func swapTable(_ device: String, to table: [Target]) throws {
     try change { kernel in
       try Self.checkIDs(table, device, kernel)
+      if table.first?.type == "thin-pool" {
+        kernel.status.totalDataBlocks = table[0].sectors / 128
+        for (file, bytes) in kernel.enlarged where file.hasSuffix(".metadata") {
+          kernel.status.totalMetadataBlocks = bytes / 4096
+        }
+      }
       kernel.devices[device]?.table = table
       kernel.devices[device]?.suspended = false
       kernel.devices[device]?.inactive = false
@@ -192,8 +202,15 @@ final class FakePool: ThinPoolOperations {
     try look { kernel in
       AttachedBacking(
         data: DeviceNumber(major: 7, minor: 0), metadata: DeviceNumber(major: 7, minor: 1),
-        dataSectors: 65536 * 128,
+        dataSectors: kernel.dataSectors,
         metadataIsFormatted: kernel.formatted)
+    }
+  }
+
+  func enlarge(file: String, to bytes: UInt64) throws {
+    try change { kernel in
+      kernel.enlarged[file] = bytes
+      if file.hasSuffix(".data") { kernel.dataSectors = bytes / 512 }
     }
   }
 

@@ -14,24 +14,32 @@ final class PoolHouse {
   var history: DiskHistory { DiskHistory(pools, guestUUID: Self.uuid) }
   let devices = ["ckpt-web-xvda", "ckpt-web-xvdb"]
 
-  /// - Parameter disks: makes the pool only when false.
-  init(disks: Bool = true) throws {
+  /// - Parameters:
+  ///   - disks: makes the pool only when false.
+  ///   - inFiles: the pool lies in two sparse files of the store: 4 GiB of data, 64 MiB of metadata.
+  init(disks: Bool = true, inFiles: Bool = false) throws {
     var template = Array("/tmp/ckpt-pools.XXXXXX".utf8CString)
     store = String(cString: try #require(mkdtemp(&template)))
     pools = Pools(store: store, operations: fake, lockWait: 0)
     // Not by `Pools.create`: that looks at real devices.
     let folder = PoolFolder(store: store, name: "p")
     try folder.make()
-    try folder.save(
-      PoolCatalog(
-        name: "p", identity: "0123456789abcdef", backing: .devices(data: "/dev/data", metadata: "/dev/meta")))
+    var backing = PoolCatalog.Backing.devices(data: "/dev/data", metadata: "/dev/meta")
+    if inFiles {
+      for (file, size) in [("p.data", 4 << 30), ("p.metadata", 64 << 20)] {
+        close(open("\(store)/\(file)", O_CREAT | O_WRONLY, 0o600))
+        #expect(truncate("\(store)/\(file)", size) == 0)
+      }
+      backing = .files(data: "\(store)/p.data", metadata: "\(store)/p.metadata")
+    }
+    try folder.save(PoolCatalog(name: "p", identity: "0123456789abcdef", backing: backing))
     guard disks else { return }
     for vdev in ["xvda", "xvdb"] { _ = try Disks(pools).create(guest: "web", vdev: vdev, size: 1 << 20) }
     for device in devices { fake.write("first", to: device) }
   }
 
   deinit {
-    for file in ["pools/p/catalog.json", "pools/p/catalog.json.new", "pools/p/lock"] {
+    for file in ["p.data", "p.metadata", "pools/p/catalog.json", "pools/p/catalog.json.new", "pools/p/lock"] {
       unlink("\(store)/\(file)")
     }
     for folder in ["pools/p", "pools", ""] { rmdir("\(store)/\(folder)") }

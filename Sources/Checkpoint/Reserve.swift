@@ -1,0 +1,92 @@
+import EpochStore
+
+/// An epoch that is about to be made.
+private struct EpochPlan {
+  var epoch: Int
+  var published: EpochOverview
+  /// What its file may take.
+  var bytes: UInt64
+}
+
+extension Take {
+  /// Everything that may be refused, before the guest notices: lock, number, room in store and pools, and the hook that may say no.
+  func reserve() throws -> EpochWriter {
+    lock = try folder.lock(.exclusive)
+    try folder.discardUnpublished()
+    var plan = try plan()
+    try disks.forgetUnpublished(published: Set(plan.published.allNumbers))
+    if let shortage = try shortage(plan) {
+      guard try removeByPolicy(shortage) else { throw skipped(shortage) }
+      plan = try self.plan()
+      if let shortage = try self.shortage(plan) { throw skipped(shortage) }
+    }
+    try hooks.runBefore(epoch: plan.epoch, mayGoOn)
+    let writer = try folder.create(epoch: plan.epoch, reserving: plan.bytes, base: memory.base)
+    do { try disks.reserve(epoch: plan.epoch) } catch {
+      writer.abandon()
+      throw error
+    }
+    return writer
+  }
+
+  /// Number, base and size of the epoch, as the folder is now.
+  private func plan() throws -> EpochPlan {
+    let number = try folder.nextEpochNumber()
+    epoch = number
+    let published = try folder.overview()
+    let newest = try folder.newestSoundEpoch()
+    baseTime = published.epochs.last { $0.epoch == newest }?.time
+    if memory.base == nil || memory.base?.epoch != newest {
+      memory.base = try folder.base(threads: options.threads)
+    }
+    let bytes = EpochFormat.worstCaseBytes(
+      pages: pagesToExpect(published), inherited: memory.base?.pageCount ?? 0, records: 64,
+      recordBytes: Take.recordBytes)
+    return EpochPlan(epoch: number, published: published, bytes: bytes)
+  }
+
+  /// Room for everything but pages: CPU state, configuration.
+  private static let recordBytes = 4 << 20
+
+  private func pagesToExpect(_ published: EpochOverview) -> Int {
+    let pages = Int(guest.identity.memoryBytes) / EpochFormat.pageSize
+    guard memory.base != nil, let baseTime else { return pages }
+    let last = published.epochs.suffix(SpaceForecast.depth + 1).compactMap { try? folder.manifest($0.epoch) }
+    let seconds = Double(EpochTime.now.milliseconds - baseTime.milliseconds) / 1000
+    return SpaceForecast(last).pages(ofGuest: pages, after: seconds)
+  }
+
+  private func shortage(_ plan: EpochPlan) throws -> Shortage? {
+    let limits = options.space
+    let rooms = try disks.rooms()
+    for text in rooms.flatMap(\.warnings) where !statistics.notes.contains(text) { statistics.notes.append(text) }
+    return Shortage.find(
+      limits, need: plan.bytes,
+      Shortage.Use(
+        path: folder.storePath, guestBytes: limits.quota == nil ? 0 : try folder.diskBytes(),
+        storeBytes: limits.storeQuota == nil ? 0 : try EpochStore(path: folder.storePath).diskBytes(),
+        freeBytes: try folder.fileSystem().free, pools: rooms))
+  }
+
+  private func skipped(_ shortage: Shortage) -> CheckpointError {
+    .noRoom(guest: guest.identity.name, shortage.description)
+  }
+
+  /// Lets the guest's policy make room, when it has one.
+  ///
+  /// - Returns: whether anything was removed.
+  private func removeByPolicy(_ shortage: Shortage) throws -> Bool {
+    guard !options.retention.isEmpty else { return false }
+    let plan: PrunePlan
+    do { plan = try PrunePlan(folder, options.retention) } catch CheckpointError.policyRefused { return false }
+    let gone = plan.removed
+    guard !gone.isEmpty else { return false }
+    let removal = try folder.remove(epochs: Set(gone))
+    try disks.forgetUnpublished(published: Set(plan.overview.allNumbers).subtracting(gone))
+    let freed = removal.freedBytes + (try folder.compact()).freedBytes
+    note(
+      "\(shortage); its policy removed epochs \(gone.map(String.init).joined(separator: ", ")), \(ByteCount.text(freed)) freed in the store"
+    )
+    return true
+  }
+}
