@@ -1,5 +1,6 @@
 import ArgumentParser
 import Checkpoint
+import ControlAPI
 import EpochStore
 import Scheduling
 
@@ -57,6 +58,7 @@ struct ScheduleCommand: ParsableCommand {
         if let old, old.timing == schedule.timing, !old.isPaused { schedule.since = old.since }
         schedules.append(schedule)
       }
+      tellDaemon()
       try common.show(only: schedule.guest)
     }
 
@@ -120,6 +122,7 @@ struct ScheduleCommand: ParsableCommand {
       _ = try common.engine.existingStore()
       let guest = try common.scheduledName(vm)
       let gone = try common.schedules.edit { schedules in schedules.remove(at: try schedules.index(of: guest)) }
+      tellDaemon()
       if common.json { return try Terminal.printJSON(gone) }
       print("\(guest): schedule removed (\(gone.timing)); its epochs stay")
     }
@@ -141,6 +144,7 @@ extension CommonOptions {
     _ = try engine.existingStore()
     let guest = try scheduledName(vm)
     try schedules.edit { schedules in change(&schedules[try schedules.index(of: guest)]) }
+    tellDaemon()
     try show(only: guest)
   }
 
@@ -156,6 +160,11 @@ extension CommonOptions {
     scheduler.reload(shown, at: now)
     try ScheduleTable.show(scheduler.status(at: now, runs: 3), json: json)
   }
+}
+
+/// The daemon looks at the schedules when it wakes next; told, it wakes now. One that does not answer reads them when it starts.
+private func tellDaemon() {
+  if let socket = DaemonSocket.path { _ = try? DaemonClient(socket: socket, expects: Expectation()).reload() }
 }
 
 extension SystemdCalendar {
@@ -192,7 +201,7 @@ private enum ScheduleTable {
     return [
       schedule.guest, "\(schedule.timing)\(jitter)", next, record.lastStart?.description ?? "-", result,
       String(record.runs), String(record.failed), String(record.skipped), String(record.missed),
-      KeepRules(schedule.keep).description,
+      Scheduling.KeepRules(schedule.keep).description,
     ]
   }
 }

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "ckpt_block.h"
+#include "ckpt_peer.h"
 
 extern const int ckpt_O_DIRECT;
 extern const int ckpt_FALLOC_FL_KEEP_SIZE;
