@@ -59,8 +59,11 @@ public struct RunRecord: Codable, Hashable, Sendable {
     }
   }
 
-  /// Bounded: a message may quote what a guest wrote.
-  private static func oneLine(_ text: String) -> String { String(text.prefix(500)).replacing("\n", with: " ") }
+  /// Bounded and without control characters: a message may quote what a guest wrote.
+  private static func oneLine(_ text: String) -> String {
+    let plain = text.unicodeScalars.prefix(500).map { $0.properties.generalCategory == .control ? " " : $0 }
+    return String(String.UnicodeScalarView(plain))
+  }
 }
 
 /// What came of one run.

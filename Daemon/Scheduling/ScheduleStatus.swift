@@ -73,7 +73,7 @@ extension Scheduler {
   private func nextRuns(_ entry: Entry, _ now: Moment, _ count: Int) throws -> [EpochTime] {
     let slots = slots(entry.schedule)
     var next: [EpochTime] = []
-    var slot = entry.slot
+    var slot = entry.next?.slot
     while let planned = slot, next.count < count {
       // Of slots that have passed, one run is made up.
       let passed = slots.due(planned) <= clock(of: entry.schedule, now)

@@ -15,7 +15,7 @@ public struct Scheduler: Sendable {
   }
 
   var entries: [String: Entry] = [:]
-  /// Guests whose slot came; the first is next.
+  /// Guests whose slot came, with that slot by the wall clock; the first is next.
   private(set) var queue: [(guest: String, slot: EpochTime)] = []
   public private(set) var running: Set<String> = []
   private var recordsByGuest: [String: RunRecord]
@@ -26,10 +26,10 @@ public struct Scheduler: Sendable {
   /// From uptime to the wall clock, as last seen.
   private var wallOffset: Int64 = 0
 
-  /// A schedule and its next slot, in the time of its clock.
+  /// A schedule and its next slot, with the time at which its run is due, by the schedule's clock.
   struct Entry: Sendable {
     let schedule: Schedule
-    var slot: EpochTime?
+    var next: (slot: EpochTime, due: EpochTime)?
     /// Why there is no slot, and the uptime to try again.
     var problem: String?
     var retry: Int64?
@@ -82,7 +82,7 @@ public struct Scheduler: Sendable {
       guard let schedule = entries[guest]?.schedule else { continue }
       running.insert(guest)
       var record = record(of: guest)
-      record.begin(slot: onTheWall(slot, of: schedule, now), at: now.wall)
+      record.begin(slot: slot, at: now.wall)
       recordsByGuest[guest] = record
       runs.append(Run(guest: guest, maxPauseSeconds: schedule.maxPauseSeconds))
     }
@@ -100,7 +100,7 @@ public struct Scheduler: Sendable {
   /// The uptime at which ``start(at:)`` has something to do, if nothing ends and nobody changes anything before; nil: never.
   public func nextWake(at now: Moment) -> Int64? {
     entries.values.compactMap { entry in
-      entry.retry ?? dueTime(entry).map { now.uptime + max(0, $0 - clock(of: entry.schedule, now)) }
+      entry.retry ?? entry.next.map { now.uptime + max(0, $0.due - clock(of: entry.schedule, now)) }
     }.min()
   }
 
@@ -120,7 +120,6 @@ public struct Scheduler: Sendable {
   }
 
   func slots(_ schedule: Schedule) -> Slots { Slots(schedule: schedule, calendar: calendar) }
-  func dueTime(_ entry: Entry) -> EpochTime? { entry.slot.map(slots(entry.schedule).due) }
 
   /// A wall clock that was set makes the plans of calendars worthless.
   private mutating func noticeClock(_ now: Moment) {
@@ -138,8 +137,10 @@ public struct Scheduler: Sendable {
     defer { entries[guest] = entry }
     guard !schedule.isPaused else { return }
     do {
-      let first = try slots(schedule).first(after: recordsByGuest[guest]?.lastSlot, at: now.wall)
-      entry.slot = first.map { $0 + (clock(of: schedule, now) - now.wall) }
+      let last = queue.first { $0.guest == guest }?.slot ?? recordsByGuest[guest]?.lastSlot
+      let first = try slots(schedule).first(after: last, at: now.wall)
+      let slot = first.map { $0 + (clock(of: schedule, now) - now.wall) }
+      entry.next = slot.map { ($0, slots(schedule).due($0)) }
     } catch {
       (entry.problem, entry.retry) = ("\(error)", now.uptime + Self.retryAfter)
     }
@@ -148,7 +149,7 @@ public struct Scheduler: Sendable {
   /// Those whose slot has come: the one that was due first is first, of equals the one that waits longest for a run.
   private func dueGuests(_ now: Moment) -> [String] {
     let due = entries.compactMap { guest, entry -> (Int64, EpochTime, String)? in
-      guard let due = dueTime(entry) else { return nil }
+      guard let due = entry.next?.due else { return nil }
       let late = clock(of: entry.schedule, now) - due
       return late < 0 ? nil : (-late, recordsByGuest[guest]?.lastStart ?? EpochTime(milliseconds: 0), guest)
     }
@@ -157,20 +158,22 @@ public struct Scheduler: Sendable {
 
   /// Goes past all slots of a guest that are due: one run for them, or none when it has one already.
   private mutating func pass(_ guest: String, _ now: Moment) {
-    guard let entry = entries[guest], let slot = entry.slot else { return }
+    guard let entry = entries[guest], let slot = entry.next?.slot else { return }
     do {
-      let passed = try slots(entry.schedule).passed(from: slot, at: clock(of: entry.schedule, now))
-      entries[guest]?.slot = passed.next
+      let slots = slots(entry.schedule)
+      let passed = try slots.passed(from: slot, at: clock(of: entry.schedule, now))
+      entries[guest]?.next = passed.next.map { ($0, slots.due($0)) }
+      let last = onTheWall(passed.last, of: entry.schedule, now)
       var record = record(of: guest)
       if let waiting = queue.firstIndex(where: { $0.guest == guest }) {
         // The run that waits stands for the newest slot.
-        queue[waiting].slot = passed.last
+        queue[waiting].slot = last
         record.skipped += passed.count
       } else if running.contains(guest) {
-        record.lastSlot = onTheWall(passed.last, of: entry.schedule, now)
+        record.lastSlot = last
         record.skipped += passed.count
       } else {
-        queue.append((guest, passed.last))
+        queue.append((guest, last))
         record.missed += passed.count - 1
       }
       recordsByGuest[guest] = record

@@ -77,8 +77,8 @@ import Testing
     let bench = Bench([try schedule("web", every: "5m", since: start)], at: start)
     _ = bench.start()
     bench.pass(10)
-    bench.finish("web", .failed("it\nbroke"))
-    #expect(bench.wait == 290 && bench.record("web").failed == 1 && bench.record("web").problem == "it broke")
+    bench.finish("web", .failed("it\nbroke\u{1b}[2J"))
+    #expect(bench.wait == 290 && bench.record("web").failed == 1 && bench.record("web").problem == "it broke [2J")
     #expect(bench.run(290) == [290])
     #expect(bench.record("web").failed == 1 && bench.record("web").problem == nil && bench.record("web").runs == 2)
   }

@@ -84,13 +84,13 @@ final class Bench {
 }
 
 /// A folder of its own that goes away with the value.
-final class TemporaryFolder {
+final class TemporaryFolder: Sendable {
   let path = FileManager.default.temporaryDirectory.path + "/ckpt-schedules-\(UInt64.random(in: 0...UInt64.max))"
   init() throws { try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false) }
   deinit { try? FileManager.default.removeItem(atPath: path) }
 
   func write(_ name: String, _ text: String) throws {
-    try Data(text.utf8).write(to: URL(fileURLWithPath: path + "/" + name))
+    try Data(text.utf8).write(to: URL(fileURLWithPath: path + "/" + name), options: .atomic)
   }
   func read(_ name: String) throws -> String {
     String(decoding: try Data(contentsOf: URL(fileURLWithPath: path + "/" + name)), as: UTF8.self)
