@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include "ckpt_block.h"
+#include "ckpt_peer.h"
 
 extern const int ckpt_O_DIRECT;
 extern const int ckpt_FALLOC_FL_KEEP_SIZE;

@@ -1,0 +1,48 @@
+import Checkpoint
+import ControlAPI
+import Logging
+import ServiceLifecycle
+import UnixSignals
+
+/// The parts of the service, and in which order they begin and end.
+struct Daemon: Sendable {
+  let service: any ControlService
+  let store: String
+  let configuration: CurrentConfiguration
+  let socket: ListeningSocket
+  var manager = Manager(address: nil)
+  var admission = Admission.standard
+  let logger: Logger
+
+  /// Recovers, then serves. The group runs until it is told to end.
+  func makeGroup(signals: [UnixSignal]) async -> ServiceGroup {
+    await Startup(service: service, logger: logger).recover()
+    let operations = Operations(service, logger: logger)
+    let routes = ControlRoutes(
+      operations: operations, configuration: configuration, store: store, admission: admission)
+    let server = ControlServer(
+      socket: socket, responder: routes.responder(), logger: logger,
+      whenReady: {
+        logger.notice("ready on \(socket.path), store \(store)")
+        manager.ready()
+      })
+    let watchdog = Watchdog(manager: manager, socket: socket.path, logger: logger)
+    // They end in the other order: the work first, while clients still hear of it, the server then, the watchdog last. A schedule
+    // goes behind `operations`, so that it ends before them; it calls `operations.run(TakeRequest(guest:), by: "schedule")`.
+    let services: [any Service] = [
+      watchdog, server, HangupService(configuration: configuration), Farewell(manager: manager), operations,
+    ]
+    return ServiceGroup(
+      configuration: .init(services: services, gracefulShutdownSignals: signals, logger: logger))
+  }
+}
+
+/// Tells systemd that we end.
+private struct Farewell: Service {
+  let manager: Manager
+
+  func run() async throws {
+    try await gracefulShutdown()
+    manager.stopping()
+  }
+}
