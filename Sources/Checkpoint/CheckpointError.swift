@@ -14,6 +14,8 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
   case pauseTooLong(guest: String, seconds: Double)
   /// The take did not get to its pause in the time given; the guest runs on.
   case timedOut(guest: String, seconds: Double)
+  /// The limits of the configuration, or the pools, leave no room for an epoch; the guest was not touched.
+  case noRoom(guest: String, String)
   /// Somebody told us to stop; the guest runs on.
   case interrupted
   /// Another tool read the guest's log of dirty pages during the take; the guest runs on.
@@ -59,6 +61,7 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
         + "raise `max-pause` or take when the host is less busy"
     case .timedOut(let guest, let seconds):
       "guest '\(guest)': the take was not ready for its pause within \(seconds) s; it runs on, no epoch was made"
+    case .noRoom(let guest, let why): "guest '\(guest)': the take is skipped, the guest was not touched: \(why)"
     case .interrupted: "interrupted; the guest runs on, no epoch was made"
     case .trackingLost(let guest):
       "guest '\(guest)': another tool read its log of dirty pages meanwhile; it runs on; take again when that is done"

@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import Xen
 
 /// Runs a tool of the host and waits for it.
 enum Command {
@@ -27,7 +28,7 @@ enum Command {
     let lines = text.split(separator: "\n").map { $0.trimmingPrefix { $0 == " " } }
     let errors = lines.filter { $0.contains("error") }
     let told = (errors.isEmpty ? lines : errors).prefix(3)
-    return told.isEmpty ? "it said nothing" : told.joined(separator: "; ")
+    return told.isEmpty ? "it said nothing" : Printable.line(String(told.joined(separator: "; ").prefix(1000)))
   }
 }
 

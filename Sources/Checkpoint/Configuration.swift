@@ -7,10 +7,12 @@ public struct Configuration: Sendable {
   private var general: [Entry] = []
   private var sections: [(guest: String, entries: [Entry])] = []
 
-  private struct Entry: Sendable {
+  struct Entry: Sendable {
     let key: String
     let value: String
     let line: Int
+    /// Whose section it stands in; nil in the general part.
+    let guest: String?
   }
 
   /// What is wrong, and where.
@@ -76,13 +78,14 @@ public struct Configuration: Sendable {
         faults.append(Fault(path: path, line: number, what: "'\(words)' is no setting; write KEY = VALUE"))
         continue
       }
-      let entry = Entry(key: trim(words[..<equals]), value: trim(words[words.index(after: equals)...]), line: number)
+      let entry = Entry(
+        key: trim(words[..<equals]), value: trim(words[words.index(after: equals)...]), line: number,
+        guest: sections.last?.guest)
       if sections.isEmpty { general.append(entry) } else { sections[sections.count - 1].entries.append(entry) }
     }
     // A mistake in any section shows now, not when that guest's turn comes.
-    var scratch = TakeOptions()
     for entry in general + sections.flatMap(\.entries) {
-      do throws(Fault) { try Self.apply(entry, to: &scratch, path) } catch { faults.append(error) }
+      do throws(Fault) { try Self.check(entry, path) } catch { faults.append(error) }
     }
     faults.sort { $0.line < $1.line }
   }
@@ -95,46 +98,6 @@ public struct Configuration: Sendable {
     }
     return options
   }
-
-  private static func apply(_ entry: Entry, to options: inout TakeOptions, _ path: String) throws(Fault) {
-    func bad(_ wanted: String) -> Fault {
-      Fault(path: path, line: entry.line, what: "\(entry.key) = \(entry.value): want \(wanted)")
-    }
-    func number(_ range: ClosedRange<Double>, _ unit: String) throws(Fault) -> Double {
-      guard let value = Double(entry.value), range.contains(value) else {
-        throw bad("\(unit), \(range.lowerBound) to \(range.upperBound)")
-      }
-      return value
-    }
-    func choice<Choice: RawRepresentable & CaseIterable>(_: Choice.Type) throws(Fault) -> Choice
-    where Choice.RawValue == String {
-      guard let value = Choice(rawValue: entry.value) else {
-        throw bad(Choice.allCases.map(\.rawValue).joined(separator: ", "))
-      }
-      return value
-    }
-    func bytes() throws(Fault) -> Int {
-      guard let value = ByteCount.parse(entry.value), value >= 1 << 20, value <= 1 << 40 else {
-        throw bad("a size from 1M, like 64M or 1G")
-      }
-      return Int(value)
-    }
-    switch entry.key {
-    case "tracking": options.tracking = try choice(TrackingPolicy.self)
-    case "staging": options.stagingBytes = try bytes()
-    case "staging-full": options.staging = try choice(StagingPolicy.self)
-    case "precopy-small": options.precopy.smallPages = Int(try number(0...1e9, "pages"))
-    case "precopy-shrink": options.precopy.shrink = try number(0...1, "a share")
-    case "precopy-rounds": options.precopy.mostRounds = Int(try number(0...1000, "a number"))
-    case "precopy-seconds": options.precopy.mostSeconds = try number(0...86400, "seconds")
-    case "max-pause": options.mostPauseSeconds = try number(0.001...3600, "seconds")
-    case "limit-rate": options.bytesPerSecond = try bytes()
-    default: throw Fault(path: path, line: entry.line, what: "unknown key '\(entry.key)'; known: \(keys)")
-    }
-  }
-
-  private static let keys =
-    "tracking, staging, staging-full, precopy-small, precopy-shrink, precopy-rounds, precopy-seconds, max-pause, limit-rate"
 }
 
 private func trim(_ text: some StringProtocol) -> String {

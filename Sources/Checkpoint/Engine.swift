@@ -53,8 +53,11 @@ public struct Engine: Sendable {
       pools: pools(), guest: subject.identity.name, guestUUID: subject.identity.uuid,
       disks: GuestDevices(xenstore, domain: domain.id).disks().map(GuestDisk.init))
     let folder = try store().folder(uuid: subject.identity.uuid, create: true)
+    let options = options(subject.identity.name)
+    let hooks = TakeHooks(
+      options.hooks, guest: subject.identity.name, uuid: domain.uuid, domain: domain.id, store: storePath)
     let take = Take(
-      subject, disks: disks, into: folder, options: options(subject.identity.name), memory: memory,
+      subject, disks: disks, into: folder, options: options, memory: memory, hooks: hooks,
       keeper: { [storePath] in
         try PauseGuard(store: storePath, domain: domain.id, uuid: domain.uuid, devices: disks.devices)
       },

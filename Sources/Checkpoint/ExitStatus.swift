@@ -38,9 +38,8 @@ public enum ExitStatus: Int32, Error, Sendable {
       case .noSuchEpoch: self = .notFound
       default: self = .failed
       }
-    case is DeviceMapperError, is StreamError, is XLConfigError: self = .failed
+    case is DeviceMapperError, is StreamError, is XLConfigError, is HookError, is GuardError: self = .failed
     case is Configuration.Fault: self = .badConfiguration
-    case is GuardError: self = .failed
     default: return nil
     }
   }

@@ -15,6 +15,9 @@ extension Take {
   /// From the request until the guest runs again. Nothing here but copies: no compression, no file, no allocation of pages.
   func pause(_ writer: EpochWriter, _ staging: Staging) throws -> Held {
     try cancellation.beginPause()
+    report(.phase(.request))
+    let hook = pauseHook(writer.epoch)
+    defer { if let failure = hook?.finish() { note("\(failure)") } }
     try step("request_prepare") {
       try keeper?.awaitReady()
       // Before the request, so that its waking is over by then.
@@ -46,6 +49,7 @@ extension Take {
     limit.begin()
     isHeld = true
     instant = .now
+    hook?.release()
     let disks = disks
     let snapshot = Background {
       FaultPoint.reach(.disks)
@@ -56,6 +60,7 @@ extension Take {
       try times.measure(.copy) { try hold(freezing, writer, staging, until: deadline) }
     }
     let inTime = snapshot.isDone(by: deadline)
+    hook?.await(until: deadline)
     // Whatever happened to the copy: first the guest.
     do { try times.measure(.resume, limit.end) } catch {
       // Nobody may undo the pools while the snapshots are still being made.
@@ -66,13 +71,33 @@ extension Take {
     let resumed = ContinuousClock.now
     pauseMs = (resumed - requested).milliseconds
     stopMs = (resumed - suspended).milliseconds
-    let snapshotted = try snapshot.wait()
+    afterHook = startAfterHook(writer.epoch)
+    let snapshotted: (steps: [String: Double], took: Duration)
+    do { snapshotted = try snapshot.wait() } catch {
+      times.breaks(.disks)
+      throw error
+    }
     times.record(.disks, snapshotted.took)
     for (step, milliseconds) in snapshotted.steps { times.record("disks_\(step)", milliseconds: milliseconds) }
     guard inTime, !limit.hasPassed else { throw tooLong }
     let held = try copied.get()
     finishRounds()
     return held
+  }
+
+  /// A hook that cannot be run keeps no epoch from being made.
+  private func pauseHook(_ epoch: Int) -> PauseHook? {
+    do throws(HookError) { return try hooks.preparePause(epoch: epoch) } catch {
+      note("\(error)")
+      return nil
+    }
+  }
+
+  private func startAfterHook(_ epoch: Int) -> RunningHook? {
+    do throws(HookError) { return try hooks.startAfter(epoch: epoch, pauseMs: pauseMs, stopMs: stopMs) } catch {
+      note("\(error)")
+      return nil
+    }
   }
 
   private var tooLong: CheckpointError {

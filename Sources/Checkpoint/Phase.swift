@@ -6,13 +6,25 @@ public enum Phase: String, Sendable, CaseIterable {
 /// Milliseconds that each phase took.
 final class PhaseTimes {
   private(set) var milliseconds: [String: Double] = [:]
+  /// The phase that threw first; before that, the one that began last.
+  private(set) var broken = Phase.probe
+  private var isBroken = false
 
-  /// Runs one phase and keeps its time, whether it ends well or not; an error is told which phase it broke.
+  /// Runs one phase and keeps its time, whether it ends well or not.
   func measure<Result>(_ phase: Phase, _ body: () throws -> Result) throws -> Result {
     FaultPoint.reach(phase)
+    if !isBroken { broken = phase }
     let start = ContinuousClock.now
     defer { milliseconds[phase.rawValue] = (ContinuousClock.now - start).milliseconds }
-    return try body()
+    do { return try body() } catch {
+      breaks(phase)
+      throw error
+    }
+  }
+
+  /// The phase failed; what fails after it only follows from that.
+  func breaks(_ phase: Phase) {
+    if !isBroken { (broken, isBroken) = (phase, true) }
   }
 
   func record(_ phase: Phase, _ duration: Duration) { milliseconds[phase.rawValue] = duration.milliseconds }

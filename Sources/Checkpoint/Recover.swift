@@ -64,8 +64,8 @@ extension Engine {
 
   /// Switches off a log of dirty pages that a dead take left on. One that is armed from epoch to epoch stays.
   func endAbandonedLog(_ hypervisor: Hypervisor, _ store: XenStore, _ domain: Domain) throws -> Bool {
-    let node = XenGuest.trackingNode(domain)
-    func isAbandoned() -> Bool { store.read(node).flatMap(TrackingNote.init)?.isAbandoned == true }
+    let note = XenGuest.trackingNote(store, domain)
+    func isAbandoned() -> Bool { note.read().flatMap(TrackingNote.init)?.isAbandoned == true }
     guard isAbandoned() else { return false }
     // A take that begins now would lose its log under its hands.
     let lock = try (try? existingStore().folder(uuid: domain.uuid, create: false))?.lock(.exclusive)
@@ -73,7 +73,7 @@ extension Engine {
     guard isAbandoned() else { return false }
     // Another saver uses the log by now, and ends it itself.
     if !domain.isBeingSaved { LogDirty.end(hypervisor, domain: domain.id) }
-    try store.write(node, "")
+    try note.clear()
     return true
   }
 }

@@ -19,6 +19,8 @@ public final class Take {
   let disks: any DiskSet
   private let folder: GuestFolder
   private let memory: TakeMemory
+  let hooks: TakeHooks
+  var afterHook: RunningHook?
   private let startKeeper: () throws -> (any PauseKeeper)?
   /// Lets the guest go when this process cannot.
   private(set) var keeper: (any PauseKeeper)?
@@ -28,6 +30,8 @@ public final class Take {
   private var probed = Duration.zero
 
   private var lock: FolderLock?
+  /// The number of the epoch, as soon as it has one.
+  private var epoch: Int?
   var statistics = TakeStatistics()
   /// Pages that the epoch does not hold yet as they are now.
   var owed = PageSet()
@@ -42,11 +46,13 @@ public final class Take {
 
   /// - Parameters:
   ///   - memory: what an engine that stays keeps of the guest from take to take.
+  ///   - hooks: programs to run on the way.
   ///   - keeper: starts whoever lets the guest go when this process cannot; called once, before the guest is touched.
   ///   - report: told of every phase and round, outside the pause.
   public init(
     _ guest: any Guest, disks: any DiskSet, into folder: GuestFolder, options: TakeOptions = TakeOptions(),
-    memory: TakeMemory = TakeMemory(), keeper: @escaping () throws -> (any PauseKeeper)? = { nil },
+    memory: TakeMemory = TakeMemory(), hooks: TakeHooks = TakeHooks(),
+    keeper: @escaping () throws -> (any PauseKeeper)? = { nil },
     cancellation: TakeCancellation = TakeCancellation(), report: @escaping (TakeEvent) -> Void = { _ in }
   ) {
     self.guest = guest
@@ -54,6 +60,7 @@ public final class Take {
     self.folder = folder
     self.options = options
     self.memory = memory
+    self.hooks = hooks
     startKeeper = keeper
     self.cancellation = cancellation
     self.report = report
@@ -70,6 +77,13 @@ public final class Take {
   ///   `XenError.resumeFailed`.
   public func run(probed: Duration = .zero) throws -> EpochManifest {
     self.probed = probed
+    do { return try work() } catch {
+      tellFailure(error)
+      throw error
+    }
+  }
+
+  private func work() throws -> EpochManifest {
     times.record(.probe, probed)
     let writer = try measure(.reserve, reserve)
     do {
@@ -87,7 +101,8 @@ public final class Take {
       try measure(.write) { try write(held, to: writer, staging) }
       try checkIsWhole(writer, held)
       try measure(.publish, writer.seal)
-      let manifest = try publish(writer, probed)
+      finishAfterHook()
+      let manifest = try publish(writer)
       // The epoch exists; a note that cannot be written only makes the next take compare.
       try? tracking.published(writer.nextBase, epoch: manifest.epoch, witness: held.state.canary)
       return manifest
@@ -97,8 +112,28 @@ public final class Take {
       tracking.failed()
       // What cannot be taken back now, the next user of the pool settles; the first error is the one to report.
       try? disks.abandon()
+      finishAfterHook()
       throw error
     }
+  }
+
+  /// The hook for failures is for takes that had begun: one that another take kept out must not end what that one's hooks began.
+  private func tellFailure(_ error: any Error) {
+    let hadBegun = lock != nil
+    lock = nil
+    if hadBegun, let failure = hooks.runFailed(epoch: epoch, phase: times.broken, error: error) { note("\(failure)") }
+    report(.failed(TakeFailure(error, in: times.broken)))
+  }
+
+  private func finishAfterHook() {
+    if let failure = afterHook?.finish({}) { note("\(failure)") }
+    afterHook = nil
+  }
+
+  /// For the statistics, and at once for who watches. Outside the pause.
+  func note(_ text: String) {
+    statistics.notes.append(text)
+    report(.note(text))
   }
 
   /// Nothing is asked of the guest any more.
@@ -128,12 +163,14 @@ public final class Take {
     lock = try folder.lock(.exclusive)
     try folder.discardUnpublished()
     let epoch = try folder.nextEpochNumber()
+    self.epoch = epoch
     let published = try folder.overview()
     let newest = try folder.newestSoundEpoch()
     baseTime = published.epochs.last { $0.epoch == newest }?.time
     if memory.base == nil || memory.base?.epoch != newest {
       memory.base = try folder.base(threads: options.threads)
     }
+    try hooks.runBefore(epoch: epoch, mayGoOn)
     let pages = Int(guest.identity.memoryBytes) / EpochFormat.pageSize
     // A full epoch has its worst case set aside; one that builds on another, a quarter of it.
     let writer = try folder.create(
@@ -217,7 +254,7 @@ public final class Take {
   }
 
   /// The manifest makes the epoch exist.
-  private func publish(_ writer: EpochWriter, _ probed: Duration) throws -> EpochManifest {
+  private func publish(_ writer: EpochWriter) throws -> EpochManifest {
     let identity = guest.identity
     statistics.dirtySyncs = tracking.syncs
     statistics.totalMs = (ContinuousClock.now - began + probed).milliseconds

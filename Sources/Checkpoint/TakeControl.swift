@@ -6,6 +6,10 @@ import Synchronization
 public enum TakeEvent: Sendable {
   case phase(Phase)
   case round(TakeStatistics.Round)
+  /// What a person should know, and what keeps no epoch from being made.
+  case note(String)
+  /// The last word of a take that made no epoch; whatever it threw is thrown after it.
+  case failed(TakeFailure)
 }
 
 /// Tells a running take to stop, from a signal handler or another thread.

@@ -58,8 +58,12 @@ public struct TakeOptions: Sendable, Equatable {
   public var bytesPerSecond: Int?
   /// Seconds within which the pause must have begun; nil: no limit.
   public var timeoutSeconds: Double?
+  public var hooks = HookSettings()
   /// How many threads copy and compress.
   public var threads = Take.processors
 
   public init() {}
+
+  /// All programs of the configuration that a take may run.
+  var programs: [HookProgram] { [hooks.before, hooks.pause, hooks.after, hooks.failed].compactMap(\.self) }
 }

@@ -53,7 +53,8 @@ public final class XenGuest: Guest {
     switch state {
     case .running: nil
     case .paused: "paused; `xl unpause` it first, a paused guest cannot answer"
-    case .suspended: "suspended already, by another tool or a killed one; `ckpt recover` resumes it if it was ours"
+    case .suspended:
+      "suspended already, by another tool, a killed one or itself; `ckpt recover` resumes it if it was ours"
     case .shutdown: "shut down"
     case .crashed: "crashed; restore an epoch of it instead"
     case .dying: "being destroyed"
@@ -105,10 +106,13 @@ public final class XenGuest: Guest {
   }
   public func mark(_ pfn: UInt64) -> Bool { log.mark(pfn) }
 
-  static func trackingNode(_ domain: Domain) -> String { "/local/domain/\(domain.id)/ckpt/tracking" }
-  public var trackingNote: String? { store.read(XenGuest.trackingNode(domain)) }
+  static func trackingNote(_ store: XenStore, _ domain: Domain) -> DomainNote {
+    DomainNote(store, domain: domain.id, "tracking")
+  }
+  public var trackingNote: String? { XenGuest.trackingNote(store, domain).read() }
   public func setTrackingNote(_ note: String?) throws {
-    try store.write(XenGuest.trackingNode(domain), note ?? "")
+    let place = XenGuest.trackingNote(store, domain)
+    if let note { try place.write(note) } else { try place.clear() }
   }
 
   // MARK: The pause

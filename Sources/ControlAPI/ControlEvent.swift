@@ -8,6 +8,8 @@ public enum ControlEvent: Sendable {
   case phase(String)
   /// A take ended one of its rounds.
   case round(TakeStatistics.Round)
+  /// What a person should know of a take, and what keeps no epoch from being made.
+  case note(String)
   /// A restore begins a step.
   case step(String)
   /// A restore waits for an answer: `POST` ``OperationAnswer`` to ``ControlPath/answer(_:)``.
@@ -29,7 +31,7 @@ public enum ControlLine<Answer: Codable & Sendable>: Sendable {
 }
 
 private enum LineKeys: String, CodingKey {
-  case event, operation, phase, round, step, question, guest, epoch, done, total, verified, pruned, result, error
+  case event, operation, phase, round, note, step, question, guest, epoch, done, total, verified, pruned, result, error
 }
 
 extension ControlLine: Codable {
@@ -41,6 +43,7 @@ extension ControlLine: Codable {
     case "started": self = .event(.started(operation: try line.decode(String.self, forKey: .operation)))
     case "phase": self = .event(.phase(try line.decode(String.self, forKey: .phase)))
     case "round": self = .event(.round(try line.decode(TakeStatistics.Round.self, forKey: .round)))
+    case "note": self = .event(.note(try line.decode(String.self, forKey: .note)))
     case "step": self = .event(.step(try line.decode(String.self, forKey: .step)))
     case "confirm": self = .event(.confirm(try line.decode(RestoreQuestion.self, forKey: .question)))
     case "verified": self = .event(.verified(try line.decode(VerifiedAnswer.self, forKey: .verified)))
@@ -71,6 +74,7 @@ extension ControlEvent {
     case .started(let operation): try line.encode(event: "started", operation, forKey: .operation)
     case .phase(let phase): try line.encode(event: "phase", phase, forKey: .phase)
     case .round(let round): try line.encode(event: "round", round, forKey: .round)
+    case .note(let note): try line.encode(event: "note", note, forKey: .note)
     case .step(let step): try line.encode(event: "step", step, forKey: .step)
     case .confirm(let question): try line.encode(event: "confirm", question, forKey: .question)
     case .verified(let epoch): try line.encode(event: "verified", epoch, forKey: .verified)

@@ -42,6 +42,9 @@ public struct EngineService: ControlService {
         switch event {
         case .phase(let phase): call.report(.phase(phase.rawValue))
         case .round(let round): call.report(.round(round))
+        case .note(let text): call.report(.note(text))
+        // It is thrown as well.
+        case .failed: break
         }
       })
   }

@@ -49,7 +49,7 @@ public struct AbandonedSuspension {
         throw .busy(domain: domain.id, "another tool holds its suspend event channel")
       }
       // A guest that stands still with our request untaken does so for another tool.
-      if try request.withdraw() { throw .busy(domain: domain.id, "another tool has suspended it") }
+      if try request.withdraw() { throw .busy(domain: domain.id, Suspension.foreignSuspend) }
       try hypervisor.resume(domain)
       return try end(.resumed)
     case .running, .paused, .suspended: break

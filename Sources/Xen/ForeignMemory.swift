@@ -51,6 +51,14 @@ final class ForeignMapping: @unchecked Sendable {
 
   func page(_ index: Int) -> UnsafeRawPointer { base + index * pageSize }
 
+  /// Eight bytes as they stand at this moment, aligned. An ordinary load could be made twice by the compiler, once for a check
+  /// and once for the use.
+  func word(at offset: Int) -> UInt64 { ForeignMapping.word(base + offset) }
+
+  static func word(_ address: UnsafeRawPointer) -> UInt64 {
+    address.assumingMemoryBound(to: Atomic<UInt64>.self).pointee.load(ordering: .relaxed)
+  }
+
   /// - Throws: ``XenError/guestData(domain:_:)`` when a page is not there.
   func requireAll(_ what: String, domain: UInt32) throws(XenError) {
     guard isWhole else {

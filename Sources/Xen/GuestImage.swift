@@ -47,8 +47,9 @@ public final class GuestImage {
     self.domain = domain
     policy = try CPUPolicy(hypervisor, domain: domain.id)
     spent = SpentMappings()
-    let pages = XenDomainMemory(hypervisor: hypervisor, space: FrameSpace(store, domain))
+    let pages = XenDomainMemory(hypervisor: hypervisor, space: try FrameSpace(hypervisor, store, domain))
     if domain.isTranslated {
+      try GuestImage.refuseMissingMemory(hypervisor, domain.id)
       guard store.read("/libxl/\(domain.id)/type") == "pvh" else {
         throw .unsupported(
           domain: domain.id, "it is an HVM guest, whose device model is not saved yet; PV and PVH guests are")
@@ -64,7 +65,8 @@ public final class GuestImage {
         throw .call("guest width", domain: domain.id, errno: errno)
       }
       guard width == 8 else { throw .unsupported(domain: domain.id, "it is a 32-bit PV guest; 64-bit ones are saved") }
-      let frameMap = try PVFrameMap(hypervisor, domain, pages.space, spent)
+      let frameMap = try PVFrameMap(
+        pages, pages.space, MachineToPhysical(hypervisor), sharedInfoFrame: domain.sharedInfoFrame, spent)
       kind = .pv
       pv = frameMap
       var rings: [String: UInt64] = [:]
@@ -74,6 +76,22 @@ public final class GuestImage {
       self.rings = rings
       hvmStateSize = 0
       memory = GuestMemory(pages, frameMap: frameMap, spent: spent)
+    }
+  }
+
+  /// A guest that was promised more memory than it was given (`maxmem` above `memory`) gets what it touches from a small store;
+  /// to ask for a page's type counts as a touch, and where the store is empty Xen crashes the guest. Its balloon driver ends
+  /// that when it starts, if it wants to.
+  private static func refuseMissingMemory(_ hypervisor: Hypervisor, _ domain: UInt32) throws(XenError) {
+    var (total, store, promised) = (UInt64(0), UInt64(0), UInt64(0))
+    guard xc_domain_get_pod_target(hypervisor.handle, domain, &total, &store, &promised) == 0 else {
+      throw .call("populate-on-demand state", domain: domain, errno: errno)
+    }
+    guard promised <= store else {
+      throw .unsupported(
+        domain: domain,
+        "\(promised - store) of its pages are promised and not there (populate-on-demand); take it when its balloon driver "
+          + "has given them back, or start it with maxmem = memory")
     }
   }
 
@@ -104,7 +122,7 @@ public final class GuestImage {
     try page.requireAll("its start_info page", domain: domain.id)
     // public/xen.h, struct start_info on x86-64: store_mfn at 56, console.domU.mfn at 72.
     for (ring, offset) in [("store", 56), ("console", 72)] {
-      let pfn = page.base.load(fromByteOffset: offset, as: UInt64.self)
+      let pfn = page.word(at: offset)
       guard pfn < UInt64(pv.p2m.count), let frame = pv.confirmedFrame(Int(pfn)), rings[ring] == frame else {
         throw .guestData(domain: domain.id, "its start_info does not name its \(ring) ring as a frame of its own")
       }

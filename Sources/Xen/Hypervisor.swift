@@ -83,6 +83,15 @@ public final class Hypervisor: @unchecked Sendable {
     throw .noSuchDomain(text)
   }
 
+  /// One past the highest machine frame of RAM.
+  func machineFrames() throws(XenError) -> UInt64 {
+    var count: UInt = 0
+    guard xc_maximum_ram_page(handle, &count) == 0 else {
+      throw .call("size of the machine frame table", domain: Hypervisor.ownDomain, errno: errno)
+    }
+    return UInt64(count)
+  }
+
   /// Memory of the host that no domain has, in bytes.
   public func freeBytes() throws(XenError) -> UInt64 {
     var info = xc_physinfo_t()

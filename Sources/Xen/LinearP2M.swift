@@ -15,8 +15,7 @@ final class LinearP2M: @unchecked Sendable {
 
   /// Where the list is found, and what bounds it.
   struct Source {
-    let hypervisor: Hypervisor
-    let domain: Domain
+    let memory: any DomainMemory
     let space: FrameSpace
     let machine: MachineToPhysical
     /// The guest's shared info page.
@@ -32,8 +31,8 @@ final class LinearP2M: @unchecked Sendable {
   init(_ source: Source) throws(XenError) {
     let anchor = try LinearP2M.anchor(source.sharedInfo.base, source.space)
     let leaves = try LinearP2M.walk(source, anchor)
-    mapping = try ForeignMapping(source.hypervisor, domain: source.domain.id, frames: leaves)
-    try mapping.requireAll("the p2m list", domain: source.domain.id)
+    mapping = try source.memory.map(leaves)
+    try mapping.requireAll("the p2m list", domain: source.memory.domain)
     self.leaves = leaves
     count = anchor.count
   }
@@ -42,7 +41,7 @@ final class LinearP2M: @unchecked Sendable {
   ///
   /// Linux marks absent (~0), foreign (bit 63) and identity (bit 62) entries; all lie beyond RAM.
   func machineFrame(of pfn: Int, in machine: MachineToPhysical) -> UInt64? {
-    let entry = mapping.base.load(fromByteOffset: pfn &* 8, as: UInt64.self)
+    let entry = mapping.word(at: pfn &* 8)
     return entry < machine.frameCount && entry != 0 ? entry : nil
   }
 
@@ -62,15 +61,13 @@ final class LinearP2M: @unchecked Sendable {
     let count: Int
     let root: UInt64
     let address: UInt64
-    let generation: UInt64
   }
 
   /// Reads the four words once each and bounds them.
   static func anchor(_ sharedInfo: UnsafeRawPointer, _ space: FrameSpace) throws(XenError) -> Anchor {
     let arch = MemoryLayout<shared_info_t>.offset(of: \shared_info_t.arch)!
     func word(_ path: PartialKeyPath<arch_shared_info_t>) -> UInt64 {
-      sharedInfo.load(
-        fromByteOffset: arch + MemoryLayout<arch_shared_info_t>.offset(of: path)!, as: UInt64.self)
+      ForeignMapping.word(sharedInfo + arch + MemoryLayout<arch_shared_info_t>.offset(of: path)!)
     }
     let count = word(\.max_pfn)
     let cr3 = word(\.p2m_cr3)
@@ -86,34 +83,32 @@ final class LinearP2M: @unchecked Sendable {
     guard address % UInt64(pageSize) == 0, end > address,
       end <= 0x0000_8000_0000_0000 || address >= highHalf
     else { throw .guestData(domain: space.domain, "its p2m list has no valid address") }
-    return Anchor(
-      count: frames, root: (cr3 & 0x000F_FFFF_FFFF_F000) >> 12, address: address,
-      generation: word(\.p2m_generation))
+    return Anchor(count: frames, root: (cr3 & 0x000F_FFFF_FFFF_F000) >> 12, address: address)
   }
 
   /// Follows the guest's own page tables, level 4 down to 1, to the machine frames of the list.
   private static func walk(_ source: Source, _ anchor: Anchor) throws(XenError) -> [UInt64] {
-    let (domain, machine) = (source.domain, source.machine)
+    let (domain, machine) = (source.memory.domain, source.machine)
     let first = anchor.address & 0x0000_FFFF_FFFF_FFFF
     let last = first + UInt64((anchor.count + entriesPerPage - 1) / entriesPerPage * pageSize) - 1
     var tables = [anchor.root]
     guard anchor.root != 0, anchor.root < machine.frameCount else {
-      throw .guestData(domain: domain.id, "the root of its p2m list is no frame of this host")
+      throw .guestData(domain: domain, "the root of its p2m list is no frame of this host")
     }
     for level in stride(from: 4, through: 1, by: -1) {
       let shift = UInt64(9 * level + 3)
-      let mapping = try ForeignMapping(source.hypervisor, domain: domain.id, frames: tables)
+      let mapping = try source.memory.map(tables)
       source.spent.add(mapping)
-      try mapping.requireAll("a level \(level) table of its p2m list", domain: domain.id)
+      try mapping.requireAll("a level \(level) table of its p2m list", domain: domain)
       let indices = (first >> shift)...(last >> shift)
       var next: [UInt64] = []
       next.reserveCapacity(indices.count)
       for index in indices {
         let table = Int(index / 512 - indices.lowerBound / 512)
-        let entry = mapping.page(table).load(fromByteOffset: Int(index % 512) * 8, as: UInt64.self)
+        let entry = mapping.word(at: table * pageSize + Int(index % 512) * 8)
         let frame = (entry & 0x000F_FFFF_FFFF_F000) >> 12
         guard entry & 1 == 1, frame != 0, frame < machine.frameCount else {
-          throw .guestData(domain: domain.id, "its p2m list has a hole at level \(level)")
+          throw .guestData(domain: domain, "its p2m list has a hole at level \(level)")
         }
         next.append(frame)
       }

@@ -26,7 +26,7 @@ public final class LogDirty {
   public init(_ hypervisor: Hypervisor, _ store: XenStore, _ domain: Domain) throws(XenError) {
     self.hypervisor = hypervisor
     self.domain = domain
-    space = FrameSpace(store, domain)
+    space = try FrameSpace(hypervisor, store, domain)
     let frames = try space.count(hypervisor)
     deviceModel = domain.isTranslated ? xendevicemodel_open(nil, 0) : nil
     buffer = try HypercallBuffer(hypervisor, byteCount: LogDirty.bytes(frames), domain: domain.id)

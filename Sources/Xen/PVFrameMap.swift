@@ -11,14 +11,14 @@ final class PVFrameMap: FrameMap {
   /// The list as it stood at the last scan or change.
   private var known: [UInt64] = []
 
+  /// - Parameter sharedInfoFrame: machine frame of the shared info page.
   init(
-    _ hypervisor: Hypervisor, _ domain: Domain, _ space: FrameSpace, _ spent: SpentMappings
+    _ memory: any DomainMemory, _ space: FrameSpace, _ machine: MachineToPhysical, sharedInfoFrame: UInt64,
+    _ spent: SpentMappings
   ) throws(XenError) {
-    let sharedInfo = try ForeignMapping(hypervisor, domain: domain.id, frames: [domain.sharedInfoFrame])
-    try sharedInfo.requireAll("the shared info page", domain: domain.id)
-    source = LinearP2M.Source(
-      hypervisor: hypervisor, domain: domain, space: space, machine: try MachineToPhysical(hypervisor),
-      sharedInfo: sharedInfo, spent: spent)
+    let sharedInfo = try memory.map([sharedInfoFrame])
+    try sharedInfo.requireAll("the shared info page", domain: memory.domain)
+    source = LinearP2M.Source(memory: memory, space: space, machine: machine, sharedInfo: sharedInfo, spent: spent)
     p2m = try LinearP2M(source)
   }
 
@@ -94,7 +94,7 @@ final class PVFrameMap: FrameMap {
     frames.reserveCapacity(p2m.leaves.count)
     for leaf in p2m.leaves {
       guard let pfn = pfn(ofMachineFrame: leaf) else {
-        throw .guestData(domain: source.domain.id, "its p2m list lies in a page that is not its own")
+        throw .guestData(domain: source.memory.domain, "its p2m list lies in a page that is not its own")
       }
       frames.append(pfn)
     }

@@ -5,9 +5,17 @@ enum PageTables {
   private static let frameBits: UInt64 = 0x000F_FFFF_FFFF_F000
 
   /// What in a table cannot be expressed in the guest's own frames.
-  enum Fault: Error, Equatable {
+  enum Fault: Error, Equatable, CustomStringConvertible {
     case superpage(slot: Int)
     case foreignFrame(slot: Int, UInt64)
+
+    var description: String {
+      switch self {
+      case .superpage(let slot): "its entry \(slot) maps a superpage"
+      case .foreignFrame(let slot, let frame):
+        "its entry \(slot) maps machine frame \(frame), which is no memory of the guest's: another guest's page, or a device"
+      }
+    }
   }
 
   /// Rewrites one copied page table in place, machine frames to the guest's frames.

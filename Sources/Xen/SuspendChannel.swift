@@ -15,7 +15,9 @@ final class SuspendChannel {
 
   /// The node in which we keep the port that we made in the guest: dom0 cannot close the guest's end, and a guest
   /// has 1023 ports, so later takes bind the same one again.
-  private static func portNode(_ domain: UInt32) -> String { "/local/domain/\(domain)/ckpt/completion-port" }
+  private static func portNote(_ store: XenStore, _ domain: UInt32) -> DomainNote {
+    DomainNote(store, domain: domain, "completion-port")
+  }
 
   /// Which channel of the guest announces its suspend.
   enum Port: Equatable, Sendable {
@@ -92,7 +94,8 @@ final class SuspendChannel {
   private static func bindOurs(
     _ hypervisor: Hypervisor, _ store: XenStore, _ events: OpaquePointer, _ domain: UInt32
   ) throws(XenError) -> (guest: UInt32, local: Int32) {
-    if let port = store.read(portNode(domain)).flatMap({ UInt32($0) }) {
+    let note = portNote(store, domain)
+    if let port = note.read().flatMap({ UInt32($0) }) {
       let local = xenevtchn_bind_interdomain(events, domain, port)
       if local >= 0 { return (port, local) }
     }
@@ -100,7 +103,7 @@ final class SuspendChannel {
     guard port >= 0 else { throw .call("making an event channel in the guest", domain: domain, errno: errno) }
     let local = xenevtchn_bind_interdomain(events, domain, UInt32(port))
     guard local >= 0 else { throw .call("binding the suspend event channel", domain: domain, errno: errno) }
-    try store.write(portNode(domain), String(port))
+    try note.write(String(port))
     return (UInt32(port), local)
   }
 
@@ -142,14 +145,17 @@ final class SuspendChannel {
   /// Takes pending events without waiting; the domain's state is the truth, an event only says to look.
   ///
   /// Not until there are none: a guest may notify faster than we take.
-  func drain() {
+  /// - Returns: whether there was one.
+  @discardableResult
+  func drain() -> Bool {
     var waiting = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-    for _ in 0..<16 {
-      guard poll(&waiting, 1, 0) == 1 else { return }
+    for taken in 0..<16 {
+      guard poll(&waiting, 1, 0) == 1 else { return taken > 0 }
       let port = xenevtchn_pending(events)
-      guard port >= 0 else { return }
+      guard port >= 0 else { return taken > 0 }
       _ = xenevtchn_unmask(events, evtchn_port_t(port))
     }
+    return true
   }
 
   /// Ends the subscription that a process left behind. Where another tool holds the lock, its own has replaced that one.

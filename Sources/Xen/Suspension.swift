@@ -96,10 +96,14 @@ public final class Suspension {
   ///
   /// - Parameter pending: what stands in `control/shutdown`.
   static func obstacle(_ state: Domain.State, pending: String) -> String? {
-    if state == .suspended { return "another tool has suspended it" }
+    if state == .suspended { return foreignSuspend }
     if state == .paused { return "it is paused (`xl pause`)" }
-    return pending.isEmpty ? nil : "control/shutdown holds '\(pending.prefix(20))', a request of another tool"
+    return pending.isEmpty
+      ? nil : "control/shutdown holds \(Printable.quoted(pending)), a request of another tool or of the guest itself"
   }
+
+  /// Somebody's suspend that is not ours to end.
+  static let foreignSuspend = "it stands suspended, by another tool or by itself"
 
   /// Puts up the note that says who is at work, and subscribes to the guest's suspend.
   ///
@@ -117,19 +121,29 @@ public final class Suspension {
   public func request() throws(XenError) {
     // Whatever is thrown below, the request may be there.
     progress = .asked
-    let obstacle = try store.transaction(node.node) { (transaction) throws(XenError) -> String? in
-      let pending = store.read(node.node, in: transaction) ?? ""
-      if let obstacle = Suspension.obstacle(try hypervisor.liveState(of: domain), pending: pending) { return obstacle }
-      // Whoever finds the guest suspended and us dead shall know that it was us.
-      try SuspensionNote(owner: .own, asked: SuspensionNote.now).write(store, domain: domain.id, in: transaction)
-      if path == .xenstore { try store.write(node.node, SuspendRequest.word, in: transaction) }
-      return nil
+    let obstacle: String?
+    do {
+      obstacle = try store.transaction(node.node, write)
+    } catch {
+      // Not one of its attempts was carried out.
+      if case .restless = error { progress = .claimed }
+      throw error
     }
     if let obstacle {
       progress = .claimed
       throw .busy(domain: domain.id, obstacle)
     }
     if path == .eventChannel { try notify() }
+  }
+
+  /// Request and note in one step. Returns what is in the way.
+  private func write(in transaction: XenStoreTransaction) throws(XenError) -> String? {
+    let pending = store.read(node.node, in: transaction) ?? ""
+    if let obstacle = Suspension.obstacle(try hypervisor.liveState(of: domain), pending: pending) { return obstacle }
+    // Whoever finds the guest suspended and us dead shall know that it was us.
+    try SuspensionNote(owner: .own, asked: SuspensionNote.now).write(store, domain: domain.id, in: transaction)
+    if path == .xenstore { try store.write(node.node, SuspendRequest.word, in: transaction) }
+    return nil
   }
 
   /// Rings the channel that the guest offers. A second ring is no second request.
@@ -145,7 +159,7 @@ public final class Suspension {
     var interval = Duration.milliseconds(4)
     var nextLook = asked + interval
     while true {
-      channel?.drain()
+      let rang = channel?.drain() == true
       let isSuspended = try hypervisor.isSuspended(domain)
       let now = ContinuousClock.now
       if taken == nil, isSuspended || now >= nextLook {
@@ -168,7 +182,7 @@ public final class Suspension {
         throw .suspendIgnored(domain: domain.id, seconds: Suspension.answerSeconds)
       }
       // The event wakes us; the short limit is for one that got lost.
-      waitForEvent(milliseconds: 2)
+      wait(milliseconds: 2, rang: rang)
     }
   }
 
@@ -178,21 +192,24 @@ public final class Suspension {
     // Not there any more: it was resumed meanwhile, and took ours.
     guard try node.withdraw() else { return }
     progress = .over
-    throw .busy(domain: domain.id, "another tool has suspended it")
+    throw .busy(domain: domain.id, Suspension.foreignSuspend)
   }
 
   /// A guest that suspends after we gave up would stay suspended for ever: nobody else resumes it.
   private func watchForLateSuspend() throws(XenError) {
     let end = ContinuousClock.now + .seconds(Suspension.lateSeconds)
     while ContinuousClock.now < end {
-      channel?.drain()
+      let rang = channel?.drain() == true
       if try hypervisor.isSuspended(domain) { try hypervisor.resume(domain) }
-      waitForEvent(milliseconds: 50)
+      wait(milliseconds: 50, rang: rang)
     }
     progress = .over
   }
 
-  private func waitForEvent(milliseconds: Int32) {
+  /// - Parameter rang: there was an event just now, and the guest was not suspended. One that rings without a break shall not
+  ///   keep a CPU of dom0 busy.
+  private func wait(milliseconds: Int32, rang: Bool) {
+    if rang { usleep(500) }
     // Without a channel, a descriptor that poll passes over.
     var waiting = pollfd(fd: channel?.descriptor ?? -1, events: Int16(POLLIN), revents: 0)
     _ = poll(&waiting, 1, milliseconds)
@@ -213,6 +230,7 @@ public final class Suspension {
   /// will not suspend for us any more; else it becomes nobody's, for ``AbandonedSuspension``.
   public func close() {
     guard progress != .nothing else { return }
+    if progress == .asked, hypervisor.hasEnded(domain) { progress = .over }
     // One ring too many is a request too many: what the guest still asks of itself would find nobody to resume it. While we
     // have the channel's lock, no other tool rings.
     if progress == .over, path == .eventChannel { _ = try? node.withdraw() }

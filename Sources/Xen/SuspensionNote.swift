@@ -43,21 +43,23 @@ struct SuspensionNote: Equatable {
 
   // MARK: In xenstore
 
-  private static func path(_ domain: UInt32) -> String { "/local/domain/\(domain)/ckpt/pause" }
-
-  static func read(_ store: XenStore, domain: UInt32, in transaction: XenStoreTransaction? = nil) -> SuspensionNote? {
-    store.read(path(domain), in: transaction).flatMap(SuspensionNote.init)
+  private static func node(_ store: XenStore, _ domain: UInt32) -> DomainNote {
+    DomainNote(store, domain: domain, "pause")
   }
 
-  func write(_ store: XenStore, domain: UInt32, in transaction: XenStoreTransaction? = nil) throws(XenError) {
-    try store.write(SuspensionNote.path(domain), text, in: transaction)
+  static func read(_ store: XenStore, domain: UInt32, in transaction: XenStoreTransaction? = nil) -> SuspensionNote? {
+    node(store, domain).read(in: transaction).flatMap(SuspensionNote.init)
+  }
+
+  func write(_ store: XenStore, domain: UInt32, in transaction: XenStoreTransaction) throws(XenError) {
+    try SuspensionNote.node(store, domain).write(text, in: transaction)
   }
 
   /// Puts up a note of this process, which has not asked yet.
   ///
   /// - Throws: ``XenError/busy(domain:_:)`` when that of another must stay.
   static func claim(_ store: XenStore, domain: UInt32) throws(XenError) {
-    let obstacle = try store.transaction(path(domain)) { (transaction) throws(XenError) -> String? in
+    let obstacle = try store.transaction(node(store, domain).path) { (transaction) throws(XenError) -> String? in
       if let obstacle = read(store, domain: domain, in: transaction)?.obstacle(at: now) { return obstacle }
       try SuspensionNote(owner: .own, asked: nil).write(store, domain: domain, in: transaction)
       return nil
@@ -65,12 +67,12 @@ struct SuspensionNote: Equatable {
     if let obstacle { throw .busy(domain: domain, obstacle) }
   }
 
-  /// Puts `note` in the place of what is there, or clears it. Not for a domain that goes: that would make its folder in
-  /// xenstore anew.
+  /// Puts `note` in the place of what is there, or clears it. A domain that is gone needs none.
   static func replace(
     by note: SuspensionNote?, _ hypervisor: Hypervisor, _ store: XenStore, _ domain: Domain
   ) throws(XenError) {
-    guard let now = try? hypervisor.domain(domain.id), now.uuid == domain.uuid, now.state != .dying else { return }
-    try store.write(path(domain.id), note?.text ?? "")
+    guard let now = try? hypervisor.domain(domain.id), now.uuid == domain.uuid else { return }
+    guard let note else { return try node(store, domain.id).clear() }
+    try node(store, domain.id).write(note.text)
   }
 }

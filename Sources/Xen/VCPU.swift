@@ -36,10 +36,10 @@ struct VCPUReader {
       guard info.online == 1 else { continue }
       var context = try rawContext(id)
       if id == 0 {
-        startInfoPFN = try pfn(UInt64(context.x64.user_regs.rdx), "start_info")
+        startInfoPFN = try VCPUReader.pfn(UInt64(context.x64.user_regs.rdx), "start_info", domain.id, frameMap)
         context.x64.user_regs.rdx = UInt64(startInfoPFN)
       }
-      try normalise(&context.x64)
+      try VCPUReader.normalise(&context.x64, domain: domain.id, frameMap)
       let basic = withUnsafeBytes(of: &context.x64) { [UInt8]($0) }
       vcpus.append(
         VCPUState(
@@ -58,9 +58,14 @@ struct VCPUReader {
   }
 
   /// GDT frames, CR3 and the user-mode CR3 (ctrlreg 1 on x86-64) hold machine frames.
-  private func normalise(_ context: inout vcpu_guest_context_x86_64_t) throws(XenError) {
+  static func normalise(
+    _ context: inout vcpu_guest_context_x86_64_t, domain: UInt32, _ map: some FrameMap
+  ) throws(XenError) {
+    func pfn(_ frame: UInt64, _ what: String) throws(XenError) -> UInt64 {
+      try VCPUReader.pfn(frame, what, domain, map)
+    }
     let descriptors = context.gdt_ents
-    guard descriptors <= 7168 else { throw .guestData(domain: domain.id, "its GDT has \(descriptors) entries") }
+    guard descriptors <= 7168 else { throw .guestData(domain: domain, "its GDT has \(descriptors) entries") }
     var frames = withUnsafeBytes(of: &context.gdt_frames) { [UInt64]($0.bindMemory(to: UInt64.self)) }
     for index in 0..<Int(descriptors + 511) / 512 { frames[index] = try pfn(frames[index], "its GDT") }
     withUnsafeMutableBytes(of: &context.gdt_frames) { target in
@@ -73,9 +78,11 @@ struct VCPUReader {
     }
   }
 
-  private func pfn(_ machineFrame: UInt64, _ what: String) throws(XenError) -> UInt64 {
-    guard let pfn = frameMap.pfn(ofMachineFrame: machineFrame) else {
-      throw .guestData(domain: domain.id, "\(what) names frame \(machineFrame), which is not the guest's")
+  private static func pfn(
+    _ machineFrame: UInt64, _ what: String, _ domain: UInt32, _ map: some FrameMap
+  ) throws(XenError) -> UInt64 {
+    guard let pfn = map.pfn(ofMachineFrame: machineFrame) else {
+      throw .guestData(domain: domain, "\(what) names frame \(machineFrame), which is not the guest's")
     }
     return pfn
   }

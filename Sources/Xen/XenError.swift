@@ -16,10 +16,14 @@ public enum XenError: Error, Equatable, CustomStringConvertible {
   case noSuchDomain(String)
   /// The handle we held points to another domain by now, or to none.
   case domainGone(UInt32)
+  /// It does not run any more; there is nothing to resume.
+  case ended(domain: UInt32, Domain.State)
   /// A call to the hypervisor failed.
   case call(String, domain: UInt32, errno: Int32)
   /// A xenstore operation failed.
   case store(operation: String, path: String, errno: Int32)
+  /// A node was written again and again while we wanted to change it; it is as its last writer left it.
+  case restless(path: String)
   /// The guest's own data contradicts itself or Xen's rules; it may be broken or hostile.
   case guestData(domain: UInt32, String)
   /// The guest has a feature that this release cannot checkpoint.
@@ -46,8 +50,12 @@ public enum XenError: Error, Equatable, CustomStringConvertible {
       "this ckpt was built for Xen \(needed), the host runs Xen \(found); install the build for that release"
     case .noSuchDomain(let name): "no guest '\(name)' is running; `xl list` shows the running ones"
     case .domainGone(let id): "domain \(id) went away meanwhile; `xl list` shows what runs"
+    case .ended(let domain, let state):
+      "domain \(domain) \(state.words) meanwhile; it does not run any more, there is nothing to resume"
     case .call(let call, let domain, let errno): "\(call) on domain \(domain): \(errorText(errno))"
     case .store(let operation, let path, let errno): "xenstore \(operation) \(path): \(errorText(errno))"
+    case .restless(let path):
+      "xenstore \(path) is being written without a break, which only its guest or a broken tool does; nothing was changed there"
     case .guestData(let domain, let text): "domain \(domain): \(text); the guest was left running"
     case .unsupported(let domain, let text): "domain \(domain): \(text)"
     case .suspendRefused(let domain, let text):
@@ -61,6 +69,20 @@ public enum XenError: Error, Equatable, CustomStringConvertible {
     case .busy(let domain, let text): "domain \(domain) is busy: \(text); try again when that is done"
     case .resumeFailed(let domain, let errno):
       "domain \(domain) could not be resumed: \(errorText(errno)); IT IS STILL SUSPENDED"
+    }
+  }
+}
+
+extension Domain.State {
+  /// What became of a domain that ended, as the end of a sentence.
+  fileprivate var words: String {
+    switch self {
+    case .running, .paused, .suspended: "runs"
+    case .shutdown(reason: 0): "powered off"
+    case .shutdown(reason: 1): "rebooted"
+    case .shutdown(let reason): "shut down (reason \(reason))"
+    case .crashed: "crashed"
+    case .dying: "was destroyed"
     }
   }
 }

@@ -4,7 +4,8 @@ import Glibc
 /// A connection to xenstore, the small shared tree through which dom0 and guests find each other.
 ///
 /// Values under a guest's own nodes are written by the guest: they are arbitrary bytes of up to 4096 bytes
-/// (XENSTORE_PAYLOAD_MAX) and come back as text only if they are valid UTF-8.
+/// (XENSTORE_PAYLOAD_MAX) and come back as text only if they are valid UTF-8. That text may hold line ends and escapes: a
+/// message quotes it as ``Printable``.
 public final class XenStore: @unchecked Sendable {
   let handle: OpaquePointer
 
@@ -40,24 +41,48 @@ public final class XenStore: @unchecked Sendable {
   }
 
   /// Runs `body` in a transaction, again when another writer was in the way (EAGAIN).
+  ///
+  /// - Throws: ``XenError/restless(path:)`` when there always was one.
   public func transaction<Result>(
     _ path: String, _ body: (XenStoreTransaction) throws(XenError) -> Result
   ) throws(XenError) -> Result {
-    while true {
+    try XenStore.untilUndisturbed(path) { () throws(XenError) -> Result? in
       let id = xs_transaction_start(handle)
       guard id != 0 else { throw .store(operation: "transaction", path: path, errno: errno) }
       let result: Result
-      do { result = try body(XenStoreTransaction(id: id)) } catch {
+      do throws(XenError) { result = try body(XenStoreTransaction(id: id)) } catch {
         _ = xs_transaction_end(handle, id, true)
         throw error
       }
       if xs_transaction_end(handle, id, false) { return result }
       guard errno == EAGAIN else { throw .store(operation: "transaction", path: path, errno: errno) }
+      return nil
+    }
+  }
+
+  /// Calls `attempt` until it has a result. Not for ever: a guest can write to its own nodes faster than a transaction of ours
+  /// ends, and whoever waits for it waits for all other guests' sake as well.
+  static func untilUndisturbed<Result>(
+    _ path: String, _ attempt: () throws(XenError) -> Result?
+  ) throws(XenError) -> Result {
+    for _ in 0..<100 {
+      if let result = try attempt() { return result }
+    }
+    throw .restless(path: path)
+  }
+
+  /// Makes a folder that nobody but dom0 can read; so is what is made in it from then on.
+  func makePrivate(_ path: String, in transaction: XenStoreTransaction) throws(XenError) {
+    var owner = xs_permissions(id: Hypervisor.ownDomain, perms: UInt32(XS_PERM_NONE))
+    guard xs_mkdir(handle, transaction.id, path), xs_set_permissions(handle, transaction.id, path, &owner, 1) else {
+      throw .store(operation: "mkdir", path: path, errno: errno)
     }
   }
 
   /// The name of a domain, as `xl list` shows it.
-  public func name(of domain: UInt32) -> String? { read("/local/domain/\(domain)/name") }
+  public func name(of domain: UInt32, in transaction: XenStoreTransaction? = nil) -> String? {
+    read("/local/domain/\(domain)/name", in: transaction)
+  }
 
   /// Forgets that the domain was seen shut down, so that xenstored announces its next shutdown again.
   ///

@@ -44,12 +44,39 @@ struct ConfigurationTests {
       ("[guest web]\nmax-pause = 0", 2, "max-pause = 0: want seconds"),
       ("staging = 5", 1, "staging = 5: want a size"),
       ("precopy-shrink = nan", 1, "want a share"),
+      ("hook-timeout = 0", 1, "hook-timeout = 0: want seconds"),
+      ("hook-pause-deadline = 11", 1, "want seconds, 0.001 to 10"),
+      ("\nhook-before = freeze.sh", 2, "hook-before: freeze.sh cannot be a hook: name it by its whole path"),
+      ("[guest web]\nhook-pause = /nowhere/x", 2, "/nowhere/x cannot be a hook: No such file"),
+      ("hook-failed = /tmp", 1, "it is not a regular file"),
     ])
   func faults(text: String, line: Int, words: String) {
     #expect { try Configuration(text: text, path: "ckpt.conf") } throws: { error in
       guard let fault = error as? Configuration.Fault else { return false }
       return fault.line == line && fault.description.hasPrefix("ckpt.conf:\(line): ") && fault.what.contains(words)
     }
+  }
+
+  @Test("names programs, which a guest's section can take back")
+  func hooks() throws {
+    let folder = try HookFolder()
+    let (one, two) = (try folder.program("one", ""), try folder.program("two", ""))
+    let configuration = try Configuration(
+      text: """
+        hook-before = \(one.path)
+        hook-after = \(one.path)
+        hook-timeout = 5
+        [guest web]
+        hook-before = none
+        hook-pause = \(two.path)
+        hook-pause-deadline = 0.05
+        """, path: "c")
+    var db = HookSettings()
+    (db.before, db.after, db.seconds) = (one, one, 5)
+    #expect(configuration.options(for: "db").hooks == db)
+    var web = db
+    (web.before, web.pause, web.pauseSeconds) = (nil, two, 0.05)
+    #expect(configuration.options(for: "web").hooks == web)
   }
 
   @Test("that is missing is an error where it was asked for")

@@ -42,6 +42,33 @@ struct TakeTests {
     #expect(guest.condition == .running)
   }
 
+  @Test(
+    "that was told to stop before its pause stops there, and one in its pause goes on to its end",
+    arguments: [false, true])
+  func drained(isInPause: Bool) throws {
+    let temporary = try TemporaryStore()
+    let guest = ScriptedGuest(pages: [1: page(1), 2: page(2)], journal: journal)
+    let cancellation = TakeCancellation()
+    if isInPause {
+      guest.whileSuspending = { _ in cancellation.cancelBeforePause() }
+    } else {
+      guest.whileCopied = { _ in cancellation.cancelBeforePause() }
+    }
+    var options = TakeOptions()
+    options.stagingBytes = 64 * 4096
+    options.precopy.smallPages = 0
+    let take = Take(
+      guest, disks: ScriptedDisks(journal: journal), into: temporary.folder, options: options,
+      cancellation: cancellation)
+    if isInPause {
+      #expect(try take.run().epoch == 1)
+    } else {
+      #expect(throws: CheckpointError.interrupted) { try take.run() }
+      #expect(journal.position("request") == nil)
+    }
+    #expect(guest.condition == .running)
+  }
+
   @Test("asks before it snapshots, snapshots and copies before it resumes, settles the disks after")
   func order() throws {
     let temporary = try TemporaryStore()

@@ -93,7 +93,7 @@ struct CommandTests {
     arguments: [
       ["take"], ["restore"], ["list"], ["show"], ["export"], ["verify"], ["prune"], ["mark"], ["pool", "create"],
       ["pool", "show"],
-      ["pool", "start"],
+      ["pool", "start"], ["config", "check"], ["config", "reload"],
       ["disk", "create"],
       ["disk", "list"],
     ])

@@ -207,6 +207,22 @@ struct ProcessTests {
     #expect(log.contains("was left by a ckptd that is dead; it is replaced"))
   }
 
+  @Test(
+    "Who is neither root nor in the group is turned away, even where the socket's mode is not",
+    .enabled(if: getuid() == 0))
+  func stranger() async throws {
+    _ = try await withDaemon { _, _ in
+      chmod(socket, 0o666)
+      let script =
+        "import socket,sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); "
+        + "s.send(b'GET /v1/status HTTP/1.0\\r\\n\\r\\n'); print(s.recv(4096).decode())"
+      let stranger = try await run(
+        process(
+          "/usr/bin/setpriv", ["--reuid=65534", "--regid=65534", "--clear-groups", "python3", "-c", script, socket]))
+      #expect(stranger.output.contains(" 403 ") && stranger.output.contains("user 65534 may not use ckptd"))
+    }
+  }
+
   @Test("Another store or configuration than the daemon's is refused, not passed over")
   func otherStore() async throws {
     _ = try await withDaemon { _, _ in

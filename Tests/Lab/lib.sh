@@ -1,13 +1,15 @@
 # Sourced by every scenario, in dom0: checks, and probe guests to check on.
 # A scenario says what it found with `check`, and ends with `lab_finish`.
 
-lab_passed=0 lab_failed=0
+lab_passed=0 lab_failed=0 lab_last_check=$SECONDS
 
-# check TEXT COMMAND…: one line per check; what a failed command printed stands below it.
+# check TEXT COMMAND…: one line per check, with the seconds since the one before; what a failed command printed stands below it.
 check() {
-  local text=$1 output status=0
+  local text=$1 output status=0 seconds
   shift
   output=$("$@" 2>&1) || status=$?
+  seconds=$((SECONDS - lab_last_check)) lab_last_check=$SECONDS
+  ((seconds < 5)) || text+=" [$seconds s]"
   if ((status == 0)); then
     ((++lab_passed))
     echo "ok    $text"
@@ -107,8 +109,8 @@ guest_start() {
   fi
 }
 
-# guest_ask NAME [SECONDS] [quick|load|unload]: prints the probe's answer to a new question. It checks all memory and disks before
-# it answers, unless quick. load and unload are for our guest module (then quick).
+# guest_ask NAME [SECONDS] [quick|load|unload|do:WORD]: prints the probe's answer to a new question. It checks all memory and disks
+# before it answers, unless quick. load and unload are for our guest module, do: for the hostile one (then quick).
 guest_ask() {
   local name=$1 limit=${2:-60} domid question answer deadline
   domid=$(guest_domid "$name") || { echo "guest_ask: no guest $name" >&2; return 1; }

@@ -23,6 +23,8 @@ final class FakeDomain: DomainMemory, @unchecked Sendable {
   var mapped: Int { pageList.reduce(0) { $0 + $1.mappings } }
   /// What the guest does at each type query.
   var whileQueried: (FakeDomain) -> Void = { _ in }
+  /// Pages of another type than ordinary ones.
+  var types: [UInt64: UInt8] = [:]
 
   deinit { fclose(stream) }
 
@@ -31,9 +33,14 @@ final class FakeDomain: DomainMemory, @unchecked Sendable {
     remove(frame)
     frames[frame] = pageList.count
     ftruncate(file, (pageList.count + 1) * pageSize)
-    var value = value
-    pwrite(file, &value, 8, pageList.count * pageSize)
     pageList.append(Page())
+    write(frame, 0, value)
+  }
+
+  /// Writes a word of a page that is there.
+  func write(_ frame: UInt64, _ word: Int, _ value: UInt64) {
+    var value = value
+    pwrite(file, &value, 8, frames[frame]! * pageSize + word * 8)
   }
 
   func remove(_ frame: UInt64) {
@@ -48,7 +55,7 @@ final class FakeDomain: DomainMemory, @unchecked Sendable {
   func types(of frames: [UInt64], into types: UnsafeMutableBufferPointer<UInt8>) {
     queries += 1
     for (index, frame) in frames.enumerated() {
-      types[index] = self.frames[frame] == nil ? PageType.invalid : PageType.ordinary
+      types[index] = self.frames[frame] == nil ? PageType.invalid : self.types[frame] ?? PageType.ordinary
     }
     whileQueried(self)
   }
@@ -101,11 +108,12 @@ final class FakeReceiver: PageReceiver {
   private let buffer = UnsafeMutableRawPointer.allocate(byteCount: pageSize, alignment: 8)
   private(set) var pages: [UInt64: UInt64] = [:]
   private(set) var missing: [UInt64] = []
+  private(set) var torn: [UInt64] = []
 
   deinit { buffer.deallocate() }
   func holds(_ pfn: UInt64, _ page: UnsafeRawPointer, type: UInt8) -> Bool { false }
   func room() -> UnsafeMutableRawPointer? { buffer }
   func received(_ pfn: UInt64, type: UInt8) { pages[pfn] = buffer.load(as: UInt64.self) }
   func absent(_ pfn: UInt64) { missing.append(pfn) }
-  func torn(_ pfn: UInt64) {}
+  func torn(_ pfn: UInt64) { torn.append(pfn) }
 }

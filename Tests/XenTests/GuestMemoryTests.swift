@@ -233,4 +233,11 @@ struct FrameSpaceTests {
   func noMaximum() {
     #expect(throws: XenError.self) { try FrameSpace(domain: 1, mostKiB: .max).checked(1 << 36) }
   }
+
+  @Test("is never more than the stream can count", arguments: [1 << 33, 1 << 34, .max] as [UInt64])
+  func stream(kiB: UInt64) throws {
+    let space = FrameSpace(domain: 1, mostKiB: kiB)
+    #expect(UInt32(exactly: try space.checked(1 << 32) - 1) != nil)
+    #expect(throws: XenError.self) { try space.checked(1 << 32 + 1) }
+  }
 }

@@ -23,6 +23,69 @@ struct GuestTextTests {
   func device(text: String, number: DeviceNumber?) { #expect(GuestDevices.number(text) == number) }
 }
 
+@Suite("Text from a guest, in messages of ours")
+struct PrintableTests {
+  @Test(
+    "neither ends the line nor steers the terminal",
+    arguments: [
+      ("plain, ünïcode 字", "plain, ünïcode 字"), ("a\nckpt: all is well", "a\\u{a}ckpt: all is well"),
+      ("\u{1b}[2J\u{1b}]0;x\u{7}", "\\u{1b}[2J\\u{1b}]0;x\\u{7}"),
+      ("\r\u{9b}K\u{7f}\u{0}", "\\u{d}\\u{9b}K\\u{7f}\\u{0}"),
+      ("a\u{202e}b\u{2028}c", "a\\u{202e}b\\u{2028}c"),
+    ])
+  func line(text: String, shown: String) { #expect(Printable.line(text) == shown) }
+
+  @Test("is quoted in ASCII and cut, however few characters it calls itself")
+  func quoted() {
+    #expect(Printable.quoted("suspend") == "'suspend'")
+    #expect(Printable.quoted("x\u{1b}é") == "'x\\u{1b}\\u{e9}'")
+    let zalgo = Printable.quoted("a" + String(repeating: "\u{301}", count: 2000))
+    #expect(zalgo.hasPrefix("'a\\u{301}") && zalgo.hasSuffix("…'") && zalgo.utf8.count < 300)
+  }
+
+  @Test("A request in control/shutdown is told on one line")
+  func request() throws {
+    let text = try #require(Suspension.obstacle(.running, pending: "\u{1b}[31mno\nckpt: done"))
+    #expect(text.contains(#"'\u{1b}[31mno\u{a}ckpt: done'"#))
+  }
+
+  @Test(
+    "What became of a guest that ended is told as it is",
+    arguments: [
+      (Domain.State.crashed, "crashed"), (.shutdown(reason: 0), "powered off"), (.shutdown(reason: 1), "rebooted"),
+      (.shutdown(reason: 77), "reason 77"), (.dying, "was destroyed"),
+    ])
+  func ended(state: Domain.State, words: String) {
+    let text = "\(XenError.ended(domain: 7, state))"
+    #expect(text.contains(words) && !text.contains("runs on") && !text.contains("left running"))
+  }
+}
+
+@Suite("A node that its guest never leaves alone")
+struct RestlessTests {
+  @Test("is given up, with its name")
+  func forever() {
+    var tries = 0
+    #expect(throws: XenError.restless(path: "control/shutdown")) {
+      try XenStore.untilUndisturbed("control/shutdown") { () throws(XenError) -> Int? in
+        tries += 1
+        return nil
+      }
+    }
+    #expect(tries > 10)
+  }
+
+  @Test("is changed when it rests for a moment, also to nothing")
+  func once() throws {
+    var tries = 0
+    let result = try XenStore.untilUndisturbed("x") { () throws(XenError) -> String?? in
+      tries += 1
+      return tries == 3 ? .some(nil) : nil
+    }
+    #expect(result == nil && tries == 3)
+  }
+}
+
 @Suite("Where a PV guest says its p2m list is")
 struct AnchorTests {
   private static let good: UInt64 = 0xffff_c900_0000_0000

@@ -48,7 +48,7 @@ struct SuspensionNoteTests {
     arguments: [
       (Domain.State.running, "", String?.none), (.running, "suspend", "'suspend'"),
       (.running, "poweroff", "'poweroff'"),
-      (.suspended, "", "another tool has suspended it"), (.paused, "", "xl pause"),
+      (.suspended, "", "by another tool or by itself"), (.paused, "", "xl pause"),
     ])
   func refusal(state: Domain.State, pending: String, words: String?) {
     let text = Suspension.obstacle(state, pending: pending)

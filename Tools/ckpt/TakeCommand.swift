@@ -40,6 +40,7 @@ struct TakeCommand: ParsableCommand {
       Terminal.progress(
         "  round \(round.name): \(round.pages) pages, \(round.copied) copied, \(round.unchanged) unchanged, "
           + "\(round.dirtied) dirtied meanwhile, \(Quantity.milliseconds(round.ms))")
+    case .note(let text): Terminal.error("ckpt: note: \(text)")
     default: break
     }
   }

@@ -1,10 +1,12 @@
 import Checkpoint
 import FoundationEssentials
 import Glibc
+import Xen
 
 /// What goes to the terminal, and what is asked there.
 enum Terminal {
-  static func error(_ line: String) { write(line + "\n") }
+  /// One line, whatever stands in it: an error may quote a guest, a damaged file or another tool.
+  static func error(_ line: String) { write(Printable.line(line) + "\n") }
 
   /// Straight to the descriptor: C's stderr is shared mutable state to Swift.
   private static func write(_ text: String) {
@@ -14,7 +16,7 @@ enum Terminal {
 
   /// A step of a long command; only people want to see it.
   static func progress(_ line: String) {
-    if isatty(STDERR_FILENO) == 1 { write(line + "\n") }
+    if isatty(STDERR_FILENO) == 1 { write(Printable.line(line) + "\n") }
   }
 
   /// A line that the next status, or an empty one, replaces; for people only.

@@ -16,7 +16,11 @@ extern const int ckpt_F_SETPIPE_SZ;
 
 int fallocate(int descriptor, int mode, off_t offset, off_t length);
 int memfd_create(const char *name, unsigned int flags);
+int pidfd_open(pid_t process, unsigned int flags);
 int pipe2(int descriptors[2], int flags);
 int sync_file_range(int descriptor, off_t offset, off_t length, unsigned int flags);
+
+// `actions` is a posix_spawn_file_actions_t: the child closes every descriptor from `lowest` on. 0 or an errno.
+int ckpt_spawn_close_from(void *actions, int lowest);
 
 #endif

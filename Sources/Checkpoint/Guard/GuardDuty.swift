@@ -50,7 +50,7 @@ public struct GuardDuty {
 
   /// To the engine's standard error, where its own words went.
   private static func complain(_ line: String) {
-    let bytes = Array("ckpt-guard: \(line)\n".utf8)
+    let bytes = Array("ckpt-guard: \(Printable.line(line))\n".utf8)
     _ = write(STDERR_FILENO, bytes, bytes.count)
   }
 

@@ -1,4 +1,4 @@
-# The probe guest's initramfs: busybox, the modules its disks need, our guest module, and the probe. It boots with dom0's kernel.
+# The probe guest's initramfs: busybox, the modules its disks need, our guest module and the hostile one, and the probe. It boots with dom0's kernel.
 
 probe_key() { key_of <(base_key; module_key; key_of "$lab_dir"/probe/* "$lab_dir/image/probe.sh" /bin/busybox); }
 
@@ -12,7 +12,7 @@ probe_build() {
   mkdir -p "$root"/{bin,sbin,modules,proc,sys,dev}
   gcc -D_GNU_SOURCE -O2 -static -pthread -Wall -Wextra -Werror -Wno-format-truncation -o "$root/probe" "$lab_dir"/probe/*.c
   strip "$root/probe"
-  cp "$(cache_get module)/ckpt_suspend.ko" "$root/modules/"
+  cp "$(cache_get module)"/*.ko "$root/modules/"
   install -m 755 "$lab_dir/probe/init" "$root/init"
   cp /bin/busybox "$root/bin/busybox"
   # xl shutdown and xl reboot make the guest's kernel call these.

@@ -102,7 +102,7 @@ static void *be_busy(void *unused) {
 }
 
 // A question is any new text in data/ask. "quick…" asks for a sign of life, "load…" and "unload…" for that and for the guest
-// module to come or go, all else for a check of everything.
+// module to come or go, "do:WORD-…" for a deed of the hostile module, all else for a check of everything.
 static void answer_question(void) {
   static char last[64];
   char question[64], answer[1024], disks[512];
@@ -112,14 +112,21 @@ static void answer_question(void) {
   bool load = !strncmp(question, "load", 4), unload = !strncmp(question, "unload", 6);
   if (load) module_load();
   if (unload) module_unload();
+  bool deed = !strncmp(question, "do:", 3), done = false;
+  if (deed) {
+    char word[64];
+    strcpy(word, question + 3);
+    word[strcspn(word, "-")] = 0;
+    done = do_deed(word);
+  }
   walker_check();
-  bool checked = stamper_check(!load && !unload && strncmp(question, "quick", 5) != 0);
+  bool checked = stamper_check(!load && !unload && !deed && strncmp(question, "quick", 5) != 0);
   stamper_describe(disks, sizeof disks);
   snprintf(answer, sizeof answer,
            "%s nonce=%016lx%016lx uptime=%ld gen=%lu cursor=%lu walk_errors=%lu stamps=%lu stamp_errors=%lu stuck=%d "
-           "forks=%lu module=%d %s first_error=%s",
+           "forks=%lu module=%d done=%d %s first_error=%s",
            question, nonce[0], nonce[1], now() / 1000000000, walker.generation, walker.cursor, fault_counts[walk_fault],
-           stamps, fault_counts[stamp_fault], !checked, forks, module_loaded, disks, first_fault);
+           stamps, fault_counts[stamp_fault], !checked, forks, module_loaded, done, disks, first_fault);
   if (!xenstore_write("data/answer", answer)) last[0] = 0; // ask ourselves again
 }
 

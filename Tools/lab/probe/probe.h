@@ -69,3 +69,5 @@ void forker_start(void);
 extern bool module_loaded;
 void module_load(void);
 void module_unload(void);
+// A deed of the hostile module, by its word. False when it failed.
+bool do_deed(const char *word);

@@ -1,0 +1,85 @@
+import EpochStore
+
+extension Configuration {
+  /// Whether a line can be understood, and the program that it names be run.
+  static func check(_ entry: Entry, _ path: String) throws(Fault) {
+    var scratch = TakeOptions()
+    try apply(entry, to: &scratch, path)
+    for program in scratch.programs {
+      do throws(HookError) { try program.check() } catch {
+        throw ConfigurationValue(entry, path).fault("\(entry.key): \(error)")
+      }
+    }
+  }
+
+  /// Puts one line's value where it belongs.
+  ///
+  /// - Throws: ``Fault`` for a key that is not known, and for a value that the key does not take.
+  static func apply(_ entry: Entry, to options: inout TakeOptions, _ path: String) throws(Fault) {
+    let value = ConfigurationValue(entry, path)
+    switch entry.key {
+    case "tracking": options.tracking = try value.choice(TrackingPolicy.self)
+    case "staging": options.stagingBytes = Int(try value.bytes())
+    case "staging-full": options.staging = try value.choice(StagingPolicy.self)
+    case "precopy-small": options.precopy.smallPages = Int(try value.number(0...1e9, "pages"))
+    case "precopy-shrink": options.precopy.shrink = try value.number(0...1, "a share")
+    case "precopy-rounds": options.precopy.mostRounds = Int(try value.number(0...1000, "a number"))
+    case "precopy-seconds": options.precopy.mostSeconds = try value.number(0...86400, "seconds")
+    case "max-pause": options.mostPauseSeconds = try value.number(0.001...3600, "seconds")
+    case "limit-rate": options.bytesPerSecond = Int(try value.bytes())
+    case "hook-before": options.hooks.before = value.program()
+    case "hook-pause": options.hooks.pause = value.program()
+    case "hook-after": options.hooks.after = value.program()
+    case "hook-failed": options.hooks.failed = value.program()
+    case "hook-timeout": options.hooks.seconds = try value.number(0.1...3600, "seconds")
+    case "hook-pause-deadline": options.hooks.pauseSeconds = try value.number(0.001...10, "seconds")
+    default: throw value.fault("unknown key '\(entry.key)'; known: \(keys.joined(separator: ", "))")
+    }
+  }
+
+  private static let keys = [
+    "tracking", "staging", "staging-full", "precopy-small", "precopy-shrink", "precopy-rounds", "precopy-seconds",
+    "max-pause", "limit-rate", "hook-before", "hook-pause", "hook-after", "hook-failed", "hook-timeout",
+    "hook-pause-deadline",
+  ]
+}
+
+/// The value of one line, read as what its key takes.
+struct ConfigurationValue {
+  private let entry: Configuration.Entry
+  private let path: String
+
+  init(_ entry: Configuration.Entry, _ path: String) { (self.entry, self.path) = (entry, path) }
+
+  func fault(_ what: String) -> Configuration.Fault { .init(path: path, line: entry.line, what: what) }
+
+  private func bad(_ wanted: String) -> Configuration.Fault {
+    fault("\(entry.key) = \(entry.value): want \(wanted)")
+  }
+
+  func number(_ range: ClosedRange<Double>, _ unit: String) throws(Configuration.Fault) -> Double {
+    guard let value = Double(entry.value), range.contains(value) else {
+      throw bad("\(unit), \(range.lowerBound) to \(range.upperBound)")
+    }
+    return value
+  }
+
+  func choice<Choice: RawRepresentable & CaseIterable>(_: Choice.Type) throws(Configuration.Fault) -> Choice
+  where Choice.RawValue == String {
+    guard let value = Choice(rawValue: entry.value) else {
+      throw bad(Choice.allCases.map(\.rawValue).joined(separator: ", "))
+    }
+    return value
+  }
+
+  func bytes() throws(Configuration.Fault) -> UInt64 {
+    guard let value = ByteCount.parse(entry.value), value >= 1 << 20, value <= 1 << 50 else {
+      throw bad("a size from 1M, like 64M or 1G")
+    }
+    return value
+  }
+
+  /// `none` takes back what the general part says. The file is looked at when the configuration is read, and when it is run: it may
+  /// change in between, and a hook that is gone must not be left out in silence.
+  func program() -> HookProgram? { entry.value == "none" ? nil : HookProgram(unchecked: entry.value) }
+}
