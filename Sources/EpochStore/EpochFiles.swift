@@ -4,8 +4,13 @@ import Synchronization
 /// The files that an epoch's frames stand in: its own and those of older epochs, opened as they are needed and a
 /// bounded number at a time. Safe from any thread.
 final class EpochFiles: Sendable {
-  /// Far below any limit on descriptors, far above the files whose frames lie near each other.
-  private static let mostOpen = 64
+  /// Half of what the process may open: a restore comes back to every file many times, and opening one costs more than
+  /// reading a frame.
+  private static let mostOpen: Int = {
+    var limit = rlimit()
+    guard getrlimit(__rlimit_resource_t(7), &limit) == 0 else { return 64 }  // RLIMIT_NOFILE
+    return Int(min(limit.rlim_cur / 2, 4096))
+  }()
 
   private let folder: GuestFolder
   private let own: UInt32

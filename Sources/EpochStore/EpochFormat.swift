@@ -1,12 +1,13 @@
-/// The numbers of the epoch file, version 2. `Format.md` is the description; this is its Swift half.
+/// The numbers of the epoch file, version 3. `Format.md` is the description; this is its Swift half.
 public enum EpochFormat {
-  public static let version = 2
+  public static let version = 3
   /// Bytes of a page.
   public static let pageSize = 4096
   /// Pages of a group, aligned: group number = pfn / 16. A frame holds pages of one group.
   public static let framePages = 16
-  /// Pages of a frame that are compressed together; the last block may have fewer. A page can then be had without
-  /// decompressing the whole frame, which matters when younger epochs replaced the rest of it.
+  /// Pages of a frame that are compressed together, with a checksum of their own; the last block may have fewer. A page
+  /// can then be had without hashing and decompressing the whole frame, which matters when younger epochs replaced the
+  /// rest of it.
   static let blockPages = 4
   /// pfns are below this (4 PiB of guest memory).
   public static let pfnLimit: UInt64 = 1 << 40
@@ -22,8 +23,12 @@ public enum EpochFormat {
   static let frameBlocks = framePages / blockPages
   /// Blocks of a frame of `pages` pages.
   static func blocks(pages: Int) -> Int { (pages + blockPages - 1) / blockPages }
-  /// Longest payload of a frame: every block raw, and their lengths.
-  static let payloadLimit = UInt32(groupBytes + 2 * frameBlocks)
+  /// Bytes of a block's entry in its frame's head: length and checksum.
+  static let blockEntryBytes = 10
+  /// Bytes of a frame before its blocks.
+  static func headBytes(blocks: Int) -> Int { frameHeaderBytes + blocks * blockEntryBytes }
+  /// Most bytes of a frame behind its header: every block raw.
+  static let payloadLimit = UInt32(groupBytes + blockEntryBytes * frameBlocks)
   static let headerMagic: [UInt8] = Array("CKPTEPO1".utf8)
   static let trailerMagic: [UInt8] = Array("CKPTEND1".utf8)
   static let frameMagic: UInt32 = 0x4d52_4643  // "CFRM" in the file
@@ -43,7 +48,7 @@ public enum EpochFormat {
   public static func worstCaseBytes(
     pages: Int, inherited: Int = 0, records: Int = 0, recordBytes: Int = 0
   ) -> UInt64 {
-    let perPage = pageSize + frameHeaderBytes + 2 + pageEntryBytes
+    let perPage = pageSize + headBytes(blocks: 1) + pageEntryBytes
     return UInt64(
       headerBytes + trailerBytes + pages * perPage + inherited * pageEntryBytes + records * recordEntryBytes
         + recordBytes)

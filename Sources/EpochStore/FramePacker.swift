@@ -32,8 +32,8 @@ final class FramePacker {
 
   /// Room that a frame may need in the output buffer, whatever its content.
   private static let frameRoom =
-    EpochFormat.frameHeaderBytes + EpochFormat.frameBlocks
-    * (2 + Int(LZ4_compressBound(Int32(EpochFormat.blockPages * EpochFormat.pageSize))))
+    EpochFormat.headBytes(blocks: EpochFormat.frameBlocks) + EpochFormat.frameBlocks
+    * Int(LZ4_compressBound(Int32(EpochFormat.blockPages * EpochFormat.pageSize)))
 
   init(epoch: UInt32, hashes: PageHashes, bufferBytes: Int) {
     self.epoch = epoch
@@ -162,14 +162,15 @@ final class FramePacker {
     Self.isWorth(compress(source + pages / 2 * EpochFormat.pageSize, pages: 1, to: scratch), pages: 1)
   }
 
-  /// Appends one frame to the output buffer: header, lengths of the blocks, blocks, and the hash of all to the entry.
+  /// Appends one frame to the output buffer: its head, which names length and checksum of each block, then the blocks.
   private func pack(_ source: UnsafeRawPointer, _ pages: Int, into entry: inout PageEntry) {
     let frame = output.baseAddress.unsafelyUnwrapped + used
-    let lengths = frame + EpochFormat.frameHeaderBytes
-    var target = lengths + EpochFormat.blocks(pages: pages) &* 2
+    let headBytes = EpochFormat.headBytes(blocks: EpochFormat.blocks(pages: pages))
+    var named = frame + EpochFormat.frameHeaderBytes
+    var target = frame + headBytes
     let isTried = !lastWasRaw || sampleCompresses(source, pages: pages, scratch: target)
     lastWasRaw = true
-    for (block, first) in stride(from: 0, to: pages, by: EpochFormat.blockPages).enumerated() {
+    for first in stride(from: 0, to: pages, by: EpochFormat.blockPages) {
       let count = min(EpochFormat.blockPages, pages - first)
       let content = source + first &* EpochFormat.pageSize
       var length = isTried ? compress(content, pages: count, to: target) : 0
@@ -179,13 +180,17 @@ final class FramePacker {
         length = count &* EpochFormat.pageSize
         target.copyMemory(from: content, byteCount: length)
       }
-      lengths.setLittle(block &* 2, UInt16(length))
+      named.setLittle(0, UInt16(length))
+      named.setLittle(2, XXH3_64bits(target, length))
+      named += EpochFormat.blockEntryBytes
       target += length
     }
-    finish(frame, bytes: target - frame, &entry)
+    finish(frame, headBytes: headBytes, bytes: target - frame, &entry)
   }
 
-  private func finish(_ frame: UnsafeMutableRawPointer, bytes: Int, _ entry: inout PageEntry) {
+  private func finish(
+    _ frame: UnsafeMutableRawPointer, headBytes: Int, bytes: Int, _ entry: inout PageEntry
+  ) {
     let length = UInt32(bytes - EpochFormat.frameHeaderBytes)
     frame.setLittle(0, EpochFormat.frameMagic)
     frame.setLittle(4, UInt16(0))
@@ -193,7 +198,7 @@ final class FramePacker {
     frame.setLittle(8, entry.group)
     frame.setLittle(16, length)
     entry.offset = UInt64(used)
-    entry.hash = XXH3_64bits(frame, bytes)
+    entry.hash = XXH3_64bits(frame, headBytes)
     entry.length = length
     entry.epoch = epoch
     used &+= bytes

@@ -4,7 +4,7 @@ struct PageEntry {
   var group: UInt64
   /// Where the frame starts in its epoch's file; 0 without a frame.
   var offset: UInt64
-  /// XXH3-64 of the frame as stored, header and payload; 0 without a frame.
+  /// XXH3-64 of the frame's head, which has the checksums of its blocks; 0 without a frame.
   var hash: UInt64
   /// Four bits of page type for each page of either mask, page 0 in the lowest.
   var types: UInt64
@@ -62,6 +62,15 @@ extension PageEntry {
     data = source.little(36, UInt16.self)
     zero = source.little(38, UInt16.self)
     round = 0
+  }
+}
+
+extension PageEntry {
+  /// Group, whether there is a frame, and data mask of an encoded entry.
+  @inline(__always)
+  static func glance(_ source: UnsafeRawPointer) -> (group: UInt64, hasFrame: Bool, data: UInt16) {
+    let first = source.little(0, UInt64.self)
+    return (first & (1 << 40 - 1), first >> 40 != 0, source.little(36, UInt16.self))
   }
 }
 

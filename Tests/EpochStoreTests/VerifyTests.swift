@@ -141,16 +141,16 @@ import Testing
     let reader = try store.folder.open(epoch: 1)
     let entries = (0..<reader.index.pageEntries).map { reader.index[$0] }.filter(\.hasFrame)
     var known = KnownFrames()
-    known.add(proven: entries.sorted { $0.offset < $1.offset }, but: Findings())
+    known.add(proven: entries, of: 1, but: Findings())
     for entry in entries {
-      #expect(known.isProven(entry))
+      #expect(known.isProven(entry, whole: true))
       for change: (inout PageEntry) -> Void in [
         { $0.group += 1 }, { $0.offset += 1 }, { $0.hash ^= 1 }, { $0.length += 1 }, { $0.epoch = 2 },
         { $0.data = ~$0.data },
       ] {
         var other = entry
         change(&other)
-        #expect(!known.isProven(other))
+        #expect(!known.isProven(other, whole: false))
       }
     }
   }
@@ -164,7 +164,7 @@ import Testing
       let verifier = FolderVerifier(store.folder, method: .subset(share), random: Random(7))
       var total = 0
       _ = try verifier.verify(4) { total = $1 }
-      #expect(total == frames * (EpochFormat.frameHeaderBytes + 2 + 4096) + 2)
+      #expect(total == frames * (EpochFormat.headBytes(blocks: 1) + 4096) + 2)
     }
     #expect(try store.folder.verdict(4)?.method == .subset(0.5))
   }
