@@ -86,8 +86,8 @@ let package = Package(
       name: "ckpt-guard", dependencies: ["Checkpoint"], path: "Daemon/ckpt-guard", swiftSettings: settings),
     .executableTarget(
       name: "ckpt-bench",
-      dependencies: ["Checkpoint", "Xen", "EpochStore", "CLZ4", arguments], path: "Tools/bench",
-      exclude: ["run", "lab"],
+      dependencies: ["ControlAPI", "Checkpoint", "Xen", "EpochStore", "CLZ4", arguments], path: "Tools/bench",
+      exclude: ["run", "daemon.sh", "lab"],
       swiftSettings: settings),
 
     // Tests that need neither Xen nor root. `Tests/Lab` holds the scenarios on real Xen.

@@ -47,6 +47,11 @@ public struct Schedule: Hashable, Sendable {
     }
   }
 
+  /// Whether both have the same slots. What was planned by one then holds for the other, also when the wall clock was set since.
+  func hasTimes(of other: Schedule) -> Bool {
+    (timing, jitter, isPaused, since) == (other.timing, other.jitter, other.isPaused, other.since)
+  }
+
   private static func check(guest: String) throws(ScheduleError) {
     guard 1...255 ~= guest.utf8.count, isPlain(guest), guest.first != " ", guest.last != " " else {
       throw .badValue("'\(guest.filter { isPlain(String($0)) }.prefix(64))' is no name of a guest")

@@ -52,14 +52,14 @@ public struct Scheduler: Sendable {
   public func schedule(of guest: String) -> Schedule? { entries[guest]?.schedule }
   func record(of guest: String) -> RunRecord { recordsByGuest[guest] ?? RunRecord(guest: guest) }
 
-  /// Replaces all schedules. One that is as it was goes on undisturbed; runs that go on do so in any case.
+  /// Replaces all schedules. One whose times are as they were goes on undisturbed; runs that go on do so in any case.
   public mutating func reload(_ schedules: [Schedule], at now: Moment) {
     noticeClock(now)
     let old = entries
     entries = [:]
     for schedule in schedules {
-      if let known = old[schedule.guest], known.schedule == schedule, known.problem == nil {
-        entries[schedule.guest] = known
+      if let known = old[schedule.guest], known.problem == nil, known.schedule.hasTimes(of: schedule) {
+        entries[schedule.guest] = Entry(schedule: schedule, next: known.next)
       } else {
         entries[schedule.guest] = Entry(schedule: schedule)
         plan(schedule.guest, now)

@@ -1,9 +1,11 @@
 import ArgumentParser
 import Checkpoint
 import ControlAPI
+import EpochStore
 import Glibc
 import Logging
 import ServiceLifecycle
+import Signals
 import UnixSignals
 
 @main
@@ -39,9 +41,12 @@ struct Ckptd: AsyncParsableCommand {
       let engine = Engine(storePath: store ?? environment("CKPT_STORE") ?? Engine.defaultStore)
       for problem in Startup.problems(engine) { logger.warning("\(problem)") }
       let memories = ResidentMemories(store: engine.storePath)
+      let takes = TakeMetrics()
       let daemon = Daemon(
-        service: EngineService(engine, memories: memories, configuration: { configuration.value }),
-        store: engine.storePath, configuration: configuration, socket: listening, manager: manager, logger: logger)
+        service: EngineService(engine, memories: memories, observer: Counting(takes: takes), configuration: { configuration.value }),
+        store: engine.storePath, configuration: configuration, socket: listening, manager: manager,
+        metrics: { PrometheusText.render(takes.families() + (try Self.families(engine, configuration.value))) },
+        logger: logger)
       DomainKeeper.start(memories, logger: logger)
       try await daemon.makeGroup(signals: [.sigterm, .sigint]).run()
       logger.notice("ended")
@@ -55,7 +60,19 @@ struct Ckptd: AsyncParsableCommand {
     }
   }
 
+  /// What is in the store and its pools; nothing before the first take makes the store.
+  private static func families(_ engine: Engine, _ configuration: Configuration) throws -> [MetricFamily] {
+    do { return try engine.status(configuration).families() } catch CheckpointError.noStore { return [] }
+  }
+
   private func environment(_ name: String) -> String? {
     getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
   }
+}
+
+/// Every take of the daemon is counted.
+private struct Counting: TakeObserver {
+  let takes: TakeMetrics
+  func observe(_ event: TakeEvent, of guest: String) { takes.observe(event, of: guest) }
+  func observe(_ manifest: EpochManifest) { takes.observe(manifest) }
 }

@@ -4,6 +4,7 @@ import EpochStore
 import Glibc
 import Hummingbird
 import NIOCore
+import Signals
 
 /// The paths of the API, and what is done for each.
 struct ControlRoutes: Sendable {
@@ -13,12 +14,15 @@ struct ControlRoutes: Sendable {
   let admission: Admission
   /// Called when the configuration was read anew.
   private let whenReloaded: @Sendable () -> Void
+  /// What Prometheus reads.
+  private let metrics: @Sendable () async throws -> String
   private let started = EpochTime.now
 
   init(
     operations: Operations, configuration: CurrentConfiguration, store: String, admission: Admission,
-    whenReloaded: @escaping @Sendable () -> Void = {}
+    metrics: @escaping @Sendable () async throws -> String, whenReloaded: @escaping @Sendable () -> Void
   ) {
+    self.metrics = metrics
     self.whenReloaded = whenReloaded
     self.operations = operations
     self.configuration = configuration
@@ -41,6 +45,11 @@ struct ControlRoutes: Sendable {
     router.post(RouterPath(ControlPath.reload.rawValue)) { _, _ in
       defer { whenReloaded() }
       return try Response.json(configuration.reload())
+    }
+    router.get("/metrics") { _, _ in
+      let text = try await metrics()
+      return Response(
+        status: .ok, headers: [.contentType: PrometheusText.contentType], body: .init(byteBuffer: ByteBuffer(string: text)))
     }
     addOperations(to: router)
     return router.buildResponder()
@@ -100,7 +109,10 @@ struct ControlRoutes: Sendable {
     of request: Request, _ context: ControlContext
   ) async throws -> (value: Value, body: RequestBody) {
     var request = request
-    let bytes = try await request.collectBody(upTo: context.maxUploadSize)
+    let bytes: ByteBuffer
+    do { bytes = try await request.collectBody(upTo: context.maxUploadSize) } catch is NIOTooManyBytesError {
+      throw Refusal(.contentTooLarge, "the request is larger than \(context.maxUploadSize >> 10) KiB")
+    }
     return (try ControlJSON.decode(Value.self, from: bytes.readableBytesView), request.body)
   }
 

@@ -1,5 +1,6 @@
 import Checkpoint
 import ControlAPI
+import Dispatch
 import Logging
 import ServiceLifecycle
 import UnixSignals
@@ -12,6 +13,8 @@ struct Daemon: Sendable {
   let socket: ListeningSocket
   var manager = Manager(address: nil)
   var admission = Admission.standard
+  /// What Prometheus reads; called on any thread, may block it.
+  var metrics: @Sendable () throws -> String = { "" }
   let logger: Logger
 
   /// Recovers, then serves. The group runs until it is told to end.
@@ -22,7 +25,7 @@ struct Daemon: Sendable {
       operations, store: store, takesAtOnce: configuration.value.takesAtOnce, logger: logger)
     let routes = ControlRoutes(
       operations: operations, configuration: configuration, store: store, admission: admission,
-      whenReloaded: schedules.reload)
+      metrics: { [metrics] in try await Self.onAThread(metrics) }, whenReloaded: schedules.reload)
     let server = ControlServer(
       socket: socket, responder: routes.responder(), logger: logger,
       whenReady: {
@@ -38,6 +41,13 @@ struct Daemon: Sendable {
     ]
     return ServiceGroup(
       configuration: .init(services: services, gracefulShutdownSignals: signals, logger: logger))
+  }
+
+  /// Reading the store and asking pools would hold a thread that answers clients.
+  private static func onAThread<Value: Sendable>(_ work: @escaping @Sendable () throws -> Value) async throws -> Value {
+    try await withCheckedThrowingContinuation { done in
+      DispatchQueue(label: "metrics").async { done.resume(with: Result { try work() }) }
+    }
   }
 }
 

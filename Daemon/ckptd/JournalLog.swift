@@ -1,5 +1,6 @@
 import Glibc
 import Logging
+import Xen
 
 /// Log lines for the journal: on standard error, with the priority in front as sd-daemon(3) has it. The journal knows the time.
 /// On a terminal the lines have no priority.
@@ -16,7 +17,8 @@ struct JournalLog: LogHandler {
   }
 
   func log(event: LogEvent) {
-    let text = "\(event.message)".split(separator: "\n").joined(separator: "; ")
+    // An error may quote a guest, a damaged file or another tool.
+    let text = Printable.line("\(event.message)")
     var line = isTerminal ? "ckptd: \(text)\n" : "<\(JournalLog.priority(of: event.level))>\(text)\n"
     // One write, so that lines of several threads do not mix.
     line.withUTF8 { _ = write(STDERR_FILENO, $0.baseAddress, $0.count) }

@@ -82,8 +82,9 @@ final class Operations: Service {
     let pace = Pace()
     let call = Call(
       cancellation: operation.cancellation,
-      report: { event in
+      report: { [logger] event in
         operation.note(event)
+        if case .note(let text) = event { logger.warning("\(operation.title): \(text)") }
         if pace.admits(event) { tell(event) }
       },
       confirm: { question in

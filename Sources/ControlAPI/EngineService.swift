@@ -2,6 +2,14 @@ public import Checkpoint
 public import EpochStore
 import Xen
 
+/// Somebody who counts what takes come to.
+public protocol TakeObserver: Sendable {
+  /// What a take of the guest tells while it works. Called on any thread.
+  func observe(_ event: TakeEvent, of guest: String)
+  /// A take made an epoch.
+  func observe(_ manifest: EpochManifest)
+}
+
 /// The engine of this process, as the API sees it.
 public struct EngineService: ControlService {
   public let engine: Engine
@@ -9,24 +17,29 @@ public struct EngineService: ControlService {
   private let configuration: @Sendable () -> Configuration
   /// Of an engine that stays.
   private let memories: ResidentMemories?
+  private let observer: (any TakeObserver)?
 
-  /// - Parameter memories: what is kept of guests from take to take; nil for a process that ends with its work.
+  /// - Parameters:
+  ///   - memories: what is kept of guests from take to take; nil for a process that ends with its work.
+  ///   - observer: hears of every take of a guest that is there.
   public init(
-    _ engine: Engine, memories: ResidentMemories? = nil,
+    _ engine: Engine, memories: ResidentMemories? = nil, observer: (any TakeObserver)? = nil,
     configuration: @escaping @Sendable () -> Configuration = { Configuration() }
   ) {
     self.engine = engine
     self.memories = memories
+    self.observer = observer
     self.configuration = configuration
   }
 
   public func take(_ request: TakeRequest, _ call: Call) throws -> EpochManifest {
     let configuration = configuration()
-    var borrowed: String?
+    var (borrowed, guest): (String?, String?)
     defer { if let borrowed { memories?.giveBack(borrowed) } }
-    return try engine.take(
+    let manifest = try engine.take(
       request.guest,
       options: { name in
+        guest = name
         var options = configuration.options(for: name)
         if let rate = request.limitRate { options.bytesPerSecond = rate }
         options.timeoutSeconds = request.timeoutSeconds
@@ -40,6 +53,7 @@ public struct EngineService: ControlService {
         return memory
       }, cancellation: call.cancellation,
       report: { event in
+        if let guest { observer?.observe(event, of: guest) }
         switch event {
         case .phase(let phase): call.report(.phase(phase.rawValue))
         case .round(let round): call.report(.round(round))
@@ -48,6 +62,8 @@ public struct EngineService: ControlService {
         case .failed: break
         }
       })
+    observer?.observe(manifest)
+    return manifest
   }
 
   public func restore(_ request: RestoreRequest, _ call: Call) throws -> RestoreAnswer {

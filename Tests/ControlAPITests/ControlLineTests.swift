@@ -45,7 +45,8 @@ struct ControlLineTests {
         "freed_bytes":4096,"held_bytes":0,"pools":[{"pool":"main","snapshots":1,"in_use":0,"freed_bytes":5}],"notes":["n"]}
         """.utf8))
     let events: [ControlEvent] = [
-      .started(operation: "1"), .phase("probe"), .round(round), .step("verify"), .verified(sound), .pruned(report),
+      .started(operation: "1"), .phase("probe"), .round(round), .note("a hook failed"), .step("verify"),
+      .verified(sound), .pruned(report),
       .confirm(RestoreQuestion(guest: "web", epoch: 1, time: .now, domain: nil)),
       .reading(guest: "web", epoch: 1, done: 0, total: 9),
     ]

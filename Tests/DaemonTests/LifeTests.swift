@@ -86,7 +86,7 @@ struct LifeTests {
   @Test("tells systemd that it is ready, alive and ending, each when it is true")
   func notifies() async throws {
     let manager = try FakeManager()
-    try await withDaemon(ScriptedService(), manager: { _ in manager.interface(watchdog: .milliseconds(40)) }) { _, _ in
+    try await withDaemon(ScriptedService(), manager: manager.interface(watchdog: .milliseconds(40))) { _, _ in
       let words = try await blocking { (0..<3).map { _ in manager.receive() } }
       #expect(words == ["READY=1", "WATCHDOG=1", "WATCHDOG=1"])
     }

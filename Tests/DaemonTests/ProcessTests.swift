@@ -106,7 +106,27 @@ struct ProcessTests {
     }
     #expect(through[0].contains("status: 12") && through[0].contains("ckpt: no Xen here"))
     #expect(through[7].contains("2 epochs verified (quick), 2 sound, 0 not"))
-    #expect(through[16].contains("web: 1 epoch removed, 4.0K freed in the store"))
+    #expect(through[16].contains("web: 1 epoch removed, "))
+  }
+
+  @Test("Prometheus reads what is in the store and what takes came to; without a store, nothing")
+  func metrics() async throws {
+    func scrape() async throws -> String {
+      let connection = try RawConnection(socket)
+      connection.get("/metrics")
+      return try await blocking { connection.read() }
+    }
+    _ = try await withDaemon { _, _ in
+      let answer = try await scrape()
+      #expect(answer.hasPrefix("HTTP/1.1 200 OK"))
+      #expect(answer.lowercased().contains("content-type: text/plain; version=0.0.4"))
+      #expect(answer.contains(#"ckpt_epochs{guest="web"} 2"#) && answer.contains("\nckpt_recoverable 0\n"))
+    }
+    let empty = process("ckptd", ["--socket", socket, "--store", folder.path + "/none"])
+    _ = try await withDaemon(empty) { _, _ in
+      let answer = try await scrape()
+      #expect(answer.hasPrefix("HTTP/1.1 200 OK") && !answer.contains("ckpt_"))
+    }
   }
 
   @Test("A socket without a daemon is one line that says what to do; what works on the store alone still works")
@@ -205,6 +225,22 @@ struct ProcessTests {
       #expect(marked.status == 0)
     }
     #expect(log.contains("was left by a ckptd that is dead; it is replaced"))
+  }
+
+  @Test(
+    "Who is neither root nor in the group is turned away, even where the socket's mode is not",
+    .enabled(if: getuid() == 0))
+  func stranger() async throws {
+    _ = try await withDaemon { _, _ in
+      chmod(socket, 0o666)
+      let script =
+        "import socket,sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); "
+        + "s.send(b'GET /v1/status HTTP/1.0\\r\\n\\r\\n'); print(s.recv(4096).decode())"
+      let stranger = try await run(
+        process(
+          "/usr/bin/setpriv", ["--reuid=65534", "--regid=65534", "--clear-groups", "python3", "-c", script, socket]))
+      #expect(stranger.output.contains(" 403 ") && stranger.output.contains("user 65534 may not use ckptd"))
+    }
   }
 
   @Test("Another store or configuration than the daemon's is refused, not passed over")

@@ -36,7 +36,7 @@ final class LogBook: Sendable {
 /// Runs a daemon on a socket of its own for the time of `body`, then ends it in order.
 func withDaemon<Result>(
   _ service: ScriptedService, log: LogBook = LogBook(), admission: Admission = .standard,
-  manager: (String) -> Manager = { _ in Manager(address: nil) }, config: String? = nil,
+  manager: Manager = Manager(address: nil), config: String? = nil,
   _ body: (_ client: DaemonClient, _ group: ServiceGroup) async throws -> Result
 ) async throws -> Result {
   let folder = try TemporaryFolder()
@@ -45,7 +45,7 @@ func withDaemon<Result>(
   let daemon = Daemon(
     service: service, store: folder.path,
     configuration: try CurrentConfiguration(path: config.map { _ in folder.path + "/conf" }, logger: log.logger),
-    socket: try ListeningSocket.bound(to: path, logger: log.logger), manager: manager(folder.path),
+    socket: try ListeningSocket.bound(to: path, logger: log.logger), manager: manager,
     admission: admission, logger: log.logger)
   let group = await daemon.makeGroup(signals: [])
   return try await withThrowingTaskGroup(of: Void.self) { tasks in
@@ -79,9 +79,15 @@ final class RawConnection: Sendable {
     guard address.withSockaddr({ connect(descriptor, $0, $1) }) == 0 else { throw POSIXError(.ECONNREFUSED) }
   }
 
+  /// Sends on a thread of its own: a daemon that refuses a request need not read it to its end.
   func post(_ path: String, _ body: String) {
     let text = "POST \(path) HTTP/1.1\r\nHost: x\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)"
     let bytes = Array(text.utf8)
+    Thread.detachNewThread { [self] in _ = send(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL)) }
+  }
+
+  func get(_ path: String) {
+    let bytes = Array("GET \(path) HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".utf8)
     _ = send(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL))
   }
 

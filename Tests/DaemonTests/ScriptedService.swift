@@ -27,7 +27,8 @@ final class ScriptedService: ControlService {
 
   static func manifest(_ guest: String) -> EpochManifest {
     EpochManifest(
-      guest: guest, uuid: "11111111-2222-3333-4444-555555555555", epoch: 7, kind: .pvh, vcpus: 1, memoryBytes: 1 << 28,
+      guest: guest, uuid: "11111111-2222-3333-4444-555555555555", epoch: 7,
+      time: EpochTime(milliseconds: 1_700_000_000_000), kind: .pvh, vcpus: 1, memoryBytes: 1 << 28,
       pauseMs: 12.5, stopMs: 3.5)
   }
 

@@ -159,6 +159,18 @@ import Testing
     #expect(bench.run(60) == [0, 30, 60] && bench.record("web").missed == 0)
   }
 
+  @Test("Another policy moves no run, also when the wall clock was set since")
+  func reloadAfterClockStep() throws {
+    let bench = Bench([try schedule("web", every: "5m", since: start)], at: start)
+    _ = bench.run(60)
+    bench.set(3600)
+    var policy = RetentionPolicy()
+    policy.last = 3
+    bench.scheduler.reload([try schedule("web", every: "5m", keep: policy, since: start)], at: bench.now)
+    #expect(bench.run(240) == [240] && bench.record("web").missed == 0)
+    #expect(bench.scheduler.schedule(of: "web")?.keep == policy)
+  }
+
   // MARK: Many guests
 
   @Test("No more than so many at a time, those first that were due first")

@@ -35,7 +35,7 @@ extension CommonOptions {
         config: (config ?? environment("CKPT_CONFIG")).map(absolute)))
   }
 
-  private static func configuration(_ named: String?) throws -> Configuration {
+  static func configuration(_ named: String?) throws -> Configuration {
     if let path = named ?? environment("CKPT_CONFIG") { return try Configuration(path: path) }
     guard access(Configuration.defaultPath, F_OK) == 0 else { return Configuration() }
     return try Configuration(path: Configuration.defaultPath)
