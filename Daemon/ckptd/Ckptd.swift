@@ -43,7 +43,8 @@ struct Ckptd: AsyncParsableCommand {
       let memories = ResidentMemories(store: engine.storePath)
       let takes = TakeMetrics()
       let daemon = Daemon(
-        service: EngineService(engine, memories: memories, observer: Counting(takes: takes), configuration: { configuration.value }),
+        service: EngineService(
+          engine, memories: memories, observer: Counting(takes: takes), configuration: { configuration.value }),
         store: engine.storePath, configuration: configuration, socket: listening, manager: manager,
         metrics: { PrometheusText.render(takes.families() + (try Self.families(engine, configuration.value))) },
         logger: logger)

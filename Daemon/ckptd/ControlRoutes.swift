@@ -49,7 +49,8 @@ struct ControlRoutes: Sendable {
     router.get("/metrics") { _, _ in
       let text = try await metrics()
       return Response(
-        status: .ok, headers: [.contentType: PrometheusText.contentType], body: .init(byteBuffer: ByteBuffer(string: text)))
+        status: .ok, headers: [.contentType: PrometheusText.contentType],
+        body: .init(byteBuffer: ByteBuffer(string: text)))
     }
     addOperations(to: router)
     return router.buildResponder()
