@@ -64,9 +64,9 @@ final class PauseLimit: @unchecked Sendable {
         guest.handOver()
       } else {
         try guest.resume()
+        keeper?.resumed()
       }
       isHeld = false
-      keeper?.released()
     }
   }
 }
