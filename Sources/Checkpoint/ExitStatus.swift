@@ -35,7 +35,7 @@ public enum ExitStatus: Int32, Error, Sendable {
     case let error as DiskError:
       switch error {
       case .notInPool, .badName, .tableDiffers: self = .badConfiguration
-      case .noSuchEpoch: self = .notFound
+      case .noSuchEpoch, .unknown: self = .notFound
       default: self = .failed
       }
     case is DeviceMapperError, is StreamError, is XLConfigError, is HookError, is GuardError: self = .failed
@@ -55,8 +55,8 @@ public enum ExitStatus: Int32, Error, Sendable {
 
   private init(checkpoint error: CheckpointError) {
     switch error {
-    case .noSuchEpoch, .noStore: self = .notFound
-    case .isDomainZero, .policyRefused: self = .badConfiguration
+    case .noEpochs, .noSuchEpoch, .nothingToUndo, .noStore: self = .notFound
+    case .isDomainZero, .policyRefused, .pinned, .badName, .cannotClone: self = .badConfiguration
     case .takeRuns, .beingSaved: self = .locked
     case .interrupted: self = .interrupted
     default: self = .failed

@@ -11,7 +11,7 @@ private struct EpochPlan {
 extension Take {
   /// Everything that may be refused, before the guest notices: lock, number, room in store and pools, and the hook that may say no.
   func reserve() throws -> EpochWriter {
-    lock = try folder.lock(.exclusive)
+    lock = try outerLock ?? folder.lock(.exclusive)
     try folder.discardUnpublished()
     var plan = try plan()
     try disks.forgetUnpublished(published: Set(plan.published.allNumbers))

@@ -238,7 +238,7 @@ import Testing
     try verify([1, 2, 3])
     for name in ["00000002.json", "00000002.epoch"] { unlink(store.path(name)) }
     _ = try store.folder.discardUnpublished()
-    #expect(try Set(store.folder.epochs(withVerdicts: true).verdicts.keys) == [1, 3])
+    #expect(try Set(store.folder.epochs(detailed: true).verdicts.keys) == [1, 3])
     #expect(try store.folder.nextEpochNumber() == 4)
   }
 
@@ -250,7 +250,7 @@ import Testing
     let overview = try store.folder.overview()
     // The quick way of reading them and the whole one.
     #expect(overview.verdicts.count == 3)
-    #expect(try overview.verdicts == store.folder.epochs(withVerdicts: true).verdicts)
+    #expect(try overview.verdicts == store.folder.epochs(detailed: true).verdicts)
     #expect(overview.subjects.map(\.isDamaged) == [false, false, true])
   }
 

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Checkpoint
+import EpochStore
 import Glibc
 
 struct ExportCommand: ParsableCommand {
@@ -8,7 +9,7 @@ struct ExportCommand: ParsableCommand {
     discussion: "Disks are not in it: roll them back with ckpt, or the guest finds other disks than its memory knows.")
 
   @Argument(help: "Name or uuid of the guest.") var vm: String
-  @Argument(help: "Number of the epoch.") var epoch: Int
+  @Argument(help: EpochArgument.help, transform: EpochArgument.parse) var epoch: EpochReference
   @Argument(help: "File to make, or - for standard output.") var file = "-"
   @OptionGroup var common: CommonOptions
 

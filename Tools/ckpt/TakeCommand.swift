@@ -33,7 +33,7 @@ struct TakeCommand: ParsableCommand {
         + "stop \(Quantity.milliseconds(manifest.stopMs)), \(Quantity.bytes(manifest.bytes)) stored")
   }
 
-  @Sendable private static func show(_ event: ControlEvent) {
+  @Sendable static func show(_ event: ControlEvent) {
     switch event {
     case .phase(let phase): Terminal.progress("\(phase)…")
     case .round(let round):

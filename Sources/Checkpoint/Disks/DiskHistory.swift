@@ -24,13 +24,22 @@ public struct DiskHistory: Sendable {
   ///
   /// - Throws: `DiskError.noSuchEpoch`, `DiskError.cannotRollBack`.
   public func check(epoch: Int, expected: [DiskEpoch]) throws {
+    for (catalog, snapshot) in try snapshots(epoch: epoch, expected: expected) {
+      try checkVolume(of: snapshot, in: catalog)
+    }
+  }
+
+  /// The snapshots that an epoch's manifest names, with their pools' catalogues.
+  ///
+  /// - Throws: `DiskError.noSuchEpoch` when one of them is gone.
+  func snapshots(epoch: Int, expected: [DiskEpoch]) throws -> [(PoolCatalog, PoolCatalog.Snapshot)] {
     let catalogs = try pools.catalogs()
-    for disk in expected where disk.thinID != nil {
+    return try expected.filter { $0.thinID != nil }.map { disk in
       guard let catalog = catalogs.first(where: { $0.name == disk.pool }),
         let snapshot = catalog.snapshots(guestUUID, epoch).first(where: { $0.vdev == disk.vdev }),
         snapshot.thinID == disk.thinID
       else { throw DiskError.noSuchEpoch(guest: guestUUID, epoch: epoch) }
-      try checkVolume(of: snapshot, in: catalog)
+      return (catalog, snapshot)
     }
   }
 

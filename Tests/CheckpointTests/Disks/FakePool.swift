@@ -15,6 +15,7 @@ final class FakePool: ThinPoolOperations {
     var table: [Target]
     var suspended = false
     var inactive = false
+    var isOpen = false
   }
 
   struct Kernel {
@@ -38,6 +39,8 @@ final class FakePool: ThinPoolOperations {
     var dataSectors: UInt64 = 65536 * 128
     /// What files were enlarged to, and what the pool takes in when its table is loaded anew.
     var enlarged: [String: UInt64] = [:]
+    /// Devices that are open are seen to be; else they are opened a moment later.
+    var showsOpen = true
     /// A device that cannot be resumed.
     var stuck: String?
   }
@@ -105,7 +108,7 @@ final class FakePool: ThinPoolOperations {
       kernel.devices[device].map {
         DeviceInfo(
           name: device, uuid: $0.uuid, number: $0.number, suspended: $0.suspended,
-          hasInactiveTable: $0.inactive)
+          openCount: $0.isOpen && kernel.showsOpen ? 1 : 0, hasInactiveTable: $0.inactive)
       }
     }
   }
@@ -161,7 +164,12 @@ final class FakePool: ThinPoolOperations {
     }
   }
   func clear(_ device: String) throws { try change { $0.devices[device]?.inactive = false } }
-  func remove(_ device: String) throws { try change { $0.devices[device] = nil } }
+  func remove(_ device: String) throws {
+    try change { kernel in
+      guard kernel.devices[device]?.isOpen != true else { throw Self.refused(.remove, device, EBUSY) }
+      kernel.devices[device] = nil
+    }
+  }
 
   func createThin(pool: String, id: ThinID) throws {
     try change { kernel in
