@@ -32,11 +32,15 @@ public struct PrunePlan: Sendable {
   ///
   /// - Parameter disks: gives the guest's disks in the pools; nil when the store has no pools. What it throws is told in the
   ///   result, for the store has been pruned then.
+  /// - Throws: ``ViewError/epochsMounted(guest:epochs:)`` while somebody looks at one of them; nothing was removed.
   func perform(disks: () throws -> DiskHistory?, now: EpochTime = .now) throws -> Pruned {
     let lock = try folder.lock(.exclusive)
     defer { _ = lock }
     let today = try PrunePlan(folder, policy, now: now, zone: zone)
     let gone = Set(removed).intersection(today.removed)
+    // Where the pools cannot be asked nothing is mounted.
+    let mounted = gone.intersection((try? disks()?.mountedEpochs()) ?? [])
+    guard mounted.isEmpty else { throw ViewError.epochsMounted(guest: guest, epochs: mounted.sorted()) }
     let removal = try folder.remove(epochs: gone)
     var (pools, poolProblem): ([DiskHistory.Forgotten], String?) = ([], nil)
     do {

@@ -66,6 +66,10 @@ struct CommandTests {
       (["list", "--store", "/nowhere"], Int32(10), "no store at /nowhere"),
       (["show", "web", "1", "--store", "/nowhere"], 10, "no store at /nowhere"),
       (["status", "--store", "/nowhere"], 10, "no store at /nowhere"),
+      (["diff", "web", "1", "2", "--store", "/nowhere"], 10, "no store at /nowhere"),
+      (["mount", "--store", "/nowhere"], 10, "no store at /nowhere"),
+      (["umount", "--all", "--store", "/nowhere"], 10, "no store at /nowhere"),
+      (["export", "web", "1", "--format", "core", "/tmp/never", "--store", "/nowhere"], 10, "no store at /nowhere"),
       (["status", "--config", "/nowhere/ckpt.conf"], 12, "/nowhere/ckpt.conf: No such file"),
       (["pool", "grow", "main", "--data-size", "lots"], 12, "'lots' is no size"),
       (["disk", "create", "web", "xvda", "--size", "lots"], 12, "'lots' is no size"),
@@ -88,13 +92,16 @@ struct CommandTests {
       ["verify", "--subset", "5%", "--full"], ["verify", "web", "first"],
       ["prune", "web", "--keep-last", "-1"], ["prune", "--keep-within", "5"], ["prune", "--keep-last", "many"],
       ["mark", "web", "1"], ["mark", "web", "1", "--tag", "a b"],
+      ["export", "web", "1", "-", "--format", "dump"], ["diff", "web", "1"], ["mount", "web"], ["mount", "web", "1"],
+      ["mount", "--at", "/mnt"], ["umount"], ["umount", "web", "1"], ["umount", "web", "1", "xvda", "--all"],
     ])
   func usage(arguments: [String]) throws { #expect(try ckpt(arguments).status == 64) }
 
   @Test(
     "Every command explains itself",
     arguments: [
-      ["take"], ["restore"], ["status"], ["list"], ["show"], ["export"], ["verify"], ["prune"], ["mark"],
+      ["take"], ["restore"], ["status"], ["list"], ["show"], ["export"], ["diff"], ["mount"], ["umount"], ["verify"],
+      ["prune"], ["mark"],
       ["pool", "create"],
       ["pool", "show"],
       ["pool", "grow"],

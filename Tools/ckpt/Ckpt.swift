@@ -12,6 +12,7 @@ struct Ckpt: ParsableCommand {
       """,
     subcommands: [
       StatusCommand.self, TakeCommand.self, RestoreCommand.self, ListCommand.self, ShowCommand.self, ExportCommand.self,
+      DiffCommand.self, MountCommand.self, UnmountCommand.self,
       VerifyCommand.self, RecoverCommand.self, PruneCommand.self, MarkCommand.self, PoolCommand.self, DiskCommand.self,
     ])
 

@@ -37,7 +37,14 @@ enum ExitStatus: Int32, Error {
       case .noSuchEpoch: self = .notFound
       default: self = .failed
       }
-    case is DeviceMapperError, is StreamError, is XLConfigError, is HookError, is GuardError: self = .failed
+    case let error as ViewError:
+      switch error {
+      case .noDisk, .notMounted: self = .notFound
+      case .noSnapshot, .noFolder: self = .badConfiguration
+      default: self = error.isBusy ? .locked : .failed
+      }
+    case is CoreError, is DeviceMapperError, is StreamError, is XLConfigError, is HookError, is GuardError:
+      self = .failed
     case is UsageRefused, is Configuration.Fault: self = .badConfiguration
     case is PartlyDone: self = .partlyDone
     default: return nil

@@ -15,6 +15,7 @@ final class FakePool: ThinPoolOperations {
     var table: [Target]
     var suspended = false
     var inactive = false
+    var readOnly = false
   }
 
   struct Kernel {
@@ -38,6 +39,11 @@ final class FakePool: ThinPoolOperations {
     var dataSectors: UInt64 = 65536 * 128
     /// What files were enlarged to, and what the pool takes in when its table is loaded anew.
     var enlarged: [String: UInt64] = [:]
+    /// The metadata snapshot, and what `thin_delta` finds in it.
+    var metadataHeld = false
+    var thinDelta = ""
+    /// A device that somebody has open.
+    var held: String?
     /// A device that cannot be resumed.
     var stuck: String?
   }
@@ -105,7 +111,7 @@ final class FakePool: ThinPoolOperations {
       kernel.devices[device].map {
         DeviceInfo(
           name: device, uuid: $0.uuid, number: $0.number, suspended: $0.suspended,
-          hasInactiveTable: $0.inactive)
+          hasInactiveTable: $0.inactive, readOnly: $0.readOnly)
       }
     }
   }
@@ -118,6 +124,7 @@ final class FakePool: ThinPoolOperations {
       if kernel.status.mode == .failed { return PoolStatus(mode: .failed, needsCheck: true) }
       var status = kernel.status
       status.transactionID = kernel.transactionID
+      status.heldMetadataRoot = kernel.metadataHeld ? 7 : nil
       return status
     }
   }
@@ -128,7 +135,7 @@ final class FakePool: ThinPoolOperations {
       try Self.checkIDs(table, device, kernel)
       if table.first?.type == "thin-pool" { kernel.formatted = true }
       kernel.devices[device] = Device(
-        uuid: uuid, number: DeviceNumber(major: 253, minor: kernel.nextMinor), table: table)
+        uuid: uuid, number: DeviceNumber(major: 253, minor: kernel.nextMinor), table: table, readOnly: readOnly)
       kernel.nextMinor += 1
     }
   }
@@ -161,7 +168,33 @@ final class FakePool: ThinPoolOperations {
     }
   }
   func clear(_ device: String) throws { try change { $0.devices[device]?.inactive = false } }
-  func remove(_ device: String) throws { try change { $0.devices[device] = nil } }
+  func remove(_ device: String) throws {
+    try change { kernel in
+      guard kernel.held != device else { throw Self.refused(.remove, device, EBUSY) }
+      kernel.devices[device] = nil
+    }
+  }
+
+  func reserveMetadataSnapshot(pool: String) throws {
+    try change { kernel in
+      guard !kernel.metadataHeld else { throw Self.refused(.message, pool, EBUSY) }
+      kernel.metadataHeld = true
+    }
+  }
+
+  func releaseMetadataSnapshot(pool: String) throws {
+    try change { kernel in
+      guard kernel.metadataHeld else { throw Self.refused(.message, pool, EINVAL) }
+      kernel.metadataHeld = false
+    }
+  }
+
+  func thinDelta(_ backing: PoolCatalog.Backing, from older: ThinID, to younger: ThinID) throws -> [UInt8] {
+    try look { kernel in
+      guard kernel.metadataHeld else { throw Self.refused(.open, "thin_delta", EBUSY) }
+      return Array(kernel.thinDelta.utf8)
+    }
+  }
 
   func createThin(pool: String, id: ThinID) throws {
     try change { kernel in
