@@ -7,6 +7,7 @@ import Glibc
 /// the process, whether somebody still reads it.
 final class MetadataSnapshot {
   private let mark: Int32
+  private var isHeld = false
   private let device: String
   private let operations: any ThinPoolOperations
 
@@ -31,13 +32,17 @@ final class MetadataSnapshot {
     guard write(mark, "1", 1) == 1, fsync(mark) == 0 else {
       throw PoolError.io(operation: "write", path: path, errno: errno)
     }
-    try operations.reserveMetadataSnapshot(pool: device)
+    do { try operations.reserveMetadataSnapshot(pool: device) } catch {
+      ftruncate(mark, 0)
+      throw error
+    }
+    isHeld = true
   }
 
   deinit {
-    guard mark >= 0 else { return }
     // What cannot be released now stays marked, and the next one releases it.
-    if (try? operations.releaseMetadataSnapshot(pool: device)) != nil { ftruncate(mark, 0) }
+    if isHeld, (try? operations.releaseMetadataSnapshot(pool: device)) != nil { ftruncate(mark, 0) }
+    guard mark >= 0 else { return }
     flock(mark, LOCK_UN)
     close(mark)
   }

@@ -55,11 +55,12 @@ struct ThinDeltaTests {
     #expect(house.fake.kernel { $0.metadataHeld })
     house.fake.kernel { $0.metadataHeld = false }
 
-    // Killed while it reads: the snapshot stays.
-    house.fake.kernel { $0.dieAfter = $0.changes + 1 }
-    #expect(throws: FakePool.Died.self) { try delta(house) }
-    house.fake.restart(reboot: false)
-    #expect(house.fake.kernel { $0.metadataHeld })
+    // Killed while it reads: snapshot and mark stay, the flock does not.
+    house.fake.kernel { $0.metadataHeld = true }
+    let mark = "\(house.store)/pools/p/metadata-snapshot"
+    let descriptor = open(mark, O_WRONLY | O_CREAT, 0o600)
+    #expect(write(descriptor, "1", 1) == 1)
+    close(descriptor)
     #expect(try delta(house).same == 3)
     #expect(house.fake.kernel { $0.metadataHeld } == false)
   }
