@@ -10,17 +10,25 @@ let settings: [SwiftSetting] = [
   .enableUpcomingFeature("MemberImportVisibility"),
 ]
 let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let nio = ["NIOCore", "NIOPosix", "NIOHTTP1"].map { Target.Dependency.product(name: $0, package: "swift-nio") }
 
 let package = Package(
   name: "ckpt",
   products: [
     .library(name: "Checkpoint", targets: ["Checkpoint"]),
     .executable(name: "ckpt", targets: ["ckpt"]),
+    .executable(name: "ckptd", targets: ["ckptd"]),
     .executable(name: "ckpt-guard", targets: ["ckpt-guard"]),
     .executable(name: "ckpt-bench", targets: ["ckpt-bench"]),
   ],
   dependencies: [
-    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    // For the daemon and its client only; no library target below has any of them.
+    .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+    .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.2"),
   ],
   targets: [
     // C libraries: module maps and the smallest shim headers.
@@ -47,6 +55,12 @@ let package = Package(
       name: "Checkpoint",
       dependencies: ["Xen", "DeviceMapper", "MigrationStream", "EpochStore", "CLinux"],
       swiftSettings: settings),
+    .target(name: "ControlAPI", dependencies: ["Checkpoint", "EpochStore", "Xen"], swiftSettings: settings),
+
+    // When epochs are taken, and which stay. Knows no engine: what a take is, it is told.
+    .target(
+      name: "Scheduling", dependencies: ["EpochStore", "CLinux", "CXXHash"], path: "Daemon/Scheduling",
+      swiftSettings: settings),
 
     // What the service tells machines; needs no server.
     .target(
@@ -55,14 +69,25 @@ let package = Package(
     // Tools.
     .executableTarget(
       name: "ckpt",
-      dependencies: ["Checkpoint", "Xen", "DeviceMapper", "EpochStore", "MigrationStream", arguments],
+      dependencies: ["ControlAPI", "Checkpoint", "Scheduling", "Xen", "DeviceMapper", "EpochStore", arguments] + nio,
       path: "Tools/ckpt", swiftSettings: settings),
+    .executableTarget(
+      name: "ckptd",
+      dependencies: [
+        "ControlAPI", "Checkpoint", "Scheduling", "Signals", "EpochStore", "Xen", "CLinux", arguments,
+        .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+        .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "NIOExtras", package: "swift-nio-extras"),
+      ] + nio,
+      path: "Daemon/ckptd", swiftSettings: settings),
     .executableTarget(
       name: "ckpt-guard", dependencies: ["Checkpoint"], path: "Daemon/ckpt-guard", swiftSettings: settings),
     .executableTarget(
       name: "ckpt-bench",
-      dependencies: ["Checkpoint", "Xen", "EpochStore", "CLZ4", arguments], path: "Tools/bench",
-      exclude: ["run", "lab"],
+      dependencies: ["ControlAPI", "Checkpoint", "Xen", "EpochStore", "CLZ4", arguments], path: "Tools/bench",
+      exclude: ["run", "daemon.sh", "lab"],
       swiftSettings: settings),
 
     // Tests that need neither Xen nor root. `Tests/Lab` holds the scenarios on real Xen.
@@ -71,9 +96,20 @@ let package = Package(
     .testTarget(
       name: "MigrationStreamTests", dependencies: ["MigrationStream"], swiftSettings: settings),
     .testTarget(name: "EpochStoreTests", dependencies: ["EpochStore"], swiftSettings: settings),
+    .testTarget(
+      name: "SchedulingTests", dependencies: ["Scheduling", "Checkpoint", "EpochStore"], swiftSettings: settings),
     .testTarget(name: "CommandTests", dependencies: ["ckpt", "EpochStore"], swiftSettings: settings),
     .testTarget(
       name: "SignalsTests", dependencies: ["Signals", "Checkpoint", "EpochStore"], swiftSettings: settings),
+    .testTarget(
+      name: "ControlAPITests", dependencies: ["ControlAPI", "Checkpoint", "EpochStore"], swiftSettings: settings),
+    .testTarget(
+      name: "DaemonTests",
+      dependencies: [
+        "ckptd", "ckpt", "ControlAPI", "Checkpoint", "EpochStore",
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+        .product(name: "Logging", package: "swift-log"),
+      ], swiftSettings: settings),
     .testTarget(
       name: "CheckpointTests",
       dependencies: ["Checkpoint", "DeviceMapper", "EpochStore", "MigrationStream", "Xen"], swiftSettings: settings),

@@ -3,7 +3,7 @@ import Glibc
 import Xen
 
 /// Runs a tool of the host and waits for it.
-enum Command {
+package enum Command {
   struct Result {
     let status: Int32
     let output: [UInt8]
@@ -21,6 +21,16 @@ enum Command {
         command: arguments.joined(separator: " "), status: result.status, message: firstLines(result.errors))
     }
     return result.output
+  }
+
+  /// What a tool ends with and says, whatever that is.
+  ///
+  /// - Throws: ``CheckpointError/tool(command:status:message:)`` when it cannot be started.
+  @Sendable package static func finish(
+    _ arguments: [String]
+  ) throws -> (status: Int32, output: String, errors: String) {
+    let result = try Child(arguments).wait()
+    return (result.status, String(decoding: result.output, as: UTF8.self), result.errors)
   }
 
   /// The words of a tool on one line. libxl tells the cause first and then, at length, what followed from it.
@@ -46,12 +56,11 @@ final class Child {
   init(_ arguments: [String]) throws {
     name = arguments[0]
     var ends: [Int32] = [-1, -1]
-    guard pipe(&ends) == 0 else { throw Child.failed(name, errno) }
+    // The child must not hold the write end of its own input, nor another child, or it would wait for ever.
+    guard pipe2(&ends, O_CLOEXEC) == 0 else { throw Child.failed(name, errno) }
     input = ends[1]
     output = try Child.unnamedFile(name)
     errors = try Child.unnamedFile(name)
-    // The child must not hold the write end of its own input, or it would wait for ever.
-    _ = fcntl(input, F_SETFD, FD_CLOEXEC)
     // The largest pipe an unprivileged process may have; fewer switches between us and xl.
     _ = fcntl(input, ckpt_F_SETPIPE_SZ, 1 << 20)
 
@@ -67,9 +76,13 @@ final class Child {
     defer { posix_spawnattr_destroy(&attributes) }
     var defaults = sigset_t()
     sigemptyset(&defaults)
-    sigaddset(&defaults, SIGPIPE)
+    for signal in [SIGPIPE, SIGXFSZ] { sigaddset(&defaults, signal) }
     posix_spawnattr_setsigdefault(&attributes, &defaults)
-    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGDEF))
+    // A thread of Dispatch blocks nearly all signals; libxl waits for its SIGCHLD.
+    var none = sigset_t()
+    sigemptyset(&none)
+    posix_spawnattr_setsigmask(&attributes, &none)
+    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK))
 
     var arguments: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) }
     arguments.append(nil)

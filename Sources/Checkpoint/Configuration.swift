@@ -31,17 +31,36 @@ public struct Configuration: Sendable {
   ///
   /// - Throws: ``Fault``.
   public init(path: String) throws(Fault) {
-    guard let file = fopen(path, "r") else {
+    self = try Configuration(text: try Configuration.read(path), path: path)
+  }
+
+  /// Everything that is wrong with a file, by line; empty when nothing is.
+  public static func faults(path: String) -> [Fault] {
+    do throws(Fault) {
+      var faults: [Fault] = []
+      _ = Configuration(text: try read(path), path: path, faults: &faults)
+      return faults
+    } catch { return [error] }
+  }
+
+  private static func read(_ path: String) throws(Fault) -> String {
+    guard let file = fopen(path, "re") else {
       throw Fault(path: path, line: 0, what: "\(String(cString: strerror(errno))); name the right file with --config")
     }
     defer { fclose(file) }
     var bytes = [UInt8](repeating: 0, count: 1 << 20)
     let count = fread(&bytes, 1, bytes.count, file)
     guard count < bytes.count else { throw Fault(path: path, line: 0, what: "it is larger than 1 MiB") }
-    try self.init(text: String(decoding: bytes[..<count], as: UTF8.self), path: path)
+    return String(decoding: bytes[..<count], as: UTF8.self)
   }
 
   init(text: String, path: String) throws(Fault) {
+    var faults: [Fault] = []
+    self.init(text: text, path: path, faults: &faults)
+    if let first = faults.first { throw first }
+  }
+
+  private init(text: String, path: String, faults: inout [Fault]) {
     var number = 0
     for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
       number += 1
@@ -49,13 +68,15 @@ public struct Configuration: Sendable {
       if words.isEmpty { continue }
       if words.hasPrefix("[") {
         guard words.hasPrefix("[guest "), words.hasSuffix("]"), words.count > 8 else {
-          throw Fault(path: path, line: number, what: "'\(words)' is no section; write [guest NAME]")
+          faults.append(Fault(path: path, line: number, what: "'\(words)' is no section; write [guest NAME]"))
+          continue
         }
         sections.append((trim(words.dropFirst(7).dropLast()), []))
         continue
       }
       guard let equals = words.firstIndex(of: "=") else {
-        throw Fault(path: path, line: number, what: "'\(words)' is no setting; write KEY = VALUE")
+        faults.append(Fault(path: path, line: number, what: "'\(words)' is no setting; write KEY = VALUE"))
+        continue
       }
       let entry = Entry(
         key: trim(words[..<equals]), value: trim(words[words.index(after: equals)...]), line: number,
@@ -63,8 +84,14 @@ public struct Configuration: Sendable {
       if sections.isEmpty { general.append(entry) } else { sections[sections.count - 1].entries.append(entry) }
     }
     // A mistake in any section shows now, not when that guest's turn comes.
-    for entry in general + sections.flatMap(\.entries) { try Self.check(entry, path) }
+    for entry in general + sections.flatMap(\.entries) {
+      do throws(Fault) { try Self.check(entry, path) } catch { faults.append(error) }
+    }
+    faults.sort { $0.line < $1.line }
   }
+
+  /// Guests that the service takes at a time by schedule.
+  public var takesAtOnce: Int { options(for: "").takesAtOnce }
 
   /// What holds for one guest: its own section over the general part.
   public func options(for guest: String) -> TakeOptions {

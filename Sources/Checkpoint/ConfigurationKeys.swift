@@ -26,6 +26,7 @@ extension Configuration {
     case "precopy-rounds": options.precopy.mostRounds = Int(try value.number(0...1000, "a number"))
     case "precopy-seconds": options.precopy.mostSeconds = try value.number(0...86400, "seconds")
     case "max-pause": options.mostPauseSeconds = try value.number(0.001...3600, "seconds")
+    case "takes-at-once": options.takesAtOnce = Int(try value.ofStore().number(1...1000, "a number of guests"))
     case "limit-rate": options.bytesPerSecond = Int(try value.bytes())
     case "quota": options.space.quota = try value.bytes()
     case "store-quota": options.space.storeQuota = try value.ofStore().bytes()
@@ -53,7 +54,8 @@ extension Configuration {
 
   private static let keys = [
     "tracking", "staging", "staging-full", "precopy-small", "precopy-shrink", "precopy-rounds", "precopy-seconds",
-    "max-pause", "limit-rate", "quota", "store-quota", "host-reserve", "pool-watermark", "keep-last", "keep-minutely",
+    "max-pause", "takes-at-once", "limit-rate", "quota", "store-quota", "host-reserve", "pool-watermark", "keep-last",
+    "keep-minutely",
     "keep-hourly", "keep-daily", "keep-weekly", "keep-monthly", "keep-yearly", "keep-within", "keep-tag", "hook-before",
     "hook-pause", "hook-after", "hook-failed", "hook-timeout",
     "hook-pause-deadline", "notify-command",

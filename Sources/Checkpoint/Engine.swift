@@ -8,10 +8,10 @@ import Xen
 ///
 /// Everything a tool or a service does to a guest goes through here; it opens Xen and device-mapper only when asked
 /// for something that needs them, so a store can be read anywhere.
-public struct Engine {
+public struct Engine: Sendable {
   public static let defaultStore = "/var/lib/ckpt"
 
-  let storePath: String
+  public let storePath: String
 
   public init(storePath: String = Engine.defaultStore) { self.storePath = storePath }
 
@@ -35,9 +35,10 @@ public struct Engine {
   ///
   /// - Parameters:
   ///   - options: how, by the guest's name.
-  ///   - memory: kept by an engine that stays, one for each guest; it saves the next take the reading of hashes.
+  ///   - memory: by the guest's uuid; kept by an engine that stays, it saves the next take the reading of hashes.
   public func take(
-    _ guest: String, options: (String) -> TakeOptions = { _ in TakeOptions() }, memory: TakeMemory = TakeMemory(),
+    _ guest: String, options: (String) -> TakeOptions = { _ in TakeOptions() },
+    memory: (_ uuid: String) throws -> TakeMemory = { _ in TakeMemory() },
     cancellation: TakeCancellation = TakeCancellation(), report: @escaping (TakeEvent) -> Void = { _ in }
   ) throws -> EpochManifest {
     let signals = TakeSignals(report)
@@ -54,6 +55,7 @@ public struct Engine {
       if domain.id != 0 {
         signals.begin(try? store().folder(uuid: domain.uuid, create: true), hooks, command: options.notify)
       }
+      let memory = try memory(domain.uuid)
       let subject = try XenGuest(hypervisor, xenstore, domain, memory: memory)
       let disks = try GuestDisks(
         pools: pools(), guest: subject.identity.name, guestUUID: subject.identity.uuid,

@@ -14,7 +14,7 @@ struct Held {
 extension Take {
   /// From the request until the guest runs again. Nothing here but copies: no compression, no file, no allocation of pages.
   func pause(_ writer: EpochWriter, _ staging: Staging) throws -> Held {
-    try cancellation.check()
+    try cancellation.beginPause()
     report(.phase(.request))
     let hook = pauseHook(writer.epoch)
     defer { if let failure = hook?.finish() { note("\(failure)") } }

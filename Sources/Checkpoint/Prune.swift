@@ -30,14 +30,18 @@ public struct PrunePlan: Sendable {
   /// Removes what the plan removes, unless the policy keeps it by now: somebody may have pinned it. In this order: manifests, then
   /// files, then the disks' snapshots, so that a crash leaves at worst what the next call, or the next take, sweeps.
   ///
-  /// - Parameter disks: gives the guest's disks in the pools; nil when the store has no pools. What it throws is told in the
-  ///   result, for the store has been pruned then.
+  /// - Parameters:
+  ///   - disks: gives the guest's disks in the pools; nil when the store has no pools. What it throws is told in the
+  ///     result, for the store has been pruned then.
+  ///   - allowed: nothing else may go.
   /// - Throws: ``ViewError/epochsMounted(guest:epochs:)`` while somebody looks at one of them; nothing was removed.
-  func perform(disks: () throws -> DiskHistory?, now: EpochTime = .now) throws -> Pruned {
+  func perform(
+    disks: () throws -> DiskHistory?, only allowed: Set<Int>? = nil, now: EpochTime = .now
+  ) throws -> Pruned {
     let lock = try folder.lock(.exclusive)
     defer { _ = lock }
     let today = try PrunePlan(folder, policy, now: now, zone: zone)
-    let gone = Set(removed).intersection(today.removed)
+    let gone = Set(removed).intersection(today.removed).intersection(allowed ?? Set(removed))
     // Where the pools cannot be asked nothing is mounted.
     let mounted = gone.intersection((try? disks()?.mountedEpochs()) ?? [])
     guard mounted.isEmpty else { throw ViewError.epochsMounted(guest: guest, epochs: mounted.sorted()) }
@@ -90,11 +94,14 @@ extension Engine {
   }
 
   /// Carries a plan out.
-  public func prune(_ plan: PrunePlan) throws -> Pruned {
-    try plan.perform(disks: {
-      // A store without pools can be pruned on a host without device-mapper.
-      PoolFolder.all(store: storePath).isEmpty ? nil : DiskHistory(try pools(), guestUUID: plan.uuid)
-    })
+  ///
+  /// - Parameter allowed: nothing else may go: what somebody was asked about, when the plan is a later one.
+  public func prune(_ plan: PrunePlan, only allowed: Set<Int>? = nil) throws -> Pruned {
+    try plan.perform(
+      disks: {
+        // A store without pools can be pruned on a host without device-mapper.
+        PoolFolder.all(store: storePath).isEmpty ? nil : DiskHistory(try pools(), guestUUID: plan.uuid)
+      }, only: allowed)
   }
 
   /// Changes what is said of an epoch.

@@ -14,13 +14,27 @@ public enum TakeEvent: Sendable {
 
 /// Tells a running take to stop, from a signal handler or another thread.
 public final class TakeCancellation: Sendable {
-  private let flag = Atomic(false)
+  private let isAtOnce = Atomic(false)
+  private let isBeforePause = Atomic(false)
+  private let pauseHasBegun = Atomic(false)
 
   public init() {}
 
-  public func cancel() { flag.store(true, ordering: .relaxed) }
+  public func cancel() { isAtOnce.store(true, ordering: .relaxed) }
 
-  public var isCancelled: Bool { flag.load(ordering: .relaxed) }
+  /// Stops a take that has not come to its pause; one that has goes on to its end: its guest has paid for the epoch.
+  public func cancelBeforePause() { isBeforePause.store(true, ordering: .sequentiallyConsistent) }
+
+  public var isCancelled: Bool {
+    isAtOnce.load(ordering: .relaxed)
+      || isBeforePause.load(ordering: .sequentiallyConsistent) && !pauseHasBegun.load(ordering: .relaxed)
+  }
+
+  /// The last moment to stop before the guest is asked.
+  func beginPause() throws {
+    try check()
+    pauseHasBegun.store(true, ordering: .relaxed)
+  }
 
   func check() throws { if isCancelled { throw CheckpointError.interrupted } }
 }

@@ -16,6 +16,8 @@ public final class TakeMemory {
   /// Names this object in the note.
   private(set) var token = TakeMemory.newToken
   let isResident: Bool
+  /// The running domain whose memory is mapped here. Xen keeps a destroyed one as long as it is.
+  public var mappedDomain: UInt32? { image?.domain.id }
 
   /// - Parameter isResident: it will be used for more than one take.
   public init(isResident: Bool = false) { self.isResident = isResident }

@@ -56,6 +56,8 @@ public struct TakeOptions: Sendable, Equatable {
   public var staging = StagingPolicy.spill
   /// From the request on, in seconds: a guest that is held longer runs again and the take fails.
   public var mostPauseSeconds = 10.0
+  /// Guests that the service takes at a time by schedule; the same for all.
+  public var takesAtOnce = 2
   /// Bytes per second that live rounds may copy; nil: no limit.
   public var bytesPerSecond: Int?
   /// Seconds within which the pause must have begun; nil: no limit.

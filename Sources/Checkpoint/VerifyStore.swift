@@ -23,25 +23,28 @@ extension Engine {
   /// Verifies one epoch, all epochs of a guest, or all epochs of the store, and keeps the verdicts. Needs neither Xen nor
   /// device-mapper. The guest's folder is locked, shared, for one epoch at a time: takes find their turn in between.
   ///
-  /// - Parameter report: gets each outcome as it comes, and epochs last that turned out to share the damage of others.
+  /// - Parameters:
+  ///   - cancellation: heard between two epochs.
+  ///   - report: gets each outcome as it comes, and epochs last that turned out to share the damage of others.
   /// - Returns: all outcomes, each epoch's last one, in order.
   /// - Throws: when nothing can be verified: ``CheckpointError/noStore(_:)``, ``CheckpointError/noSuchEpoch(guest:epoch:known:)``,
   ///   `StoreError.locked` for a guest that was named. Damage is an outcome.
   @discardableResult
   public func verify(
-    _ guest: String?, epoch: Int?, method: VerifyMethod, report: @escaping (VerifyEvent) -> Void
+    _ guest: String?, epoch: Int?, method: VerifyMethod, cancellation: TakeCancellation = TakeCancellation(),
+    report: @escaping (VerifyEvent) -> Void
   ) throws -> [VerifiedEpoch] {
     guard let guest else {
       let store = try existingStore()
       var all: [VerifiedEpoch] = []
       for summary in try store.guests() {
-        let run = try VerifyRun(store.folder(uuid: summary.uuid, create: false), method, report)
+        let run = try VerifyRun(store.folder(uuid: summary.uuid, create: false), method, cancellation, report)
         all += try run.verify(run.numbers)
       }
       return all
     }
     let folder = try folder(of: guest)
-    let run = try VerifyRun(folder, method, report)
+    let run = try VerifyRun(folder, method, cancellation, report)
     if let epoch, !run.numbers.contains(epoch) { _ = try checked(epoch, in: folder, of: guest) }
     // A named guest that is busy is told at once.
     _ = try folder.lock(.shared)
@@ -59,11 +62,16 @@ private struct VerifyRun {
   private let folder: GuestFolder
   private let guest: String
   private let verifier: FolderVerifier
+  private let cancellation: TakeCancellation
   private let report: (VerifyEvent) -> Void
 
-  init(_ folder: GuestFolder, _ method: VerifyMethod, _ report: @escaping (VerifyEvent) -> Void) throws {
+  init(
+    _ folder: GuestFolder, _ method: VerifyMethod, _ cancellation: TakeCancellation,
+    _ report: @escaping (VerifyEvent) -> Void
+  ) throws {
     let list = try folder.epochs()
     self.folder = folder
+    self.cancellation = cancellation
     self.report = report
     numbers = list.allNumbers.sorted()
     guest = list.epochs.last?.guest ?? folder.uuid
@@ -79,6 +87,7 @@ private struct VerifyRun {
     }
     var stuck: StoreError?
     for epoch in numbers {
+      try cancellation.check()
       if let stuck {
         note(epoch, .failure(stuck))
         continue

@@ -122,21 +122,8 @@ public struct GuestFolder: Hashable, Sendable {
     if let highest = numbers.max(), highest > (try counter()) { try setCounter(highest) }
   }
 
-  /// Writes a small file so that a crash leaves the old one or the new one: partial, fsync, rename, fsync folder.
-  func publish(bytes: [UInt8], as target: String) throws(StoreError) {
-    let partial = target + EpochName.partial
-    try StoreName.remove(partial)
-    do {
-      let file = try StoreFile.open(partial, O_WRONLY | O_CREAT | O_EXCL)
-      try file.write(bytes, at: 0)
-      try file.sync()
-      try StoreName.rename(partial, to: target)
-    } catch {
-      _ = try? StoreName.remove(partial)
-      throw error
-    }
-    try StoreName.syncFolder(path)
-  }
+  /// See ``SmallFile/replace(_:with:)``.
+  func publish(bytes: [UInt8], as target: String) throws(StoreError) { try SmallFile.replace(target, with: bytes) }
 }
 
 /// The published epochs of a guest.

@@ -22,7 +22,7 @@ public struct RetentionPolicy: Hashable, Sendable {
 }
 
 /// A length of time by the calendar: `1y6m`, `2w`, `36h`, `90min`.
-public struct RetentionSpan: Hashable, Sendable {
+public struct RetentionSpan: Hashable, Sendable, CustomStringConvertible {
   public private(set) var years = 0
   public private(set) var months = 0
   public private(set) var days = 0
@@ -49,6 +49,18 @@ public struct RetentionSpan: Hashable, Sendable {
       }
     }
     guard years + months + days + minutes > 0 else { return nil }
+  }
+
+  /// In the form that is read, with days for weeks.
+  public var description: String {
+    func parts(_ number: Int, _ unit: String) -> String {
+      // The reader takes no number above its limit, but any count of them.
+      let most = 100_000
+      return String(repeating: "\(most)\(unit)", count: number / most)
+        + (number % most > 0 ? "\(number % most)\(unit)" : "")
+    }
+    return parts(years, "y") + parts(months, "m") + parts(days, "d") + parts(minutes / 60, "h")
+      + parts(minutes % 60, "min")
   }
 
   /// The instant that lies this long before another: years, months and days by the calendar of the zone, the rest by the clock.

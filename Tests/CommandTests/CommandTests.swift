@@ -3,7 +3,7 @@ import Foundation
 import Testing
 
 /// Runs the built `ckpt`, as a user would on a machine without Xen.
-private func ckpt(_ arguments: [String]) throws -> (status: Int32, output: String, errors: String) {
+func ckpt(_ arguments: [String]) throws -> (status: Int32, output: String, errors: String) {
   let process = Process()
   // The test bundle and the product lie in the same folder.
   let bundle = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
@@ -20,7 +20,7 @@ private func ckpt(_ arguments: [String]) throws -> (status: Int32, output: Strin
 }
 
 /// A store with two epochs of a guest `web`.
-private final class SampleStore {
+final class SampleStore {
   var folder: String { path + "/11111111-2222-3333-4444-555555555555" }
   let path = FileManager.default.temporaryDirectory.path + "/ckpt-command-\(UInt64.random(in: 0...UInt64.max))"
 
@@ -100,9 +100,9 @@ struct CommandTests {
   @Test(
     "Every command explains itself",
     arguments: [
-      ["take"], ["restore"], ["status"], ["list"], ["show"], ["export"], ["diff"], ["mount"], ["umount"], ["verify"],
-      ["prune"], ["mark"],
-      ["pool", "create"],
+      ["take"], ["restore"], ["status"], ["list"], ["show"], ["export"], ["diff"], ["mount"], ["umount"],
+      ["verify"], ["prune"], ["mark"],
+      ["schedule", "set"], ["schedule", "list"], ["pool", "create"],
       ["pool", "show"],
       ["pool", "grow"],
       ["pool", "start"],

@@ -5,5 +5,8 @@ struct Bench: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "ckpt-bench",
     abstract: "Measures what ckpt promises; every figure is a ratio within one run.",
-    subcommands: [Dirty.self, Epochs.self, Floor.self, Native.self, Prune.self, Staging.self, Store.self, Watch.self])
+    subcommands: [
+      DaemonCost.self, Dirty.self, Epochs.self, Floor.self, Native.self, Prune.self, Staging.self, Store.self,
+      Watch.self,
+    ])
 }

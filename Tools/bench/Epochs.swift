@@ -24,7 +24,7 @@ struct Epochs: ParsableCommand {
     for _ in 0..<count {
       while ContinuousClock.now < next { usleep(10_000) }
       next = ContinuousClock.now + .seconds(every)
-      let manifest = try engine.take(guest, options: configuration.options, memory: memory)
+      let manifest = try engine.take(guest, options: configuration.options, memory: { _ in memory })
       print(String(decoding: try encoder.encode(manifest), as: UTF8.self))
       fflush(nil)
     }

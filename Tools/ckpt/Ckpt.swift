@@ -1,4 +1,5 @@
 import ArgumentParser
+import Checkpoint
 import Glibc
 
 @main
@@ -13,7 +14,8 @@ struct Ckpt: ParsableCommand {
     subcommands: [
       StatusCommand.self, TakeCommand.self, RestoreCommand.self, ListCommand.self, ShowCommand.self, ExportCommand.self,
       DiffCommand.self, MountCommand.self, UnmountCommand.self,
-      VerifyCommand.self, RecoverCommand.self, PruneCommand.self, MarkCommand.self, PoolCommand.self, DiskCommand.self,
+      VerifyCommand.self, RecoverCommand.self, PruneCommand.self, MarkCommand.self, ScheduleCommand.self,
+      PoolCommand.self, DiskCommand.self, ConfigCommand.self,
     ])
 
   /// Like the parser's own `main`, but an error of ours is one line and has its documented status.

@@ -1,5 +1,5 @@
 import ArgumentParser
-import Checkpoint
+import ControlAPI
 import EpochStore
 
 struct MarkCommand: ParsableCommand {
@@ -21,10 +21,8 @@ struct MarkCommand: ParsableCommand {
   }
 
   func run() throws {
-    let marks = try common.engine.mark(vm, epoch: epoch) { marks in
-      let tags = Set(marks.tags).union(tag).subtracting(untag)
-      return try EpochMarks(pinned: pin ?? marks.pinned, tags: Array(tags))
-    }
+    let marks = try common.service().mark(
+      MarkRequest(guest: vm, epoch: epoch, pin: pin, tag: tag, untag: untag), Call())
     if common.json { return try Terminal.printJSON(marks) }
     let words = (marks.pinned ? ["pinned"] : []) + marks.tags.map { "tag \($0)" }
     print("\(vm): epoch \(epoch): \(words.isEmpty ? "no marks" : words.joined(separator: ", "))")

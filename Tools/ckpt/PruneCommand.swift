@@ -1,5 +1,6 @@
 import ArgumentParser
 import Checkpoint
+import ControlAPI
 import EpochStore
 
 struct PruneCommand: ParsableCommand {
@@ -12,165 +13,63 @@ struct PruneCommand: ParsableCommand {
       """)
 
   @Argument(help: "Name or uuid of a guest; all guests when left out.") var vm: String?
-  @Option(help: "Keep the newest N.") var keepLast = 0
-  @Option(help: "Keep the newest of a minute, for N minutes.") var keepMinutely = 0
-  @Option(help: "Keep the newest of an hour, for N hours.") var keepHourly = 0
-  @Option(help: "Keep the newest of a day, for N days.") var keepDaily = 0
-  @Option(help: "Keep the newest of a week, for N weeks.") var keepWeekly = 0
-  @Option(help: "Keep the newest of a month, for N months.") var keepMonthly = 0
-  @Option(help: "Keep the newest of a year, for N years.") var keepYearly = 0
-  @Option(
-    help: ArgumentHelp(
-      "Keep all that are not older than this, counted from the newest, like 2d12h (units: y m w d h min).",
-      valueName: "duration"))
-  var keepWithin: String?
-  @Option(help: "Keep those with this tag; may be given more than once.") var keepTag: [String] = []
+  @OptionGroup var keep: KeepOptions
   @Flag(name: [.long, .customShort("n")], help: "Only show what would be removed.") var dryRun = false
   @Flag(help: "Do not ask; needed without a terminal.") var yes = false
   @OptionGroup var common: CommonOptions
 
-  func validate() throws {
-    let counts = [keepLast, keepMinutely, keepHourly, keepDaily, keepWeekly, keepMonthly, keepYearly]
-    if let negative = counts.first(where: { $0 < 0 }) { throw ValidationError("\(negative) epochs cannot be kept.") }
-    if let keepWithin, RetentionSpan(keepWithin) == nil {
-      throw ValidationError("'\(keepWithin)' is no length of time; write it like 2d12h (units: y m w d h min).")
-    }
-  }
-
-  private var policy: RetentionPolicy {
-    var policy = RetentionPolicy()
-    (policy.last, policy.minutely, policy.hourly, policy.daily) = (keepLast, keepMinutely, keepHourly, keepDaily)
-    (policy.weekly, policy.monthly, policy.yearly) = (keepWeekly, keepMonthly, keepYearly)
-    policy.within = keepWithin.flatMap(RetentionSpan.init)
-    policy.tags = Set(keepTag)
-    return policy
-  }
-
   func run() throws {
-    let plans = try common.engine.prunePlans(vm, policy)
-    for plan in plans { warn(plan) }
-    if !common.json { plans.forEach(PruneReport.show) }
-    if dryRun { return try report(plans.map { PruneReport($0, nil) }) }
-    try confirm(plans)
-    var reports: [PruneReport] = []
-    var failures: [(error: any Error, text: String)] = []
-    for plan in plans {
-      do {
-        let pruned = try common.engine.prune(plan)
-        reports.append(PruneReport(plan, pruned))
-        if !common.json { PruneReport.show(pruned, plan.guest) }
-        if let problem = pruned.poolProblem {
-          let partly = PartlyDone(
-            description:
-              "\(plan.guest): epochs were removed, their disks' snapshots not yet: \(problem); prune again then")
-          failures.append((partly, partly.description))
-        }
-      } catch {
-        failures.append((error, "\(plan.guest): \(error)"))
-      }
-    }
-    if !reports.isEmpty { try report(reports) }
-    guard let first = failures.first else { return }
-    for failure in failures.dropFirst() { Terminal.error("ckpt: \(failure.text)") }
-    throw reports.isEmpty ? first.error : PartlyDone(description: first.text)
+    let service = try common.service()
+    let plans = try service.planPrune(PrunePlanRequest(guest: vm, keep: KeepRules(keep.policy)), Call())
+    for warning in plans.flatMap(\.warnings) { Terminal.error("ckpt: \(warning)") }
+    if !common.json { for plan in plans { show(plan.report) } }
+    if dryRun { return try print(plans.map(\.report)) }
+    try confirm(plans.map(\.report))
+    let agreed = Dictionary(uniqueKeysWithValues: plans.map { ($0.report.uuid, $0.report.removed) })
+    let json = common.json
+    let pruned = try service.prune(
+      PruneRequest(guest: vm, keep: KeepRules(keep.policy), agreed: agreed),
+      Call(report: { if case .pruned(let report) = $0, !json { Self.show(removed: report) } }))
+    if !pruned.reports.isEmpty { try print(pruned.reports) }
+    guard let first = pruned.failures.first else { return }
+    for failure in pruned.failures.dropFirst() { Terminal.error("ckpt: \(failure.guest): \(failure.error)") }
+    throw pruned.reports.isEmpty ? first.error : PartlyDone(description: "\(first.guest): \(first.error)")
   }
 
-  private func report(_ reports: [PruneReport]) throws { if common.json { try Terminal.printJSON(reports) } }
+  private func print(_ reports: [PruneReport]) throws { if common.json { try Terminal.printJSON(reports) } }
 
-  private func warn(_ plan: PrunePlan) {
-    for damaged in plan.overview.damaged { Terminal.error("ckpt: epoch \(damaged.epoch): \(damaged.error)") }
-    for (epoch, error) in plan.overview.unreadableMarks.sorted(by: { $0.key < $1.key }) {
-      Terminal.error("ckpt: epoch \(epoch): \(error)")
-    }
-  }
-
-  private func confirm(_ plans: [PrunePlan]) throws {
-    let losses = plans.filter { !$0.removed.isEmpty }
+  private func confirm(_ reports: [PruneReport]) throws {
+    let losses = reports.filter { !$0.removed.isEmpty }
     guard !losses.isEmpty else { return }
     let what = losses.map { "\($0.removed.count) of '\($0.guest)'" }.joined(separator: ", ")
     try Terminal.confirm("Epochs are removed for good: \(what).", yes: yes)
   }
-}
 
-/// Something was done and something was not.
-struct PartlyDone: Error, CustomStringConvertible {
-  let description: String
-}
-
-/// How a plan, and what came of it, is printed.
-private struct PruneReport: Encodable {
-  struct Epoch: Encodable {
-    let epoch: Int
-    let time: String?
-    let keep: Bool
-    let reasons: [String]
-  }
-
-  struct Pool: Encodable {
-    let pool: String
-    let snapshots, inUse: Int
-    let freedBytes: UInt64
-
-    enum CodingKeys: String, CodingKey {
-      case pool, snapshots
-      case inUse = "in_use"
-      case freedBytes = "freed_bytes"
-    }
-  }
-
-  let guest, uuid: String
-  let epochs: [Epoch]
-  let dryRun: Bool
-  let removed: [Int]
-  let freedBytes, heldBytes: UInt64
-  let pools: [Pool]
-  let notes: [String]
-
-  enum CodingKeys: String, CodingKey {
-    case guest, uuid, epochs, removed, pools, notes
-    case dryRun = "dry_run"
-    case freedBytes = "freed_bytes"
-    case heldBytes = "held_bytes"
-  }
-
-  /// - Parameter pruned: nil for a plan that is only shown.
-  init(_ plan: PrunePlan, _ pruned: Pruned?) {
-    (guest, uuid, dryRun) = (plan.guest, plan.uuid, pruned == nil)
-    epochs = Self.epochs(plan)
-    removed = pruned?.removal.epochs ?? plan.removed
-    (freedBytes, heldBytes) = (pruned?.freedBytes ?? 0, pruned?.heldBytes ?? 0)
-    pools = (pruned?.pools ?? []).map {
-      Pool(pool: $0.pool, snapshots: $0.snapshots, inUse: $0.inUse, freedBytes: $0.freedBytes)
-    }
-    notes = (pruned?.compaction.notes ?? []) + (pruned?.poolProblem.map { [$0] } ?? [])
-  }
-
-  private static func epochs(_ plan: PrunePlan) -> [Epoch] {
-    let times = Dictionary(uniqueKeysWithValues: plan.overview.epochs.map { ($0.epoch, $0.time.description) })
-    return plan.verdicts.map {
-      Epoch(epoch: $0.epoch, time: times[$0.epoch], keep: $0.isKept, reasons: $0.reasons.map(\.description))
-    }
-  }
-
-  static func show(_ plan: PrunePlan) {
-    if plan.verdicts.isEmpty { return }
-    print("\(plan.guest) (\(plan.uuid))")
-    let rows = epochs(plan).map {
+  private func show(_ plan: PruneReport) {
+    if plan.epochs.isEmpty { return }
+    Swift.print("\(plan.guest) (\(plan.uuid))")
+    let rows = plan.epochs.map {
       [String($0.epoch), $0.time ?? "unknown", $0.keep ? "keep" : "remove", $0.reasons.joined(separator: ", ")]
     }
     Terminal.printTable([["EPOCH", "TIME", "", "REASON"]] + rows)
   }
 
-  static func show(_ pruned: Pruned, _ guest: String) {
-    let removed = pruned.removal.epochs.count
+  private static func show(removed report: PruneReport) {
+    let count = report.removed.count
     var line =
-      "\(guest): \(removed) epoch\(removed == 1 ? "" : "s") removed, \(Quantity.bytes(pruned.freedBytes)) freed in the store"
-    if pruned.heldBytes > 0 { line += ", \(Quantity.bytes(pruned.heldBytes)) kept because younger epochs need it" }
-    for pool in pruned.pools {
+      "\(report.guest): \(count) epoch\(count == 1 ? "" : "s") removed, \(Quantity.bytes(report.freedBytes)) freed in the store"
+    if report.heldBytes > 0 { line += ", \(Quantity.bytes(report.heldBytes)) kept because younger epochs need it" }
+    for pool in report.pools {
       line += "; \(Quantity.bytes(pool.freedBytes)) freed in pool \(pool.pool) (\(pool.snapshots) snapshots)"
       if pool.inUse > 0 { line += ", \(pool.inUse) snapshots are in use and go later" }
     }
-    print(line)
-    for note in pruned.compaction.notes { print("\(guest): \(note)") }
+    Swift.print(line)
+    for note in report.notes { Swift.print("\(report.guest): \(note)") }
   }
+}
+
+/// Something was done and something was not.
+struct PartlyDone: ErrorWithStatus, CustomStringConvertible {
+  let description: String
+  var exitStatus: ExitStatus { .partlyDone }
 }

@@ -1,7 +1,6 @@
 import ArgumentParser
 import Checkpoint
-import EpochStore
-import Xen
+import ControlAPI
 
 struct RestoreCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -15,23 +14,27 @@ struct RestoreCommand: ParsableCommand {
   @OptionGroup var common: CommonOptions
 
   func run() throws {
-    let restore = try common.engine.restore(vm, epoch: epoch) { Terminal.progress("\($0)…") }
-    try restore.prepare()
-    let manifest = restore.manifest
-    let loses =
-      restore.running.map { "The running guest '\(manifest.guest)' (domain \($0.id)) is destroyed;" }
-      ?? "Guest '\(manifest.guest)' does not run;"
-    try Terminal.confirm("\(loses) its disks go back to epoch \(epoch) of \(manifest.time).", yes: yes)
-    let outcome = try restore.perform(start: !disksOnly)
+    let yes = yes
+    let restored = try common.service().restore(
+      RestoreRequest(guest: vm, epoch: epoch, disksOnly: disksOnly, yes: yes),
+      Call(
+        report: { if case .step(let step) = $0 { Terminal.progress("\(step)…") } },
+        confirm: { question in
+          let loses =
+            question.domain.map { "The running guest '\(question.guest)' (domain \($0)) is destroyed;" }
+            ?? "Guest '\(question.guest)' does not run;"
+          try Terminal.confirm(
+            "\(loses) its disks go back to epoch \(question.epoch) of \(question.time).", yes: yes)
+        }))
     if common.json {
       return try Terminal.printJSON(
         Report(
-          guest: manifest.guest, uuid: manifest.uuid, epoch: epoch, domain: outcome.domain,
-          steps: Dictionary(uniqueKeysWithValues: outcome.steps)))
+          guest: restored.guest, uuid: restored.uuid, epoch: epoch, domain: restored.domain,
+          steps: Dictionary(uniqueKeysWithValues: restored.steps.map { ($0.name, $0.ms) })))
     }
-    let steps = outcome.steps.map { "\($0.name) \(Quantity.milliseconds($0.milliseconds))" }
-    let what = outcome.domain.map { "runs as domain \($0)" } ?? "has its disks back, nothing was started"
-    print("\(manifest.guest): epoch \(epoch) \(what) (\(steps.joined(separator: ", ")))")
+    let steps = restored.steps.map { "\($0.name) \(Quantity.milliseconds($0.ms))" }
+    let what = restored.domain.map { "runs as domain \($0)" } ?? "has its disks back, nothing was started"
+    print("\(restored.guest): epoch \(epoch) \(what) (\(steps.joined(separator: ", ")))")
   }
 
   private struct Report: Encodable {

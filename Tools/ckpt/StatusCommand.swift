@@ -1,5 +1,6 @@
 import ArgumentParser
 import Checkpoint
+import ControlAPI
 import DeviceMapper
 import EpochStore
 
@@ -16,13 +17,22 @@ struct StatusCommand: ParsableCommand {
 
   func run() throws {
     let status = try common.engine.status(try CommonOptions.configuration(config))
-    if common.json { return try Terminal.printJSON(StatusView(status)) }
-    // What only the service knows, as schedules and what runs, is a section of its own.
+    let service = common.serviceStatus()
+    if common.json { return try Terminal.printJSON(StatusView(status, service: service)) }
     let sections = [
-      StatusText.host(status), StatusText.pools(status), StatusText.guests(status, now: .now),
-      StatusText.recovery(status),
+      StatusText.host(status), StatusText.service(service, now: .now), StatusText.pools(status),
+      StatusText.guests(status, now: .now), StatusText.recovery(status),
     ]
     for line in sections.joined() { print(line) }
+  }
+}
+
+extension CommonOptions {
+  /// What ckptd says, when it works on this store; nil when none answers.
+  fileprivate func serviceStatus() -> DaemonStatus? {
+    guard let socket = DaemonSocket.path else { return nil }
+    let status = try? client(socket, config: nil).status()
+    return status.flatMap { $0.store == storePath ? $0 : nil }
   }
 }
 
@@ -38,6 +48,18 @@ enum StatusText {
     if store.limits.hostReserve > 0 { text += ", \(Quantity.bytes(store.limits.hostReserve)) of that are kept free" }
     return labelled("host", [status.host + (status.xen.map { ", Xen \($0)" } ?? "")])
       + labelled("store", [store.path, text])
+  }
+
+  static func service(_ status: DaemonStatus?, now: EpochTime) -> [String] {
+    guard let status else { return labelled("service", ["ckptd does not answer; schedules do not run"]) }
+    var lines = ["ckptd, process \(status.pid), for \(age(of: status.started, at: now))"]
+    if status.isEnding { lines[0] += ", ending" }
+    for work in status.operations {
+      let what = ([work.kind] + (work.guest.map { ["of", $0] } ?? [])).joined(separator: " ")
+      let phase = work.phase.map { ", \($0)" } ?? ""
+      lines.append("\(what) (\(work.by)), for \(age(of: work.started, at: now))\(phase)")
+    }
+    return labelled("service", lines)
   }
 
   static func pools(_ status: HostStatus) -> [String] {

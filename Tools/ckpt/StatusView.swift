@@ -1,4 +1,5 @@
 import Checkpoint
+import ControlAPI
 import EpochStore
 
 /// The status in JSON.
@@ -45,11 +46,14 @@ struct StatusView: Encodable {
   let host: String
   let xen: String?
   let store: Store
+  /// nil when no ckptd answers.
+  let service: DaemonStatus?
   let pools: [PoolReportView]
   let guests: [Guest]
   let recover, unknown: [String]
 
-  init(_ status: HostStatus) {
+  init(_ status: HostStatus, service: DaemonStatus?) {
+    self.service = service
     (host, xen, recover, unknown) = (status.host, status.xen, status.recoverable, status.unknown)
     store = Store(
       path: status.store.path, usedBytes: status.store.used, freeBytes: status.store.fileSystem.free,

@@ -1,7 +1,6 @@
 import ArgumentParser
-import Checkpoint
+import ControlAPI
 import EpochStore
-import Glibc
 
 struct TakeCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -24,58 +23,25 @@ struct TakeCommand: ParsableCommand {
   }
 
   func run() throws {
-    let configuration = try CommonOptions.configuration(config)
-    var rate: Int?
-    if let limitRate { rate = Int(try Quantity.parseBytes(limitRate)) }
-    let cancellation = TakeCancellation()
-    Interrupts.cancel(cancellation)
-    let manifest = try common.engine.take(
-      vm,
-      options: { name in
-        var options = configuration.options(for: name)
-        if let rate { options.bytesPerSecond = rate }
-        options.timeoutSeconds = timeout
-        return options
-      }, cancellation: cancellation, report: Self.show)
+    let rate = try limitRate.map { Int(try Quantity.parseBytes($0)) }
+    let call = Call(report: Self.show)
+    let manifest = try common.service(config: config, cancellation: call.cancellation).take(
+      TakeRequest(guest: vm, limitRate: rate, timeoutSeconds: timeout), call)
     if common.json { return try Terminal.printJSON(manifest) }
     print(
       "\(manifest.guest): epoch \(manifest.epoch), pause \(Quantity.milliseconds(manifest.pauseMs)), "
         + "stop \(Quantity.milliseconds(manifest.stopMs)), \(Quantity.bytes(manifest.bytes)) stored")
   }
 
-  private static func show(_ event: TakeEvent) {
+  @Sendable private static func show(_ event: ControlEvent) {
     switch event {
-    case .phase(let phase): Terminal.progress("\(phase.rawValue)…")
+    case .phase(let phase): Terminal.progress("\(phase)…")
     case .round(let round):
       Terminal.progress(
         "  round \(round.name): \(round.pages) pages, \(round.copied) copied, \(round.unchanged) unchanged, "
           + "\(round.dirtied) dirtied meanwhile, \(Quantity.milliseconds(round.ms))")
     case .note(let text): Terminal.error("ckpt: note: \(text)")
-    // It is thrown as well.
-    case .failed: break
+    default: break
     }
-  }
-}
-
-/// SIGINT, SIGTERM and SIGHUP end a take in order.
-enum Interrupts {
-  /// A signal handler may touch nothing but this.
-  nonisolated(unsafe) private static var target: TakeCancellation?
-
-  static func cancel(_ cancellation: TakeCancellation) {
-    target = cancellation
-    for number in [SIGINT, SIGTERM, SIGHUP] { signal(number) { _ in Interrupts.target?.cancel() } }
-  }
-}
-
-extension CommonOptions {
-  var storePath: String { store ?? environment("CKPT_STORE") ?? Engine.defaultStore }
-  var engine: Engine { Engine(storePath: storePath) }
-
-  /// - Parameter path: what the command line says.
-  static func configuration(_ path: String?) throws -> Configuration {
-    if let path = path ?? environment("CKPT_CONFIG") { return try Configuration(path: path) }
-    guard access(Configuration.defaultPath, F_OK) == 0 else { return Configuration() }
-    return try Configuration(path: Configuration.defaultPath)
   }
 }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Checkpoint
+import ControlAPI
 import EpochStore
 
 struct VerifyCommand: ParsableCommand {
@@ -22,66 +23,43 @@ struct VerifyCommand: ParsableCommand {
     if full, subset != nil { throw ValidationError("--full and --subset exclude each other") }
   }
 
-  private var method: VerifyMethod { full ? .full : subset.map { .subset($0.value) } ?? .quick }
-
   func run() throws {
-    let epochs = try common.engine.verify(vm, epoch: epoch, method: method) { event in
-      switch event {
-      case .reading(let guest, let epoch, let done, let total):
-        Terminal.status("\(guest) epoch \(epoch): \(total == 0 ? 100 : done * 100 / total) %")
-      case .verified(let epoch): tell(epoch)
-      }
-    }
+    let request = VerifyRequest(guest: vm, epoch: epoch, full: full, subset: subset?.value)
+    let epochs = try common.offlineService().verify(
+      request,
+      Call(report: { event in
+        switch event {
+        case .reading(let guest, let epoch, let done, let total):
+          Terminal.status("\(guest) epoch \(epoch): \(total == 0 ? 100 : done * 100 / total) %")
+        case .verified(let epoch): Self.tell(epoch)
+        default: break
+        }
+      }))
     Terminal.status("")
     let sound = epochs.count(where: \.isSound)
     if common.json {
-      try Terminal.printJSON(epochs.map(Report.init))
+      try Terminal.printJSON(epochs)
     } else {
       print(
-        "\(epochs.count) epoch\(epochs.count == 1 ? "" : "s") verified (\(method.name)), \(sound) sound, \(epochs.count - sound) not"
-      )
+        "\(epochs.count) epoch\(epochs.count == 1 ? "" : "s") verified (\(request.method.name)), \(sound) sound, "
+          + "\(epochs.count - sound) not")
     }
     if sound < epochs.count { throw sound == 0 ? ExitStatus.failed : ExitStatus.partlyDone }
   }
 
   /// Damage is an error's line each; what is sound shows only in the count.
-  private func tell(_ epoch: VerifiedEpoch) {
+  private static func tell(_ epoch: VerifiedAnswer) {
     Terminal.status("")
     let name = "ckpt: \(epoch.guest) epoch \(epoch.epoch)"
-    switch epoch.outcome {
-    case .failure(let error): Terminal.error("\(name) was not verified: \(error)")
-    case .success(let outcome):
-      let verdict = outcome.verdict
-      if verdict.isDamaged {
-        Terminal.error(
-          "\(name) is damaged: \(verdict.damageText); no take builds on it; restore another epoch, or put the file "
-            + "back and run `ckpt verify \(epoch.guest) \(epoch.epoch) --full`")
-      }
-      if let error = outcome.unkept { Terminal.error("\(name): the outcome could not be kept: \(error)") }
+    guard let verdict = epoch.verdict else {
+      return Terminal.error("\(name) was not verified: \(epoch.error ?? "")")
     }
-  }
-
-  /// A verdict, or why there is none.
-  private struct Report: Encodable {
-    let epoch: VerifiedEpoch
-    init(_ epoch: VerifiedEpoch) { self.epoch = epoch }
-
-    enum CodingKeys: String, CodingKey { case guest, uuid, epoch, result, error }
-
-    func encode(to encoder: any Encoder) throws {
-      var container = encoder.container(keyedBy: CodingKeys.self)
-      try container.encode(epoch.guest, forKey: .guest)
-      try container.encode(epoch.uuid, forKey: .uuid)
-      switch epoch.outcome {
-      case .success(let outcome):
-        try outcome.verdict.encode(to: encoder)
-        if let error = outcome.unkept { try container.encode(error.description, forKey: .error) }
-      case .failure(let error):
-        try container.encode(epoch.epoch, forKey: .epoch)
-        try container.encode("unverified", forKey: .result)
-        try container.encode(error.description, forKey: .error)
-      }
+    if verdict.isDamaged {
+      Terminal.error(
+        "\(name) is damaged: \(verdict.damageText); no take builds on it; restore another epoch, or put the file "
+          + "back and run `ckpt verify \(epoch.guest) \(epoch.epoch) --full`")
     }
+    if let error = epoch.error { Terminal.error("\(name): the outcome could not be kept: \(error)") }
   }
 }
 

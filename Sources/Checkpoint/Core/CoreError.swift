@@ -26,3 +26,7 @@ public enum CoreError: Error, Equatable, CustomStringConvertible {
     }
   }
 }
+
+extension CoreError: ErrorWithStatus {
+  public var exitStatus: ExitStatus { .failed }
+}

@@ -38,11 +38,15 @@ public enum ViewError: Error, Equatable, CustomStringConvertible {
     }
   }
 
-  /// Somebody else must let go first.
-  public var isBusy: Bool {
+}
+
+extension ViewError: ErrorWithStatus {
+  public var exitStatus: ExitStatus {
     switch self {
-    case .exists, .inUse, .epochsMounted: true
-    default: false
+    case .noDisk, .notMounted: .notFound
+    case .noSnapshot, .noFolder: .badConfiguration
+    case .exists, .inUse, .epochsMounted: .locked
+    case .cannotMount: .failed
     }
   }
 }

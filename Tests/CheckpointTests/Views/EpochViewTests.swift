@@ -98,7 +98,7 @@ struct EpochViewTests {
     }
     house.fake.kernel { $0.held = device }
     let error = #expect(throws: ViewError.self) { try views(house).remove(view) }
-    #expect(error?.isBusy == true)
+    #expect(error?.exitStatus == .locked)
     try house.history.forget(epoch: 1)
     #expect(throws: DiskError.noSuchEpoch(guest: "web", epoch: 1)) {
       try views(house).make(.whole, "xvdb", of: manifest)

@@ -8,7 +8,7 @@ binaries_build() {
   local options=(-c release --static-swift-stdlib --package-path "$repo_dir" --scratch-path "$repo_dir/.build-lab") product log
   log=$(mktemp)
   [[ -e $repo_dir/.build-lab/release/ckpt-bench ]] || echo "lab: building ckpt (the first time a minute or two)…" >&2
-  for product in ckpt ckpt-guard ckpt-bench; do
+  for product in ckpt ckptd ckpt-guard ckpt-bench; do
     if ! swift build "${options[@]}" --product "$product" >"$log" 2>&1; then
       cat "$log" >&2
       rm -f "$log"

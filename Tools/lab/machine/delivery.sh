@@ -16,7 +16,7 @@ delivery_pack() {
     cp -r "$lab_dir/guests" "$stage/guests"
     cp "$(cache_get probe)/probe.img" "$stage/guests/"
     mkdir -p "$stage/.bin"
-    cp "$lab_binaries"/{ckpt,ckpt-guard,ckpt-bench} "$stage/.bin/"
+    cp "$lab_binaries"/{ckpt,ckptd,ckpt-guard,ckpt-bench} "$stage/.bin/"
     strip "$stage"/.bin/*
     [[ ! -d $repo_dir/Tests/Lab ]] || cp -r "$repo_dir"/Tests/Lab/. "$stage/"
     for path in "${delivery_paths[@]}"; do cp -rL "$path" "$stage/"; done

@@ -1,11 +1,11 @@
-import Checkpoint
 import DeviceMapper
 import EpochStore
 import MigrationStream
 import Xen
 
-/// The documented exit statuses. Thrown as it is by a command that has told its reasons.
-enum ExitStatus: Int32, Error {
+/// The documented exit statuses of the tools, and the same numbers in what the daemon answers. Thrown as it is by a command that
+/// has told its reasons.
+public enum ExitStatus: Int32, Error, Sendable {
   case failed = 1
   case partlyDone = 3
   case notFound = 10
@@ -14,8 +14,9 @@ enum ExitStatus: Int32, Error {
   case interrupted = 130
 
   /// nil for an error that is not ours, such as wrong usage.
-  init?(_ error: any Error) {
+  public init?(_ error: any Error) {
     switch error {
+    case let error as any ErrorWithStatus: self = error.exitStatus
     case let error as XenError: self = ExitStatus(xen: error)
     case let error as CheckpointError: self = ExitStatus(checkpoint: error)
     case let error as StoreError:
@@ -37,16 +38,8 @@ enum ExitStatus: Int32, Error {
       case .noSuchEpoch: self = .notFound
       default: self = .failed
       }
-    case let error as ViewError:
-      switch error {
-      case .noDisk, .notMounted: self = .notFound
-      case .noSnapshot, .noFolder: self = .badConfiguration
-      default: self = error.isBusy ? .locked : .failed
-      }
-    case is CoreError, is DeviceMapperError, is StreamError, is XLConfigError, is HookError, is GuardError:
-      self = .failed
-    case is UsageRefused, is Configuration.Fault: self = .badConfiguration
-    case is PartlyDone: self = .partlyDone
+    case is DeviceMapperError, is StreamError, is XLConfigError, is HookError, is GuardError: self = .failed
+    case is Configuration.Fault: self = .badConfiguration
     default: return nil
     }
   }
@@ -71,7 +64,7 @@ enum ExitStatus: Int32, Error {
   }
 }
 
-/// What the user has to say differently.
-struct UsageRefused: Error, CustomStringConvertible {
-  let description: String
+/// An error that knows its exit status.
+public protocol ErrorWithStatus: Error {
+  var exitStatus: ExitStatus { get }
 }

@@ -1,0 +1,74 @@
+public import EpochStore
+
+/// What came of a guest's runs so far. Of the slots of its schedule, each had a run, was skipped or was missed.
+public struct RunRecord: Codable, Hashable, Sendable {
+  public let guest: String
+  /// The newest slot that had a run or was skipped.
+  public var lastSlot: EpochTime?
+  public var lastStart: EpochTime?
+  /// Before `lastStart` while a run goes on.
+  public var lastEnd: EpochTime?
+  /// The last epoch that was taken, and when.
+  public var lastEpoch: Int?
+  public var lastSuccess: EpochTime?
+  /// Why the last run failed; nil when it did not.
+  public var problem: String?
+  /// Why the last pruning failed; nil when it did not, or there was none.
+  public var pruneProblem: String?
+  /// Runs that were begun, and those of them that failed.
+  public var runs = 0
+  public var failed = 0
+  /// Slots that came while the last run went on or waited for its turn.
+  public var skipped = 0
+  /// Slots that passed while the host or the service was down, but the newest, for which a run was made up.
+  public var missed = 0
+
+  public init(guest: String) { self.guest = guest }
+
+  enum CodingKeys: String, CodingKey {
+    case guest, problem, runs, failed, skipped, missed
+    case lastSlot = "last_slot"
+    case lastStart = "last_start"
+    case lastEnd = "last_end"
+    case lastEpoch = "last_epoch"
+    case lastSuccess = "last_success"
+    case pruneProblem = "prune_problem"
+  }
+
+  /// A run was begun and its end is not known.
+  public var isUnfinished: Bool {
+    guard let lastStart else { return false }
+    return lastEnd.map { $0 < lastStart } ?? true
+  }
+
+  mutating func begin(slot: EpochTime, at time: EpochTime) {
+    (lastSlot, lastStart, lastEnd) = (slot, time, nil)
+    runs += 1
+  }
+
+  mutating func end(_ result: RunResult, at time: EpochTime) {
+    // A clock that was set back meanwhile does not make the run look unfinished.
+    lastEnd = max(time, lastStart ?? time)
+    switch result {
+    case .taken(let epoch, let pruneProblem):
+      (lastEpoch, lastSuccess, problem) = (epoch, time, nil)
+      self.pruneProblem = pruneProblem.map(Self.oneLine)
+    case .failed(let what):
+      failed += 1
+      problem = Self.oneLine(what)
+    }
+  }
+
+  /// Bounded and without control characters: a message may quote what a guest wrote.
+  private static func oneLine(_ text: String) -> String {
+    let plain = text.unicodeScalars.prefix(500).map { $0.properties.generalCategory == .control ? " " : $0 }
+    return String(String.UnicodeScalarView(plain))
+  }
+}
+
+/// What came of one run.
+public enum RunResult: Hashable, Sendable {
+  /// An epoch was taken; `pruneProblem` is why older ones could not be removed by the policy.
+  case taken(epoch: Int, pruneProblem: String? = nil)
+  case failed(String)
+}

@@ -1,0 +1,140 @@
+public import EpochStore
+
+/// Runs the schedules of a store until its task is cancelled. Sleeps until something is due; wakes when a run ends, when it is told
+/// to reload, and when the wall clock is set.
+///
+/// The file of schedules is looked at whenever the loop is awake, and read when it was changed; ``reload()`` makes that at once.
+public actor SchedulerLoop {
+  /// Takes an epoch of a guest, with the longest pause in seconds or what the configuration says, and returns its number. What it
+  /// throws makes the run a failed one, with the error's description shown. Is cancelled with the loop. Must not hold the thread.
+  public typealias Take = @Sendable (_ guest: String, _ maxPauseSeconds: Double?) async throws -> Int
+  /// Removes the epochs of a guest that the policy, which is not empty, does not keep.
+  public typealias Prune = @Sendable (_ guest: String, _ policy: RetentionPolicy) async throws -> Void
+
+  /// What the service may want to log.
+  public enum Event: Hashable, Sendable {
+    case started(guest: String)
+    case finished(guest: String, RunResult)
+    /// The file of schedules cannot be used: what was last read from it still holds. Told once for each state of the file.
+    case schedulesRefused(String)
+    /// What was remembered of runs cannot be read, or not be written.
+    case recordsProblem(String)
+  }
+
+  private let file: ScheduleFile
+  private let runFile: RunFile
+  private let clock: any SchedulerClock
+  private let take: Take
+  private let prune: Prune
+  private let report: @Sendable (Event) -> Void
+  private let (wakes, waker) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+  private var scheduler: Scheduler
+  private var recordsProblem: String?
+  private var saved: [RunRecord] = []
+  private var stamp: ScheduleFile.Stamp?
+  private var hasRead = false
+
+  /// Why the file of schedules is not in force as it is.
+  public private(set) var problem: String?
+
+  /// - Parameters:
+  ///   - store: path of the store's folder, which exists.
+  ///   - takesAtOnce: how many guests may be taken at a time on this host.
+  public init(
+    store: String, takesAtOnce: Int, calendar: any ScheduleCalendar, clock: any SchedulerClock = SystemClock(),
+    take: @escaping Take, prune: @escaping Prune, report: @escaping @Sendable (Event) -> Void = { _ in }
+  ) {
+    (file, runFile, self.clock) = (ScheduleFile(store: store), RunFile(store: store), clock)
+    (self.take, self.prune, self.report) = (take, prune, report)
+    var records: [RunRecord] = []
+    do { records = try runFile.read() } catch { recordsProblem = "\(error)" }
+    // Nobody else takes scheduled epochs: a run without an end died with the service.
+    for index in records.indices where records[index].isUnfinished {
+      records[index].end(.failed("the service ended before the take did"), at: clock.now.wall)
+    }
+    scheduler = Scheduler(records: records, takesAtOnce: takesAtOnce, calendar: calendar)
+  }
+
+  /// Looks at the file of schedules now. Returns at once.
+  public nonisolated func reload() { waker.yield() }
+
+  /// All schedules by guest.
+  public func status(runs: Int = 3) -> [ScheduleStatus] { scheduler.status(at: clock.now, runs: runs) }
+
+  /// Returns when the task is cancelled and the runs that went on have ended. To be called once.
+  public func run() async {
+    if let recordsProblem { report(.recordsProblem(recordsProblem)) }
+    await withDiscardingTaskGroup { group in
+      group.addTask { [clock, waker] in
+        for await _ in clock.settings() { waker.yield() }
+      }
+      waker.yield()
+      var timer: Task<Void, Never>?
+      for await _ in wakes {
+        readSchedules()
+        for run in scheduler.start(at: clock.now) {
+          report(.started(guest: run.guest))
+          group.addTask { await self.perform(run) }
+        }
+        save()
+        timer?.cancel()
+        timer = scheduler.nextWake(at: clock.now).map(sleep)
+      }
+      timer?.cancel()
+      group.cancelAll()
+    }
+  }
+
+  private func sleep(until uptime: Int64) -> Task<Void, Never> {
+    Task { [clock, waker] in
+      if (try? await clock.sleep(until: uptime)) != nil { waker.yield() }
+    }
+  }
+
+  private func readSchedules() {
+    let new = file.stamp
+    guard !hasRead || new != stamp else { return }
+    (stamp, hasRead) = (new, true)
+    do {
+      scheduler.reload(try file.read(), at: clock.now)
+      problem = nil
+    } catch {
+      problem = "\(error)"
+      report(.schedulesRefused("\(error)"))
+    }
+  }
+
+  private func perform(_ run: Scheduler.Run) async {
+    var result: RunResult
+    do {
+      let epoch = try await take(run.guest, run.maxPauseSeconds)
+      result = .taken(epoch: epoch, pruneProblem: await pruneProblem(run.guest))
+    } catch {
+      result = .failed("\(error)")
+    }
+    scheduler.finish(run.guest, result, at: clock.now)
+    save()
+    report(.finished(guest: run.guest, result))
+    waker.yield()
+  }
+
+  /// Prunes by the policy that holds now: somebody may have changed it, or taken the schedule away, during the take.
+  private func pruneProblem(_ guest: String) async -> String? {
+    readSchedules()
+    guard problem == nil, let policy = scheduler.schedule(of: guest)?.keep, !policy.isEmpty else { return nil }
+    do { try await prune(guest, policy) } catch { return "\(error)" }
+    return nil
+  }
+
+  private func save() {
+    guard scheduler.records != saved else { return }
+    do {
+      try runFile.write(scheduler.records)
+      (saved, recordsProblem) = (scheduler.records, nil)
+    } catch {
+      // A full disk says so with every run; once is enough to hear.
+      if recordsProblem != "\(error)" { report(.recordsProblem("\(error)")) }
+      recordsProblem = "\(error)"
+    }
+  }
+}

@@ -1,0 +1,145 @@
+import Checkpoint
+import ControlAPI
+import EpochStore
+import Glibc
+import Hummingbird
+import NIOCore
+import Signals
+
+/// The paths of the API, and what is done for each.
+struct ControlRoutes: Sendable {
+  let operations: Operations
+  let configuration: CurrentConfiguration
+  let store: String
+  let admission: Admission
+  /// Called when the configuration was read anew.
+  private let whenReloaded: @Sendable () -> Void
+  /// What Prometheus reads.
+  private let metrics: @Sendable () async throws -> String
+  private let started = EpochTime.now
+
+  init(
+    operations: Operations, configuration: CurrentConfiguration, store: String, admission: Admission,
+    metrics: @escaping @Sendable () async throws -> String, whenReloaded: @escaping @Sendable () -> Void
+  ) {
+    self.metrics = metrics
+    self.whenReloaded = whenReloaded
+    self.operations = operations
+    self.configuration = configuration
+    self.store = store
+    self.admission = admission
+  }
+
+  func responder() -> RouterResponder<ControlContext> {
+    let router = Router(context: ControlContext.self)
+    router.add(middleware: FailureMiddleware())
+    router.add(middleware: AdmissionMiddleware(admission: admission))
+    stream(TakeRequest.self, on: router)
+    stream(RestoreRequest.self, on: router)
+    stream(RecoverRequest.self, on: router)
+    stream(VerifyRequest.self, on: router)
+    stream(PruneRequest.self, on: router)
+    answer(PrunePlanRequest.self, on: router)
+    answer(MarkRequest.self, on: router)
+    router.get(RouterPath(ControlPath.status.rawValue)) { _, _ in try Response.json(status) }
+    router.post(RouterPath(ControlPath.reload.rawValue)) { _, _ in
+      defer { whenReloaded() }
+      return try Response.json(configuration.reload())
+    }
+    router.get("/metrics") { _, _ in
+      let text = try await metrics()
+      return Response(
+        status: .ok, headers: [.contentType: PrometheusText.contentType],
+        body: .init(byteBuffer: ByteBuffer(string: text)))
+    }
+    addOperations(to: router)
+    return router.buildResponder()
+  }
+
+  private var status: DaemonStatus {
+    DaemonStatus(
+      pid: getpid(), store: store, config: configuration.usedPath, started: started, isEnding: operations.isEnding,
+      operations: operations.running.map(\.status))
+  }
+
+  private func addOperations(to router: Router<ControlContext>) {
+    router.get(RouterPath(ControlPath.operations.rawValue)) { _, _ in
+      try Response.json(operations.running.map(\.status))
+    }
+    router.delete(RouterPath(ControlPath.operation("{id}"))) { _, context in
+      let operation = try operation(context)
+      operation.cancel()
+      return try Response.json(operation.status)
+    }
+    router.post(RouterPath(ControlPath.answer("{id}"))) { request, context in
+      let operation = try operation(context)
+      let answer: OperationAnswer = try await value(of: request, context).value
+      guard operation.answer(answer.yes) else {
+        throw Refusal(.conflict, "operation \(operation.id), \(operation.title), has asked nothing")
+      }
+      return try Response.json(operation.status)
+    }
+  }
+
+  private func operation(_ context: ControlContext) throws -> Operation {
+    let id = try context.parameters.require("id")
+    guard let operation = operations.find(id) else { throw Refusal(.notFound, "no operation \(id) is running") }
+    return operation
+  }
+
+  /// What can take its time: lines, as the work goes on.
+  private func stream<Asked: ControlRequest>(_: Asked.Type, on router: Router<ControlContext>) {
+    router.post(RouterPath(Asked.path.rawValue)) { request, context in
+      let (asked, body): (Asked, RequestBody) = try await value(of: request, context)
+      try check(asked.expects)
+      let (operation, lines) = try operations.begin(asked, by: context.origin)
+      return StreamedAnswer(operation, lines, cancels: asked.cancelOnDisconnect == true).response(to: body)
+    }
+  }
+
+  /// What is done at once: one JSON value.
+  private func answer<Asked: ControlRequest>(_: Asked.Type, on router: Router<ControlContext>) {
+    router.post(RouterPath(Asked.path.rawValue)) { request, context in
+      let asked: Asked = try await value(of: request, context).value
+      try check(asked.expects)
+      return try Response.json(try await operations.run(asked, by: context.origin))
+    }
+  }
+
+  private func value<Value: Decodable>(
+    of request: Request, _ context: ControlContext
+  ) async throws -> (value: Value, body: RequestBody) {
+    var request = request
+    let bytes: ByteBuffer
+    do { bytes = try await request.collectBody(upTo: context.maxUploadSize) } catch is NIOTooManyBytesError {
+      throw Refusal(.contentTooLarge, "the request is larger than \(context.maxUploadSize >> 10) KiB")
+    }
+    return (try ControlJSON.decode(Value.self, from: bytes.readableBytesView), request.body)
+  }
+
+  private func check(_ expected: Expectation?) throws {
+    if let other = expected?.store, !Path.areSame(other, store) {
+      throw ControlFailure(
+        message:
+          "ckptd works on the store \(store), not on \(other); say `CKPT_SOCKET= ckpt …` to work on that one without "
+          + "the daemon", status: .badConfiguration)
+    }
+    if let other = expected?.config, !Path.areSame(other, configuration.path) {
+      throw ControlFailure(
+        message: "ckptd has its configuration from \(configuration.path), not from \(other); change that one and run "
+          + "`ckpt config reload`, or say `CKPT_SOCKET= ckpt …` to work without the daemon", status: .badConfiguration)
+    }
+  }
+}
+
+/// Paths that may be written in several ways.
+enum Path {
+  static func areSame(_ left: String, _ right: String) -> Bool {
+    func real(_ path: String) -> String {
+      guard let real = realpath(path, nil) else { return path }
+      defer { free(real) }
+      return String(cString: real)
+    }
+    return real(left) == real(right)
+  }
+}

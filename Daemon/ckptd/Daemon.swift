@@ -1,0 +1,62 @@
+import Checkpoint
+import ControlAPI
+import Dispatch
+import Logging
+import ServiceLifecycle
+import UnixSignals
+
+/// The parts of the service, and in which order they begin and end.
+struct Daemon: Sendable {
+  let service: any ControlService
+  let store: String
+  let configuration: CurrentConfiguration
+  let socket: ListeningSocket
+  var manager = Manager(address: nil)
+  var admission = Admission.standard
+  /// What Prometheus reads; called on any thread, may block it.
+  var metrics: @Sendable () throws -> String = { "" }
+  let logger: Logger
+
+  /// Recovers, then serves. The group runs until it is told to end.
+  func makeGroup(signals: [UnixSignal]) async -> ServiceGroup {
+    await Startup(service: service, logger: logger).recover()
+    let operations = Operations(service, logger: logger)
+    let schedules = ScheduleService(
+      operations, store: store, takesAtOnce: configuration.value.takesAtOnce, logger: logger)
+    let routes = ControlRoutes(
+      operations: operations, configuration: configuration, store: store, admission: admission,
+      metrics: { [metrics] in try await Self.onAThread(metrics) }, whenReloaded: schedules.reload)
+    let server = ControlServer(
+      socket: socket, responder: routes.responder(), logger: logger,
+      whenReady: {
+        logger.notice("ready on \(socket.path), store \(store)")
+        manager.ready()
+      })
+    let watchdog = Watchdog(manager: manager, socket: socket.path, logger: logger)
+    // They end in the other order: schedules begin nothing new, then the work ends, while clients still hear of it, the server
+    // then, the watchdog last.
+    let services: [any Service] = [
+      watchdog, server, HangupService(configuration: configuration, schedules: schedules),
+      Farewell(manager: manager), operations, schedules,
+    ]
+    return ServiceGroup(
+      configuration: .init(services: services, gracefulShutdownSignals: signals, logger: logger))
+  }
+
+  /// Reading the store and asking pools would hold a thread that answers clients.
+  private static func onAThread<Value: Sendable>(_ work: @escaping @Sendable () throws -> Value) async throws -> Value {
+    try await withCheckedThrowingContinuation { done in
+      DispatchQueue(label: "metrics").async { done.resume(with: Result { try work() }) }
+    }
+  }
+}
+
+/// Tells systemd that we end.
+private struct Farewell: Service {
+  let manager: Manager
+
+  func run() async throws {
+    try await gracefulShutdown()
+    manager.stopping()
+  }
+}

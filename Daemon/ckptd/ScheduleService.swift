@@ -1,0 +1,43 @@
+import Checkpoint
+import ControlAPI
+import EpochStore
+import Logging
+import Scheduling
+import ServiceLifecycle
+
+/// Runs the schedules of the store, each run as an operation of the daemon like any other.
+struct ScheduleService: Service {
+  private let loop: SchedulerLoop
+
+  /// - Parameter takesAtOnce: how many guests may be taken at a time by schedule.
+  init(_ operations: Operations, store: String, takesAtOnce: Int, logger: Logger) {
+    loop = SchedulerLoop(
+      store: store, takesAtOnce: takesAtOnce, calendar: CachedCalendar(SystemdCalendar(run: Command.finish)),
+      take: { guest, seconds in
+        try await operations.run(TakeRequest(guest: guest, maxPauseSeconds: seconds), by: origin).epoch
+      },
+      prune: { guest, policy in
+        let request = PruneRequest(guest: guest, keep: ControlAPI.KeepRules(policy))
+        let pruned = try await operations.run(request, by: origin)
+        if let failure = pruned.failures.first { throw failure.error }
+      },
+      report: { event in
+        switch event {
+        // The operation's own lines tell the rest.
+        case .started, .finished: break
+        case .schedulesRefused(let why): logger.error("schedules: \(why); those that were last read still hold")
+        case .recordsProblem(let why): logger.error("schedules: what came of runs: \(why)")
+        }
+      })
+  }
+
+  /// Has the schedules looked at now: somebody changed them.
+  func reload() { loop.reload() }
+
+  func run() async throws {
+    await cancelWhenGracefulShutdown { await loop.run() }
+  }
+}
+
+/// Who asks, as the log and the list of operations tell it.
+private let origin = "schedule"

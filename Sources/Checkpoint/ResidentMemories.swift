@@ -1,0 +1,61 @@
+import EpochStore
+import Glibc
+import Synchronization
+import Xen
+
+/// What an engine that stays keeps of its guests between their takes: one ``TakeMemory`` each, for one take at a time.
+public final class ResidentMemories: Sendable {
+  private let store: String
+  private let slots = Mutex<[String: Slot]>([:])
+
+  /// Unchecked: whoever borrowed the memory is the only one to touch it.
+  private final class Slot: @unchecked Sendable {
+    let memory = TakeMemory(isResident: true)
+    var isBorrowed = true
+  }
+
+  /// - Parameter store: path of the store, for messages.
+  public init(store: String) { self.store = store }
+
+  /// The memory of a guest, made when there is none; it must be given back.
+  ///
+  /// - Throws: `StoreError.locked` while another take of this process has it.
+  public func borrow(_ uuid: String) throws -> TakeMemory {
+    try slots.withLock { slots in
+      if let slot = slots[uuid] {
+        guard !slot.isBorrowed else { throw StoreError.locked(path: "\(store)/\(uuid)/lock", pid: getpid()) }
+        slot.isBorrowed = true
+        return slot.memory
+      }
+      let slot = Slot()
+      slots[uuid] = slot
+      return slot.memory
+    }
+  }
+
+  public func giveBack(_ uuid: String) { slots.withLock { $0[uuid]?.isBorrowed = false } }
+
+  /// Lets go of a guest, and of its memory that is mapped, unless a take works on it.
+  public func forget(_ uuid: String) {
+    let gone = slots.withLock { slots in
+      slots[uuid]?.isBorrowed == false ? slots.removeValue(forKey: uuid) : nil
+    }
+    withExtendedLifetime(gone) {}
+  }
+
+  /// Lets go of every guest whose domain is not among these: Xen keeps what is left of a destroyed domain for as long as
+  /// anybody has its memory mapped.
+  public func keepOnly(_ domains: Set<UInt32>) {
+    let gone = slots.withLock { slots in
+      let gone = slots.filter { _, slot in
+        !slot.isBorrowed && slot.memory.mappedDomain.map { !domains.contains($0) } == true
+      }
+      for uuid in gone.keys { slots[uuid] = nil }
+      return gone
+    }
+    withExtendedLifetime(gone) {}
+  }
+
+  /// Guests of which something is kept.
+  public var count: Int { slots.withLock { $0.count } }
+}

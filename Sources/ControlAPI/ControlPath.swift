@@ -1,0 +1,29 @@
+/// The paths of the API.
+public enum ControlPath: String, Sendable {
+  case take = "/v1/take"
+  case restore = "/v1/restore"
+  case recover = "/v1/recover"
+  case verify = "/v1/verify"
+  case prunePlan = "/v1/prune/plan"
+  case prune = "/v1/prune"
+  case mark = "/v1/mark"
+  /// `GET`: ``DaemonStatus``.
+  case status = "/v1/status"
+  /// `GET`: a list of ``OperationStatus``. One of them, by its id: `DELETE` gives it up; `POST` of `/answer` with
+  /// ``OperationAnswer`` answers its question.
+  case operations = "/v1/operations"
+  /// `POST`: checks the configuration file and takes it over. ``ReloadAnswer``.
+  case reload = "/v1/config/reload"
+
+  /// The socket of the daemon that systemd starts.
+  public static let defaultSocket = "/run/ckpt/ckptd.sock"
+
+  public static func operation(_ id: String) -> String { "\(operations.rawValue)/\(id)" }
+  public static func answer(_ id: String) -> String { "\(operation(id))/answer" }
+}
+
+/// The answer to an operation's question.
+public struct OperationAnswer: Codable, Sendable {
+  public let yes: Bool
+  public init(yes: Bool) { self.yes = yes }
+}

@@ -1,0 +1,214 @@
+public import EpochStore
+
+/// Something that can be asked of the engine, here or behind a socket: a `POST` of ``path`` with this value as JSON.
+public protocol ControlRequest: Codable, Sendable {
+  associatedtype Answer: Codable & Sendable
+  static var path: ControlPath { get }
+  /// The guest that it is about, by name, id or uuid; nil for all.
+  var target: String? { get }
+  /// What the asker takes for granted about the daemon.
+  var expects: Expectation? { get set }
+  /// Give the work up when the connection closes. Without it the work goes on, and its outcome is in the daemon's log.
+  var cancelOnDisconnect: Bool? { get set }
+  /// What is wrong with the values; nil when nothing is.
+  var fault: String? { get }
+  /// Has it done.
+  func perform(by service: some ControlService, _ call: Call) throws -> Answer
+}
+
+extension ControlRequest {
+  public var fault: String? { nil }
+
+  /// Every fault, of the guest's name too.
+  public var anyFault: String? {
+    if let target, !(1...256 ~= target.utf8.count) { return "a guest's name has 1 to 256 bytes" }
+    return fault
+  }
+}
+
+/// What the asker takes for granted; a daemon that works otherwise refuses instead of doing something else.
+public struct Expectation: Codable, Hashable, Sendable {
+  /// Path of the store.
+  public var store: String?
+  /// Path of the configuration file.
+  public var config: String?
+
+  public init(store: String? = nil, config: String? = nil) {
+    self.store = store
+    self.config = config
+  }
+}
+
+/// Take an epoch of a running guest.
+public struct TakeRequest: ControlRequest {
+  public typealias Answer = EpochManifest
+  public static let path = ControlPath.take
+
+  public var guest: String
+  /// Bytes per second that may be copied live.
+  public var limitRate: Int?
+  /// Seconds within which the pause must have begun.
+  public var timeoutSeconds: Double?
+  /// Seconds that the guest may be held; without it what the configuration says.
+  public var maxPauseSeconds: Double?
+  public var expects: Expectation?
+  public var cancelOnDisconnect: Bool?
+
+  public init(
+    guest: String, limitRate: Int? = nil, timeoutSeconds: Double? = nil, maxPauseSeconds: Double? = nil
+  ) {
+    self.guest = guest
+    self.limitRate = limitRate
+    self.timeoutSeconds = timeoutSeconds
+    self.maxPauseSeconds = maxPauseSeconds
+  }
+
+  public var target: String? { guest }
+  public func perform(by service: some ControlService, _ call: Call) throws -> Answer {
+    try service.take(self, call)
+  }
+  public var fault: String? {
+    if let limitRate, limitRate < 1 { return "limit_rate wants bytes per second, not \(limitRate)" }
+    if let maxPauseSeconds, !(0.001...3600 ~= maxPauseSeconds) {
+      return "max_pause_seconds wants seconds, 0.001 to 3600, not \(maxPauseSeconds)"
+    }
+    if let timeoutSeconds, !(timeoutSeconds > 0) { return "timeout_seconds wants seconds, not \(timeoutSeconds)" }
+    return nil
+  }
+
+  enum CodingKeys: String, CodingKey {
+    case guest, expects
+    case limitRate = "limit_rate"
+    case timeoutSeconds = "timeout_seconds"
+    case maxPauseSeconds = "max_pause_seconds"
+    case cancelOnDisconnect = "cancel_on_disconnect"
+  }
+}
+
+/// Bring a guest back to an epoch. Once everything is verified the asker is asked (``ControlEvent/confirm(_:)``).
+public struct RestoreRequest: ControlRequest {
+  public typealias Answer = RestoreAnswer
+  public static let path = ControlPath.restore
+
+  public var guest: String
+  public var epoch: Int
+  /// Turn the disks back and start nothing.
+  public var disksOnly: Bool?
+  /// Do not ask.
+  public var yes: Bool?
+  public var expects: Expectation?
+  public var cancelOnDisconnect: Bool?
+
+  public init(guest: String, epoch: Int, disksOnly: Bool? = nil, yes: Bool? = nil) {
+    self.guest = guest
+    self.epoch = epoch
+    self.disksOnly = disksOnly
+    self.yes = yes
+  }
+
+  public var target: String? { guest }
+  public func perform(by service: some ControlService, _ call: Call) throws -> Answer {
+    try service.restore(self, call)
+  }
+
+  enum CodingKeys: String, CodingKey {
+    case guest, epoch, yes, expects
+    case disksOnly = "disks_only"
+    case cancelOnDisconnect = "cancel_on_disconnect"
+  }
+}
+
+/// End what killed takes left.
+public struct RecoverRequest: ControlRequest {
+  public typealias Answer = RecoverAnswer
+  public static let path = ControlPath.recover
+
+  public var guest: String?
+  public var expects: Expectation?
+  public var cancelOnDisconnect: Bool?
+
+  public init(guest: String? = nil) { self.guest = guest }
+
+  public var target: String? { guest }
+  public func perform(by service: some ControlService, _ call: Call) throws -> Answer {
+    try service.recover(self, call)
+  }
+
+  enum CodingKeys: String, CodingKey {
+    case guest, expects
+    case cancelOnDisconnect = "cancel_on_disconnect"
+  }
+}
+
+/// Check that epochs are what was written.
+public struct VerifyRequest: ControlRequest {
+  public typealias Answer = [VerifiedAnswer]
+  public static let path = ControlPath.verify
+
+  public var guest: String?
+  /// Needs a guest.
+  public var epoch: Int?
+  /// Read everything.
+  public var full: Bool?
+  /// Read this share of the frames, above 0 and below 1; not with `full`.
+  public var subset: Double?
+  public var expects: Expectation?
+  public var cancelOnDisconnect: Bool?
+
+  public init(guest: String?, epoch: Int?, full: Bool? = nil, subset: Double? = nil) {
+    self.guest = guest
+    self.epoch = epoch
+    self.full = full
+    self.subset = subset
+  }
+
+  public var target: String? { guest }
+  public func perform(by service: some ControlService, _ call: Call) throws -> Answer {
+    try service.verify(self, call)
+  }
+  public var method: VerifyMethod { full == true ? .full : subset.map { .subset($0) } ?? .quick }
+  public var fault: String? {
+    if full == true, subset != nil { return "full and subset exclude each other" }
+    if let subset, !(subset > 0 && subset < 1) { return "subset is a share above 0 and below 1, not \(subset)" }
+    if epoch != nil, guest == nil { return "an epoch wants its guest" }
+    return nil
+  }
+
+  enum CodingKeys: String, CodingKey {
+    case guest, epoch, full, subset, expects
+    case cancelOnDisconnect = "cancel_on_disconnect"
+  }
+}
+
+/// Pin an epoch, or give it tags.
+public struct MarkRequest: ControlRequest {
+  public typealias Answer = EpochMarks
+  public static let path = ControlPath.mark
+
+  public var guest: String
+  public var epoch: Int
+  /// Nil: as it is.
+  public var pin: Bool?
+  public var tag: [String]?
+  public var untag: [String]?
+  public var expects: Expectation?
+  public var cancelOnDisconnect: Bool?
+
+  public init(guest: String, epoch: Int, pin: Bool? = nil, tag: [String]? = nil, untag: [String]? = nil) {
+    self.guest = guest
+    self.epoch = epoch
+    self.pin = pin
+    self.tag = tag
+    self.untag = untag
+  }
+
+  public var target: String? { guest }
+  public func perform(by service: some ControlService, _ call: Call) throws -> Answer {
+    try service.mark(self, call)
+  }
+
+  enum CodingKeys: String, CodingKey {
+    case guest, epoch, pin, tag, untag, expects
+    case cancelOnDisconnect = "cancel_on_disconnect"
+  }
+}

@@ -1,0 +1,57 @@
+import Checkpoint
+import EpochStore
+
+extension EngineService {
+  public func planPrune(_ request: PrunePlanRequest, _ call: Call) throws -> [PrunePlanAnswer] {
+    try engine.prunePlans(request.guest, request.keep.policy).map { plan in
+      PrunePlanAnswer(report: PruneReport(plan, nil), warnings: plan.warnings)
+    }
+  }
+
+  /// What fails for one guest is told in the answer, and keeps nothing of another.
+  public func prune(_ request: PruneRequest, _ call: Call) throws -> PruneAnswer {
+    var reports: [PruneReport] = []
+    var failures: [PruneAnswer.Failure] = []
+    for plan in try engine.prunePlans(request.guest, request.keep.policy) {
+      try call.mayGoOn()
+      do {
+        let pruned = try engine.prune(plan, only: request.agreed.map { Set($0[plan.uuid] ?? []) })
+        let report = PruneReport(plan, pruned)
+        reports.append(report)
+        call.report(.pruned(report))
+        if let problem = pruned.poolProblem {
+          let message = "epochs were removed, their disks' snapshots not yet: \(problem); prune again then"
+          failures.append(.init(guest: plan.guest, error: ControlFailure(message: message, status: .partlyDone)))
+        }
+      } catch {
+        failures.append(.init(guest: plan.guest, error: ControlFailure(error)))
+      }
+    }
+    return PruneAnswer(reports: reports, failures: failures)
+  }
+}
+
+extension PrunePlan {
+  fileprivate var warnings: [String] {
+    overview.damaged.map { "epoch \($0.epoch): \($0.error)" }
+      + overview.unreadableMarks.sorted { $0.key < $1.key }.map { "epoch \($0.key): \($0.value)" }
+  }
+}
+
+extension PruneReport {
+  /// - Parameter pruned: nil for a plan that is only shown.
+  fileprivate init(_ plan: PrunePlan, _ pruned: Pruned?) {
+    let times = Dictionary(uniqueKeysWithValues: plan.overview.epochs.map { ($0.epoch, $0.time.description) })
+    self.init(
+      guest: plan.guest, uuid: plan.uuid,
+      epochs: plan.verdicts.map {
+        Epoch(epoch: $0.epoch, time: times[$0.epoch], keep: $0.isKept, reasons: $0.reasons.map(\.description))
+      },
+      dryRun: pruned == nil, removed: pruned?.removal.epochs ?? plan.removed, freedBytes: pruned?.freedBytes ?? 0,
+      heldBytes: pruned?.heldBytes ?? 0,
+      pools: (pruned?.pools ?? []).map {
+        Pool(pool: $0.pool, snapshots: $0.snapshots, inUse: $0.inUse, freedBytes: $0.freedBytes)
+      },
+      notes: (pruned?.compaction.notes ?? []) + (pruned?.poolProblem.map { [$0] } ?? []))
+  }
+}

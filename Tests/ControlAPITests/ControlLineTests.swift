@@ -1,0 +1,113 @@
+import Checkpoint
+import EpochStore
+import Foundation
+import Testing
+
+@testable import ControlAPI
+
+@Suite("The API's JSON")
+struct ControlLineTests {
+  private func line<Answer>(_ line: ControlLine<Answer>) throws -> String {
+    String(decoding: try ControlJSON.encode(line), as: UTF8.self)
+  }
+
+  @Test("Each line is what the article says")
+  func lines() throws {
+    typealias Line = ControlLine<EpochMarks>
+    #expect(try line(Line.event(.started(operation: "7"))) == #"{"event":"started","operation":"7"}"#)
+    #expect(try line(Line.event(.phase("precopy"))) == #"{"event":"phase","phase":"precopy"}"#)
+    #expect(try line(Line.event(.step("destroy"))) == #"{"event":"step","step":"destroy"}"#)
+    #expect(
+      try line(Line.event(.reading(guest: "web", epoch: 3, done: 1, total: 2)))
+        == #"{"done":1,"epoch":3,"event":"reading","guest":"web","total":2}"#)
+    let question = RestoreQuestion(guest: "web", epoch: 3, time: EpochTime(milliseconds: 0), domain: 5)
+    #expect(
+      try line(Line.event(.confirm(question))) == #"{"event":"confirm","question":{"domain":5,"epoch":3,"guest":"web","#
+        + #""time":"1970-01-01T00:00:00.000Z"}}"#)
+    #expect(
+      try line(Line.result(EpochMarks(pinned: true, tags: ["a/b"].filter { _ in false })))
+        == #"{"event":"result","result":{"pinned":true,"tags":[]}}"#)
+    let failure = ControlFailure(message: "no /store", status: .notFound)
+    #expect(try line(Line.failure(failure)) == #"{"error":{"message":"no /store","status":10},"event":"error"}"#)
+  }
+
+  @Test("Each event comes back as it went")
+  func roundTrip() throws {
+    let marks = try EpochMarks()
+    var round = TakeStatistics.Round(name: "1")
+    (round.pages, round.ms) = (5, 1.5)
+    let sound = VerifiedAnswer(guest: "web", uuid: "u", epoch: 2, verdict: nil, error: "locked")
+    let report = try JSONDecoder().decode(
+      PruneReport.self,
+      from: Data(
+        """
+        {"guest":"web","uuid":"u","epochs":[{"epoch":1,"keep":false,"reasons":["no rule"]}],"dry_run":false,"removed":[1],
+        "freed_bytes":4096,"held_bytes":0,"pools":[{"pool":"main","snapshots":1,"in_use":0,"freed_bytes":5}],"notes":["n"]}
+        """.utf8))
+    let events: [ControlEvent] = [
+      .started(operation: "1"), .phase("probe"), .round(round), .note("a hook failed"), .step("verify"),
+      .verified(sound), .pruned(report),
+      .confirm(RestoreQuestion(guest: "web", epoch: 1, time: .now, domain: nil)),
+      .reading(guest: "web", epoch: 1, done: 0, total: 9),
+    ]
+    let lines = events.map { ControlLine<EpochMarks>.event($0) } + [.result(marks), .failure(.init(DiskFull()))]
+    for sent in lines {
+      let bytes = try ControlJSON.encode(sent)
+      let received = try ControlJSON.decode(ControlLine<EpochMarks>.self, from: bytes)
+      #expect(try ControlJSON.encode(received) == bytes)
+    }
+  }
+
+  private struct DiskFull: Error {}
+
+  @Test("An event of a newer daemon is passed over")
+  func unknownEvent() throws {
+    let line = try ControlJSON.decode(ControlLine<EpochMarks>.self, from: Array(#"{"event":"heat","degrees":3}"#.utf8))
+    guard case .unknown = line else {
+      Issue.record("\(line)")
+      return
+    }
+  }
+
+  @Test(
+    "A bad value is named",
+    arguments: [
+      ("", "it is no JSON object"), ("[]", "it is no JSON object"), ("{}", "'guest' is missing"),
+      (#"{"guest": 7}"#, "'guest' has a wrong value"),
+      (#"{"guest": "web", "expects": {"store": 1}}"#, "'expects.store' has a wrong value"),
+    ])
+  func badJSON(text: String, words: String) {
+    #expect {
+      try ControlJSON.decode(TakeRequest.self, from: Array(text.utf8))
+    } throws: { "\($0)".hasSuffix(words) && ($0 as? ControlFailure)?.exitStatus == .badConfiguration }
+  }
+
+  @Test("Values that make no sense are refused before anything is begun")
+  func faults() {
+    #expect(TakeRequest(guest: "web").anyFault == nil)
+    #expect(TakeRequest(guest: "").anyFault != nil)
+    #expect(TakeRequest(guest: String(repeating: "x", count: 257)).anyFault != nil)
+    #expect(TakeRequest(guest: "web", limitRate: 0).anyFault != nil)
+    #expect(TakeRequest(guest: "web", timeoutSeconds: -1).anyFault != nil)
+    #expect(TakeRequest(guest: "web", timeoutSeconds: .nan).anyFault != nil)
+    #expect(VerifyRequest(guest: nil, epoch: 1).anyFault != nil)
+    #expect(VerifyRequest(guest: "web", epoch: 1, full: true, subset: 0.5).anyFault != nil)
+    #expect(VerifyRequest(guest: "web", epoch: 1, subset: 1).anyFault != nil)
+    var keep = KeepRules()
+    #expect(PruneRequest(guest: nil, keep: keep).anyFault == nil)
+    keep.within = "soon"
+    #expect(PruneRequest(guest: nil, keep: keep).anyFault != nil)
+    keep.within = nil
+    keep.last = -1
+    #expect(PrunePlanRequest(guest: nil, keep: keep).anyFault != nil)
+  }
+
+  @Test("What fails keeps its message and its status")
+  func failure() {
+    let locked = StoreError.locked(path: "/x/lock", pid: 5)
+    #expect(ControlFailure(locked).message == locked.description && ControlFailure(locked).exitStatus == .locked)
+    #expect(ControlFailure(CheckpointError.interrupted).exitStatus == .interrupted)
+    #expect(ControlFailure(ControlFailure(message: "m", status: .partlyDone)).status == 3)
+    #expect(ControlFailure(DiskFull()).exitStatus == .failed)
+  }
+}

@@ -1,0 +1,94 @@
+import Checkpoint
+import ControlAPI
+import EpochStore
+import Foundation
+import Synchronization
+
+/// An engine that does what the test says.
+final class ScriptedService: ControlService {
+  private let script: @Sendable (TakeRequest, Call) throws -> Void
+  let recovery: @Sendable () throws -> RecoverAnswer
+  /// The steps of the restore that were done.
+  let restored = Mutex<[String]>([])
+  /// How long a verification reads; ends when it is told to stop.
+  let verification: @Sendable (Call) throws -> Void
+
+  init(
+    _ take: @escaping @Sendable (TakeRequest, Call) throws -> Void = { _, _ in },
+    recovery: @escaping @Sendable () throws -> RecoverAnswer = {
+      RecoverAnswer(devices: [], guests: [], logs: [], swept: [], failures: [])
+    },
+    verification: @escaping @Sendable (Call) throws -> Void = { _ in }
+  ) {
+    script = take
+    self.recovery = recovery
+    self.verification = verification
+  }
+
+  static func manifest(_ guest: String) -> EpochManifest {
+    EpochManifest(
+      guest: guest, uuid: "11111111-2222-3333-4444-555555555555", epoch: 7,
+      time: EpochTime(milliseconds: 1_700_000_000_000), kind: .pvh, vcpus: 1, memoryBytes: 1 << 28,
+      pauseMs: 12.5, stopMs: 3.5)
+  }
+
+  func take(_ request: TakeRequest, _ call: Call) throws -> EpochManifest {
+    try script(request, call)
+    return Self.manifest(request.guest)
+  }
+
+  func restore(_ request: RestoreRequest, _ call: Call) throws -> RestoreAnswer {
+    call.report(.step("verify"))
+    if request.yes != true {
+      try call.confirm(RestoreQuestion(guest: request.guest, epoch: request.epoch, time: .now, domain: 5))
+    }
+    try call.mayGoOn()
+    restored.withLock { $0.append("destroy") }
+    return RestoreAnswer(
+      guest: request.guest, uuid: "u", epoch: request.epoch, domain: 6, steps: [.init(name: "destroy", ms: 1)])
+  }
+
+  func recover(_ request: RecoverRequest, _ call: Call) throws -> RecoverAnswer { try recovery() }
+
+  func verify(_ request: VerifyRequest, _ call: Call) throws -> [VerifiedAnswer] {
+    try verification(call)
+    return [VerifiedAnswer(guest: "web", uuid: "u", epoch: 1, verdict: nil, error: "not read")]
+  }
+
+  func planPrune(_ request: PrunePlanRequest, _ call: Call) throws -> [PrunePlanAnswer] { [] }
+  func prune(_ request: PruneRequest, _ call: Call) throws -> PruneAnswer { PruneAnswer(reports: [], failures: []) }
+  func mark(_ request: MarkRequest, _ call: Call) throws -> EpochMarks {
+    guard request.epoch == 1 else {
+      throw CheckpointError.noSuchEpoch(guest: request.guest, epoch: request.epoch, known: "it has 1")
+    }
+    return try EpochMarks(pinned: request.pin ?? false, tags: request.tag ?? [])
+  }
+}
+
+/// A gate at which a script waits until the test opens it.
+final class Gate: Sendable {
+  private let opened = DispatchSemaphore(value: 0)
+  private let reached = DispatchSemaphore(value: 0)
+
+  /// Called by the script: it is here, and waits.
+  func pass() {
+    reached.signal()
+    opened.wait()
+    opened.signal()
+  }
+  func open() { opened.signal() }
+  /// Waits until the script has come to the gate.
+  func awaitReached() async {
+    await withCheckedContinuation { done in
+      DispatchQueue.global().async { [reached] in
+        reached.wait()
+        done.resume()
+      }
+    }
+  }
+}
+
+/// Waits, without end, for what a test expects to become true.
+func until(_ condition: @escaping @Sendable () -> Bool) async throws {
+  while try await !blocking(condition) { try await Task.sleep(for: .milliseconds(5)) }
+}

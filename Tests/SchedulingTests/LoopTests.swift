@@ -1,0 +1,320 @@
+import EpochStore
+import Foundation
+import Synchronization
+import Testing
+
+@testable import Scheduling
+
+/// A loop in a store of its own, whose takes do what the test says.
+private final class LoopBench: Sendable {
+  static let start = time("06-01 12:00")
+
+  let folder: TemporaryFolder
+  let file: ScheduleFile
+  let clock: ManualClock
+  let loop: SchedulerLoop
+  /// What happens, in order.
+  private let lines = AsyncStream.makeStream(of: String.self)
+  private let running = Mutex<Task<Void, Never>?>(nil)
+
+  init(
+    _ schedules: [Schedule], in folder: TemporaryFolder? = nil, at wall: EpochTime = start, takesAtOnce: Int = 4,
+    take: @escaping @Sendable (String) async throws -> Int = { _ in 7 },
+    prune: @escaping SchedulerLoop.Prune = { _, _ in }
+  ) throws {
+    self.folder = try folder ?? TemporaryFolder()
+    file = ScheduleFile(store: self.folder.path)
+    if !schedules.isEmpty { try file.edit { $0 = schedules } }
+    clock = ManualClock(wall)
+    let log = lines.continuation
+    loop = SchedulerLoop(
+      store: self.folder.path, takesAtOnce: takesAtOnce, calendar: MultiplesCalendar(), clock: clock,
+      take: { guest, pause in
+        log.yield("take \(guest) \(pause.map { "\($0)" } ?? "-")")
+        return try await take(guest)
+      },
+      prune: { guest, policy in
+        log.yield("prune \(guest) \(KeepRules(policy))")
+        try await prune(guest, policy)
+      },
+      report: { event in
+        switch event {
+        case .started: break
+        case .finished(let guest, let result): log.yield("\(guest): \(result)")
+        case .schedulesRefused: log.yield("refused")
+        case .recordsProblem: log.yield("records")
+        }
+      })
+  }
+
+  func run() { running.withLock { $0 = Task { [loop] in await loop.run() } } }
+
+  func stop() async {
+    let task = running.withLock { $0 }
+    task?.cancel()
+    await task?.value
+  }
+
+  /// The next `count` things that happen.
+  func next(_ count: Int) async -> [String] {
+    var next: [String] = []
+    for await line in lines.stream {
+      next.append(line)
+      if next.count == count { break }
+    }
+    return next
+  }
+
+  var records: [RunRecord] { get throws { try RunFile(store: folder.path).read() } }
+}
+
+/// Opens once.
+private struct Gate: Sendable {
+  private let stream: AsyncStream<Void>
+  private let continuation: AsyncStream<Void>.Continuation
+
+  init() { (stream, continuation) = AsyncStream.makeStream(of: Void.self) }
+  func open() { continuation.finish() }
+  func pass() async throws {
+    for await _ in stream {}
+    try Task.checkCancellation()
+  }
+}
+
+@Suite("The scheduler's loop", .timeLimit(.minutes(1))) struct LoopTests {
+  private func policy(_ last: Int) -> RetentionPolicy {
+    var policy = RetentionPolicy()
+    policy.last = last
+    return policy
+  }
+
+  private func web(_ every: String = "5m", keep: RetentionPolicy = .init()) throws -> Schedule {
+    try schedule("web", every: every, keep: keep, since: LoopBench.start)
+  }
+
+  @Test("It takes, prunes by the policy, and sleeps until the next run")
+  func takes() async throws {
+    let schedule = try Schedule(
+      guest: "web", timing: .every(Interval("5m")!), maxPauseSeconds: 0.5, keep: policy(3), since: LoopBench.start)
+    let bench = try LoopBench([schedule])
+    bench.run()
+    for second in [300, 600, 900] as [Int64] {
+      #expect(await bench.next(3) == ["take web 0.5", "prune web last 3", "web: taken(epoch: 7, pruneProblem: nil)"])
+      await bench.clock.move(to: second)
+    }
+    await bench.stop()
+    let status = try #require(await bench.loop.status().first)
+    #expect(status.record.runs >= 3 && status.record.failed <= 1 && status.nextRuns.count == 3)
+  }
+
+  @Test("Without a policy nothing is pruned; after a failed take neither, and the next is as planned")
+  func noPrune() async throws {
+    let attempts = Mutex(0)
+    let bench = try LoopBench([web(keep: policy(3)), schedule("db", every: "1h", since: LoopBench.start)]) { guest in
+      if guest == "web",
+        attempts.withLock({
+          $0 += 1
+          return $0
+        }) == 1
+      {
+        throw StoreError.invalid("no\nroom")
+      }
+      return 1
+    }
+    bench.run()
+    let first = await bench.next(4)
+    #expect(
+      Swift.Set(first) == [
+        "take web -", "take db -", "db: taken(epoch: 1, pruneProblem: nil)", "web: failed(\"no\\nroom\")",
+      ])
+    await bench.clock.move(to: 300)
+    #expect(await bench.next(3) == ["take web -", "prune web last 3", "web: taken(epoch: 1, pruneProblem: nil)"])
+    await bench.stop()
+    #expect(try bench.records.map(\.runs) == [1, 2] && bench.records.map(\.failed) == [0, 1])
+  }
+
+  @Test("A pruning that fails does not make the take a failed one, and is told")
+  func failedPrune() async throws {
+    let bench = try LoopBench([web(keep: policy(3))], prune: { _, _ in throw StoreError.invalid("locked") })
+    bench.run()
+    #expect(await bench.next(3).last == "web: taken(epoch: 7, pruneProblem: Optional(\"locked\"))")
+    await bench.stop()
+    #expect(try bench.records[0].pruneProblem == "locked" && bench.records[0].failed == 0)
+  }
+
+  @Test("The policy that holds after the take is the one to prune by", arguments: [true, false])
+  func policyChanged(removed: Bool) async throws {
+    let gate = Gate()
+    let bench = try LoopBench([web(keep: policy(3))]) { _ in
+      try await gate.pass()
+      return 1
+    }
+    bench.run()
+    #expect(await bench.next(1) == ["take web -"])
+    let changed = try web(keep: policy(100))
+    try bench.file.edit { $0 = removed ? [] : [changed] }
+    gate.open()
+    #expect(await bench.next(1) == [removed ? "web: taken(epoch: 1, pruneProblem: nil)" : "prune web last 100"])
+    await bench.stop()
+  }
+
+  @Test("No two runs of a guest, and no more guests than allowed")
+  func overlap() async throws {
+    let gate = Gate()
+    let bench = try LoopBench([web(), schedule("zz", every: "1h", since: LoopBench.start)], takesAtOnce: 1) { guest in
+      if guest == "web" { try await gate.pass() }
+      return 1
+    }
+    bench.run()
+    #expect(await bench.next(1) == ["take web -"])
+    await bench.clock.move(to: 300)
+    await bench.clock.move(to: 600)
+    #expect(await bench.loop.status().map(\.state) == [.running, .due])
+    await bench.clock.move(to: 900)
+    gate.open()
+    #expect(
+      await bench.next(3) == [
+        "web: taken(epoch: 1, pruneProblem: nil)", "take zz -", "zz: taken(epoch: 1, pruneProblem: nil)",
+      ])
+    await bench.stop()
+    #expect(try bench.records.map(\.skipped).first ?? 0 >= 2)
+  }
+
+  // MARK: The file
+
+  @Test("A new schedule counts at once when it is told")
+  func reload() async throws {
+    let bench = try LoopBench([])
+    bench.run()
+    let schedule = try web()
+    try bench.file.edit { $0 = [schedule] }
+    bench.loop.reload()
+    #expect(await bench.next(2).first == "take web -")
+    await bench.clock.move(to: 300)
+    #expect(await bench.next(2).first == "take web -")
+    await bench.stop()
+  }
+
+  @Test("Not told, it is seen when the loop wakes")
+  func noticed() async throws {
+    let gate = Gate()
+    let bench = try LoopBench([web()]) { _ in
+      try await gate.pass()
+      return 1
+    }
+    bench.run()
+    #expect(await bench.next(1) == ["take web -"])
+    await bench.clock.sleeper(until: 300)
+    let slower = try web("10m")
+    try bench.file.edit { $0 = [slower] }
+    await bench.clock.move(to: 300)
+    await bench.clock.sleeper(until: 600)
+    gate.open()
+    await bench.clock.move(to: 600)
+    #expect(await bench.next(2) == ["web: taken(epoch: 1, pruneProblem: nil)", "take web -"])
+    await bench.stop()
+  }
+
+  @Test("A file that cannot be used is told of once; what was read before holds, until it is mended")
+  func damaged() async throws {
+    let bench = try LoopBench([web()])
+    bench.run()
+    _ = await bench.next(2)
+    try bench.folder.write("schedules.json", "{")
+    bench.loop.reload()
+    #expect(await bench.next(1) == ["refused"])
+    #expect(await bench.loop.problem?.contains("schedules.json") == true)
+    bench.loop.reload()
+    await bench.clock.move(to: 300)
+    #expect(await bench.next(2).first == "take web -")
+    let slower = try LoopBench([web("10m")]).folder.read("schedules.json")
+    try bench.folder.write("schedules.json", slower)
+    bench.loop.reload()
+    await bench.clock.move(to: 900)
+    #expect(await bench.next(1) == ["take web -"])
+    #expect(await bench.loop.problem == nil)
+    await bench.stop()
+  }
+
+  // MARK: Its end, and the next beginning
+
+  @Test("When it is cancelled it waits for its runs, which are cancelled, and remembers them")
+  func cancelled() async throws {
+    let gate = Gate()
+    let bench = try LoopBench([web(keep: policy(1))]) { _ in
+      try await gate.pass()
+      return 1
+    }
+    bench.run()
+    #expect(await bench.next(1) == ["take web -"])
+    await bench.stop()
+    let record = try #require(try bench.records.first)
+    #expect(record.runs == 1 && record.failed == 1 && !record.isUnfinished)
+    #expect(try bench.folder.names == ["schedule-runs.json", "schedules.json"])
+  }
+
+  @Test("The next service makes up what was missed, once, and knows of a run that died")
+  func restarted() async throws {
+    var record = RunRecord(guest: "web")
+    record.begin(slot: LoopBench.start, at: LoopBench.start)
+    let folder = try TemporaryFolder()
+    try RunFile(store: folder.path).write([record])
+    let bench = try LoopBench([web()], in: folder, at: LoopBench.start + 3_600_000 + 60_000)
+    bench.run()
+    #expect(await bench.next(2) == ["take web -", "web: taken(epoch: 7, pruneProblem: nil)"])
+    await bench.clock.move(to: 240)
+    #expect(await bench.next(1) == ["take web -"])
+    await bench.stop()
+    let last = try #require(try bench.records.first)
+    #expect(last.missed == 11 && last.runs == 3 && last.failed == 1)
+  }
+
+  @Test("Records that cannot be read or written are told of, and schedules go on", arguments: [true, false])
+  func records(isReadable: Bool) async throws {
+    let folder = try TemporaryFolder()
+    if isReadable {
+      // A folder with something in it cannot be replaced.
+      try FileManager.default.createDirectory(
+        atPath: folder.path + "/schedule-runs.json.partial/x", withIntermediateDirectories: true)
+    } else {
+      try folder.write("schedule-runs.json", "{")
+    }
+    let bench = try LoopBench([web()], in: folder)
+    bench.run()
+    #expect(await bench.next(3).contains("records"))
+    await bench.clock.move(to: 300)
+    #expect(await bench.next(2) == ["take web -", "web: taken(epoch: 7, pruneProblem: nil)"])
+    await bench.stop()
+    #expect(
+      isReadable
+        ? !FileManager.default.fileExists(atPath: folder.path + "/schedule-runs.json") : try bench.records[0].runs == 2)
+  }
+
+  // MARK: Clocks
+
+  @Test("When the clock is set, calendars are looked at anew")
+  func clockSet() async throws {
+    let bench = try LoopBench([schedule("web", calendar: "600", since: LoopBench.start)])
+    bench.run()
+    await bench.clock.move(to: 600)
+    #expect(await bench.next(2).first == "take web -")
+    bench.clock.set(590)
+    await bench.clock.move(to: 610)
+    #expect(await bench.next(1) == ["take web -"])
+    await bench.stop()
+  }
+
+  @Test("The host's clocks go on, and a sleep ends when asked or when cancelled")
+  func systemClock() async throws {
+    let clock = SystemClock()
+    let before = clock.now
+    try await clock.sleep(until: before.uptime + 20)
+    #expect(clock.now.uptime >= before.uptime + 20)
+    let forever = Task { try await clock.sleep(until: before.uptime + 86_400_000) }
+    forever.cancel()
+    await #expect(throws: CancellationError.self) { try await forever.value }
+    let watching = Task { for await _ in clock.settings() {} }
+    watching.cancel()
+    await watching.value
+  }
+}

@@ -1,0 +1,58 @@
+import ArgumentParser
+import Checkpoint
+import ControlAPI
+import Glibc
+
+struct ConfigCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "config", abstract: "The configuration file.", subcommands: [Check.self, Reload.self])
+
+  struct Check: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Tell everything that is wrong with a configuration file, by line.",
+      discussion: "Exit status 12 when something is. ckptd checks the same when it starts and when it reloads.")
+
+    @Argument(help: "The file (also CKPT_CONFIG; default /etc/ckpt/ckpt.conf).") var file: String?
+    @Flag(help: "Print JSON.") var json = false
+
+    func run() throws {
+      let path = file ?? environment("CKPT_CONFIG") ?? Configuration.defaultPath
+      let faults = Configuration.faults(path: path)
+      if json {
+        try Terminal.printJSON(Report(file: path, faults: faults.map { .init(line: $0.line, what: $0.what) }))
+      } else if faults.isEmpty {
+        print("\(path): no faults")
+      }
+      for fault in faults { Terminal.error("ckpt: \(fault)") }
+      if !faults.isEmpty { throw ExitStatus.badConfiguration }
+    }
+
+    private struct Report: Encodable {
+      struct Fault: Encodable {
+        /// 0: the file as a whole.
+        let line: Int
+        let what: String
+      }
+      let file: String
+      let faults: [Fault]
+    }
+  }
+
+  struct Reload: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Have ckptd read its configuration anew; with a fault, the old one stays.")
+
+    @Flag(help: "Print JSON.") var json = false
+
+    func run() throws {
+      guard let socket = DaemonSocket.path else { throw DaemonError.nobodyThere(ControlPath.defaultSocket) }
+      let answer = try DaemonClient(socket: socket, expects: Expectation()).reload()
+      if json { try Terminal.printJSON(answer) }
+      for fault in answer.faults { Terminal.error("ckpt: \(fault)") }
+      guard answer.faults.isEmpty else { throw ExitStatus.badConfiguration }
+      if !json {
+        print(answer.config.map { "\($0): taken over" } ?? "no configuration file: every value is the default")
+      }
+    }
+  }
+}

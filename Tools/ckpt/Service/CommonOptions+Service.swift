@@ -1,0 +1,60 @@
+import Checkpoint
+import ControlAPI
+import Glibc
+
+extension CommonOptions {
+  var storePath: String { store ?? environment("CKPT_STORE") ?? Engine.defaultStore }
+  var engine: Engine { Engine(storePath: storePath) }
+
+  /// The daemon where there is its socket, else the engine in this process.
+  ///
+  /// - Parameters:
+  ///   - config: a configuration file that was named.
+  ///   - cancellation: of the take that is about to be asked for.
+  func service(config: String? = nil, cancellation: TakeCancellation? = nil) throws -> any ControlService {
+    if let socket = DaemonSocket.path { return client(socket, config: config) }
+    let configuration = try Self.configuration(config)
+    if let cancellation { Interrupts.cancel(cancellation) }
+    return EngineService(engine, configuration: { configuration })
+  }
+
+  /// For what works on the store alone: the daemon when it answers, and when no store was named.
+  func offlineService() -> any ControlService {
+    if let socket = DaemonSocket.path, store == nil, environment("CKPT_STORE") == nil {
+      let client = client(socket, config: nil)
+      if (try? client.status()) != nil { return client }
+    }
+    return EngineService(engine)
+  }
+
+  func client(_ socket: String, config: String?) -> DaemonClient {
+    DaemonClient(
+      socket: socket,
+      expects: Expectation(
+        store: (store ?? environment("CKPT_STORE")).map(absolute),
+        config: (config ?? environment("CKPT_CONFIG")).map(absolute)))
+  }
+
+  static func configuration(_ named: String?) throws -> Configuration {
+    if let path = named ?? environment("CKPT_CONFIG") { return try Configuration(path: path) }
+    guard access(Configuration.defaultPath, F_OK) == 0 else { return Configuration() }
+    return try Configuration(path: Configuration.defaultPath)
+  }
+
+  /// The daemon has another working folder.
+  private func absolute(_ path: String) -> String {
+    if path.hasPrefix("/") { return path }
+    var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
+    guard getcwd(&buffer, buffer.count) != nil else { return path }
+    return buffer.withUnsafeBufferPointer { String(cString: $0.baseAddress!) } + "/" + path
+  }
+}
+
+/// Where the daemon is to be found.
+enum DaemonSocket {
+  /// `CKPT_SOCKET`, or the usual place when there is a socket. Nil: work without a daemon, as an empty `CKPT_SOCKET` wants.
+  static var path: String? {
+    if let named = getenv("CKPT_SOCKET").map({ String(cString: $0) }) { return named.isEmpty ? nil : named }
+    return access(ControlPath.defaultSocket, F_OK) == 0 ? ControlPath.defaultSocket : nil
+  }
+}

@@ -1,0 +1,135 @@
+import Checkpoint
+import ControlAPI
+import Dispatch
+import EpochStore
+import Glibc
+import Synchronization
+
+/// The daemon, as the command asks it: one connection for each request.
+struct DaemonClient: ControlService {
+  let socket: String
+  /// What the user said, which the daemon must be able to meet.
+  let expects: Expectation
+
+  func status() throws -> DaemonStatus {
+    try value(try DaemonConnection(socket).ask("GET", ControlPath.status.rawValue))
+  }
+
+  func reload() throws -> ReloadAnswer {
+    try value(try DaemonConnection(socket).ask("POST", ControlPath.reload.rawValue))
+  }
+
+  // A take goes on when this process is killed; of a restore, a verification or a prune somebody must see the end.
+  func take(_ request: TakeRequest, _ call: Call) throws -> EpochManifest { try follow(request, call) }
+  func restore(_ request: RestoreRequest, _ call: Call) throws -> RestoreAnswer { try follow(leashed(request), call) }
+  func recover(_ request: RecoverRequest, _ call: Call) throws -> RecoverAnswer { try follow(request, call) }
+  func verify(_ request: VerifyRequest, _ call: Call) throws -> [VerifiedAnswer] {
+    try follow(leashed(request), call)
+  }
+  func planPrune(_ request: PrunePlanRequest, _ call: Call) throws -> [PrunePlanAnswer] { try ask(request) }
+  func prune(_ request: PruneRequest, _ call: Call) throws -> PruneAnswer { try follow(leashed(request), call) }
+  func mark(_ request: MarkRequest, _ call: Call) throws -> EpochMarks { try ask(request) }
+
+  private func leashed<Request: ControlRequest>(_ request: Request) -> Request {
+    var request = request
+    request.cancelOnDisconnect = true
+    return request
+  }
+
+  // MARK: asking
+
+  private func begin<Request: ControlRequest>(_ request: Request) throws -> DaemonConnection.Reply {
+    var request = request
+    request.expects = expects
+    return try DaemonConnection(socket).ask("POST", Request.path.rawValue, ControlJSON.encode(request))
+  }
+
+  private func ask<Request: ControlRequest>(_ request: Request) throws -> Request.Answer {
+    try value(try begin(request))
+  }
+
+  private func value<Value: Decodable>(_ reply: DaemonConnection.Reply) throws -> Value {
+    try ControlJSON.decode(Value.self, from: try reply.checked().line() ?? [])
+  }
+
+  /// Reads the lines as they come, to the last one.
+  private func follow<Request: ControlRequest>(_ request: Request, _ call: Call) throws -> Request.Answer {
+    let signals = ForwardedSignals(socket)
+    defer { signals.end() }
+    let reply = try begin(request).checked()
+    while let bytes = try reply.line() {
+      switch try ControlJSON.decode(ControlLine<Request.Answer>.self, from: bytes) {
+      case .result(let answer): return answer
+      case .failure(let failure): throw failure
+      case .event(.started(let operation)): signals.follow(operation)
+      case .event(.confirm(let question)):
+        try answer(question, signals.operation, call)
+      case .event(let event): call.report(event)
+      case .unknown: continue
+      }
+    }
+    throw DaemonError.lost(socket)
+  }
+
+  private func answer(_ question: RestoreQuestion, _ operation: String, _ call: Call) throws {
+    func send(_ yes: Bool) throws {
+      _ = try DaemonConnection(socket).ask(
+        "POST", ControlPath.answer(operation), ControlJSON.encode(OperationAnswer(yes: yes))
+      ).checked()
+    }
+    do { try call.confirm(question) } catch {
+      try? send(false)
+      throw error
+    }
+    try send(true)
+  }
+}
+
+extension DaemonConnection.Reply {
+  /// - Throws: what the daemon says is wrong.
+  fileprivate func checked() throws -> Self {
+    if status == 200 { return self }
+    guard let body = try line(), let failure = try? ControlJSON.decode(ControlFailureBody.self, from: body) else {
+      throw ControlFailure(message: "ckptd answers with HTTP status \(status)", status: .failed)
+    }
+    throw failure.error
+  }
+}
+
+/// SIGINT, SIGTERM and SIGHUP give up what the daemon does for us; its last line then says what came of it.
+private final class ForwardedSignals: @unchecked Sendable {
+  // Unchecked: the sources are made and ended by one thread.
+  private let socket: String
+  private let sources: [any DispatchSourceSignal]
+  private let state = Mutex((operation: "", isWanted: false))
+
+  init(_ socket: String) {
+    self.socket = socket
+    sources = [SIGINT, SIGTERM, SIGHUP].map { DispatchSource.makeSignalSource(signal: $0, queue: .global()) }
+    for source in sources {
+      source.setEventHandler { [weak self] in self?.giveUp() }
+      source.resume()
+    }
+  }
+
+  var operation: String { state.withLock { $0.operation } }
+
+  func follow(_ operation: String) {
+    let isWanted = state.withLock { state in
+      state.operation = operation
+      return state.isWanted
+    }
+    if isWanted { giveUp() }
+  }
+
+  func end() { for source in sources { source.cancel() } }
+
+  private func giveUp() {
+    let operation = state.withLock { state in
+      state.isWanted = true
+      return state.operation
+    }
+    guard !operation.isEmpty else { return }
+    _ = try? DaemonConnection(socket).ask("DELETE", ControlPath.operation(operation))
+  }
+}
