@@ -29,7 +29,10 @@ enum ELF {
 
   /// A part of the file that is memory, or notes.
   struct ProgramHeader {
-    enum Kind: UInt32 { case load = 1, note = 4 }
+    enum Kind: UInt32 {
+      case load = 1
+      case note = 4
+    }
     var kind: Kind
     var offset: UInt64
     var virtual: UInt64 = 0
@@ -48,7 +51,12 @@ enum ELF {
 
   /// A named part of the file.
   struct Section {
-    enum Kind: UInt32 { case none = 0, data = 1, names = 3, note = 7 }
+    enum Kind: UInt32 {
+      case none = 0
+      case data = 1
+      case names = 3
+      case note = 7
+    }
     var name: String
     var kind: Kind
     var offset: UInt64 = 0

@@ -64,7 +64,7 @@ struct Mounts {
 
   /// The newest last.
   func points(of number: DeviceNumber, path: String) -> [String] {
-    entries.filter { $0.number == "\(number)" || Self.unescaped($0.source) == path }.map(\.point)
+    entries.filter { $0.number == "\(number)" || Self.unescaped($0.source) == path }.map { $0.point }
   }
 
   /// Blanks, tabs, newlines and backslashes stand there as `\` and three octal digits.

@@ -73,8 +73,8 @@ struct KdumpCoreTests {
     let core = try CoreFile(house.contents())
     for (pfn, page) in Self.pages { #expect(core.page(physical: pfn * 4096) == page) }
     #expect(core.page(physical: 4 * 4096) == nil)
-    #expect(core.threads.map(\.id) == [1, 2])
-    #expect(core.threads.map(\.registers) == [Self.expected(0), Self.expected(1)])
+    #expect(core.threads.map { $0.id } == [1, 2])
+    #expect(core.threads.map { $0.registers } == [Self.expected(0), Self.expected(1)])
     let info = try #require(core.notes.last)
     #expect(info.name == "VMCOREINFO" && info.type == 0 && info.content == Array(Self.text.utf8))
   }
@@ -155,7 +155,9 @@ struct KdumpCoreTests {
 
   @Test(
     "A state without registers makes no core",
-    arguments: [[], record(2, 0, [1, 2]), record(7, 0, [1]), [2, 0, 0, 0, 255, 255, 255, 255]])
+    arguments: [
+      [], KdumpCoreTests.record(2, 0, [1, 2]), KdumpCoreTests.record(7, 0, [1]), [2, 0, 0, 0, 255, 255, 255, 255],
+    ])
   func noRegisters(context: [UInt8]) throws {
     let house = try CoreHouse(.pvh, context.isEmpty ? [] : [.hvmContext(context)], pages: Self.pages)
     #expect(throws: CoreError.noRegisters(guest: "web", epoch: 1)) { try house.export() }

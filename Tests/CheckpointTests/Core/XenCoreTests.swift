@@ -77,11 +77,11 @@ struct XenCoreTests {
     let states = try #require(core.sections[".xen_prstatus"])
     #expect(Array(core.bytes[states]) == Self.context(0, inKernel: true) + Self.context(1, inKernel: false))
     #expect(core.sections[".xen_shared_info"].map { Array(core.bytes[$0]) } == CoreHouse.page(9))
-    #expect(core.threads.map(\.id) == [1, 2])
-    #expect(core.threads.map(\.registers) == [Self.expected(0), Self.expected(1)])
+    #expect(core.threads.map { $0.id } == [1, 2])
+    #expect(core.threads.map { $0.registers } == [Self.expected(0), Self.expected(1)])
     let notes = CoreFile.notes(Array(core.bytes[try #require(core.sections[".note.Xen"])]))
-    #expect(notes.map(\.name) == Array(repeating: "Xen", count: 4))
-    #expect(notes.map(\.type) == [0x200_0000, 0x200_0001, 0x200_0002, 0x200_0003])
+    #expect(notes.map { $0.name } == Array(repeating: "Xen", count: 4))
+    #expect(notes.map { $0.type } == [0x200_0000, 0x200_0001, 0x200_0002, 0x200_0003])
     #expect((0..<4).map { notes[1].content.little(at: $0 * 8) ?? 0 } == [0xF00F_EBED, 2, 42, 4096] as [UInt64])
     #expect(
       notes[2].content.count == 1280 && notes[2].content.little(at: 0) == 4 as UInt64
