@@ -101,24 +101,19 @@ struct XenCore {
   private func writeFrames(_ reader: EpochReader, to output: inout CoreOutput) throws {
     var entries: [UInt8] = []
     var next: UInt64 = 0
-    func add(_ end: UInt64, held: Bool) throws {
-      while next < end {
-        entries.append(little: next)
-        entries.append(little: held ? next : UInt64.max)
-        next += 1
-        if entries.count >= 64 << 10 { try flush() }
-      }
-    }
-    func flush() throws {
-      try output.write(entries)
-      entries.removeAll(keepingCapacity: true)
-    }
     try reader.forEachGroup { first, mask in
       for slot in 0..<UInt64(EpochFormat.framePages) where mask >> UInt16(slot) & 1 == 1 {
-        try add(first + slot, held: false)
-        try add(first + slot + 1, held: true)
+        let pfn = first + slot
+        while next <= pfn {
+          entries.append(little: next)
+          entries.append(little: next == pfn ? pfn : UInt64.max)
+          next += 1
+          guard entries.count >= 64 << 10 else { continue }
+          try output.write(entries)
+          entries.removeAll(keepingCapacity: true)
+        }
       }
     }
-    try flush()
+    try output.write(entries)
   }
 }

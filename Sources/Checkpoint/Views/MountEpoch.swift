@@ -44,7 +44,7 @@ extension Engine {
       let parts = signature == .partitionTable || signature == .lvm || signature == .luks || signature == .mdRaid
       throw ViewError.cannotMount(
         vdev: view.vdev, why: parts ? "it holds \(signature?.rawValue ?? "")" : message,
-        instead: "without --at it is there as a block device, for losetup -r -P, vgscan or others")
+        instead: "without --at it is there as a block device")
     }
   }
 
