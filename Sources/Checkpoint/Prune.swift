@@ -33,6 +33,7 @@ public struct PrunePlan: Sendable {
   ///   - disks: gives the guest's disks in the pools; nil when the store has no pools. What it throws is told in the
   ///     result, for the store has been pruned then.
   ///   - allowed: nothing else may go.
+  /// - Throws: ``ViewError/epochsMounted(guest:epochs:)`` while somebody looks at one of them; nothing was removed.
   func perform(
     disks: () throws -> DiskHistory?, only allowed: Set<Int>? = nil, now: EpochTime = .now
   ) throws -> Pruned {
@@ -52,6 +53,11 @@ extension GuestFolder {
   func remove(
     _ gone: Set<Int>, of overview: EpochOverview, disks: () throws -> DiskHistory?
   ) throws -> Pruned {
+    // Where the pools cannot be asked nothing is mounted.
+    let mounted = gone.intersection((try? disks()?.mountedEpochs()) ?? [])
+    guard mounted.isEmpty else {
+      throw ViewError.epochsMounted(guest: overview.epochs.last?.guest ?? uuid, epochs: mounted.sorted())
+    }
     let removal = try remove(epochs: gone)
     var (pools, poolProblem): ([DiskHistory.Forgotten], String?) = ([], nil)
     do {

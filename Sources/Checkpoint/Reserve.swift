@@ -79,7 +79,9 @@ extension Take {
     guard !options.retention.isEmpty else { return false }
     let plan: PrunePlan
     do { plan = try PrunePlan(folder, options.retention) } catch CheckpointError.policyRefused { return false }
-    let gone = plan.removed
+    // Whoever looks at an epoch keeps it for now.
+    let mounted = try disks.mountedEpochs()
+    let gone = plan.removed.filter { !mounted.contains($0) }
     guard !gone.isEmpty else { return false }
     let removal = try folder.remove(epochs: Set(gone))
     try disks.forgetUnpublished(published: Set(plan.overview.allNumbers).subtracting(gone))

@@ -21,6 +21,10 @@ struct CommandTests {
       (["list", "--store", "/nowhere"], Int32(10), "no store at /nowhere"),
       (["show", "web", "1", "--store", "/nowhere"], 10, "no store at /nowhere"),
       (["status", "--store", "/nowhere"], 10, "no store at /nowhere"),
+      (["diff", "web", "1", "2", "--store", "/nowhere"], 10, "no store at /nowhere"),
+      (["mount", "--store", "/nowhere"], 10, "no store at /nowhere"),
+      (["umount", "--all", "--store", "/nowhere"], 10, "no store at /nowhere"),
+      (["export", "web", "1", "--format", "core", "/tmp/never", "--store", "/nowhere"], 10, "no store at /nowhere"),
       (["status", "--config", "/nowhere/ckpt.conf"], 12, "/nowhere/ckpt.conf: No such file"),
       (["pool", "grow", "main", "--data-size", "lots"], 12, "'lots' is no size"),
       (["disk", "create", "web", "xvda", "--size", "lots"], 12, "'lots' is no size"),
@@ -47,6 +51,8 @@ struct CommandTests {
       ["verify", "--subset", "5%", "--full"], ["verify", "web", "@"],
       ["prune", "web", "--keep-last", "-1"], ["prune", "--keep-within", "5"], ["prune", "--keep-last", "many"],
       ["tag", "web", "1"], ["tag", "web", "1", "a b"], ["tag", "web", "1", "latest"], ["tag", "web", "1", "7"],
+      ["export", "web", "1", "-", "--format", "dump"], ["diff", "web", "1"], ["mount", "web"], ["mount", "web", "1"],
+      ["mount", "--at", "/mnt"], ["umount"], ["umount", "web", "1"], ["umount", "web", "1", "xvda", "--all"],
     ])
   func usage(arguments: [String]) throws { #expect(try ckpt(arguments).status == 64) }
 
@@ -55,6 +61,7 @@ struct CommandTests {
     arguments: [
       ["take"], ["restore"], ["status"], ["list"], ["show"], ["export"], ["verify"], ["prune"], ["undo"], ["remove"],
       ["tag"], ["untag"], ["pin"], ["unpin"], ["note"], ["rename"], ["disk", "remove"],
+      ["diff"], ["mount"], ["umount"],
       ["schedule", "set"], ["schedule", "list"], ["pool", "create"],
       ["pool", "show"],
       ["pool", "grow"],

@@ -20,6 +20,9 @@ public struct DiskHistory: Sendable {
     return Set(all.map(\.epoch)).sorted()
   }
 
+  /// The epochs whose disks somebody looks at: they cannot be removed.
+  public func mountedEpochs() throws -> Set<Int> { try EpochViews(pools: pools).epochs(of: guestUUID) }
+
   /// Finds out, changing nothing, whether the pools still hold every snapshot that an epoch's manifest names.
   ///
   /// - Throws: `DiskError.noSuchEpoch`, `DiskError.cannotRollBack`.

@@ -38,6 +38,7 @@ run_script() {
   shift
   if [[ -f $script ]]; then
     delivery_add "$script"
+    if grep -q '^# symbols: vmlinux$' "$script"; then delivery_add "$(cache_get symbols)/vmlinux.zst"; fi
     script=/lab/$(basename "$script")
     run_start bash "$script" "$@"
   else
