@@ -37,6 +37,7 @@ run_script() {
   local script=$1 status printer
   shift
   if [[ -f $script ]]; then
+    delivery_add_needs "$script"
     delivery_add "$script"
     script=/lab/$(basename "$script")
     run_start bash "$script" "$@"
