@@ -104,6 +104,7 @@ check "a guest starts" guest_start pv web memory=128 area=32 rate=2 disks="phy:$
 nonce=$(guest_nonce web)
 domid=$(guest_domid web)
 check "a take without the service" ckpt take web
+check "bash completes the guest's name" offers "ckpt take " web
 check "the service starts" daemon_start
 check "its socket is the group's" eval '[[ $(stat -c "%U %G %a" /run/ckpt/ckptd.sock) == "root ckpt 660" ]]'
 
