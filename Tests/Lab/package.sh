@@ -109,7 +109,7 @@ check "its socket is the group's" eval '[[ $(stat -c "%U %G %a" /run/ckpt/ckptd.
 echo "-- upgrades in the middle of takes"
 package=$(next_version 900)
 ckpt take web --limit-rate 1M >/run/lab/take.out 2>&1 & take=$!
-until_true 60 eval 'ckpt status --json | grep "\"kind\" : \"take\""'
+until_true 60 eval 'ckpt status --json 2>/dev/null | grep "\"kind\" : \"take\"" >/dev/null'
 check "an upgrade without systemd" install_package "$package"
 check "it is there" test "$(version)" = "900 installed"
 ends_well "$take" /run/lab/take.out "the take ends well"
