@@ -5,7 +5,7 @@ import EpochStore
 struct ListCommand: ParsableCommand {
   static let configuration = CommandConfiguration(commandName: "list", abstract: "List epochs.")
 
-  @Argument(help: "Name or uuid of a guest; all guests when left out.") var vm: String?
+  @Argument(help: "Name or uuid of a guest; all guests when left out.", completion: .guests) var vm: String?
   @OptionGroup var common: CommonOptions
 
   func run() throws {

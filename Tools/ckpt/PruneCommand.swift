@@ -12,7 +12,7 @@ struct PruneCommand: ParsableCommand {
       interrupted takes left. Younger epochs are never harmed: what they need of a removed one is kept.
       """)
 
-  @Argument(help: "Name or uuid of a guest; all guests when left out.") var vm: String?
+  @Argument(help: "Name or uuid of a guest; all guests when left out.", completion: .guests) var vm: String?
   @OptionGroup var keep: KeepOptions
   @Flag(name: [.long, .customShort("n")], help: "Only show what would be removed.") var dryRun = false
   @Flag(help: "Do not ask; needed without a terminal.") var yes = false
