@@ -15,7 +15,8 @@ struct Ckpt: ParsableCommand {
       StatusCommand.self, TakeCommand.self, RestoreCommand.self, UndoCommand.self, ListCommand.self, ShowCommand.self,
       ExportCommand.self, VerifyCommand.self, RecoverCommand.self, PruneCommand.self, RemoveCommand.self,
       TagCommand.self, UntagCommand.self, PinCommand.self, UnpinCommand.self, NoteCommand.self, RenameCommand.self,
-      DiffCommand.self, MountCommand.self, UnmountCommand.self, ScheduleCommand.self, PoolCommand.self, DiskCommand.self,
+      DiffCommand.self, MountCommand.self, UnmountCommand.self, ScheduleCommand.self, PoolCommand.self,
+      DiskCommand.self,
       ConfigCommand.self,
     ])
 
