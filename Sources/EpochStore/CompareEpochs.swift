@@ -83,7 +83,7 @@ private final class GroupComparison {
     private let reader: EpochReader
     private let unpacker: FrameUnpacker
     private let frame = UnsafeMutableRawBufferPointer.allocate(
-      byteCount: EpochFormat.frameHeaderBytes + Int(EpochFormat.payloadLimit), alignment: 8)
+      byteCount: EpochFormat.headBytes(blocks: EpochFormat.frameBlocks) + EpochFormat.groupBytes, alignment: 8)
     private let pages = UnsafeMutableRawBufferPointer.allocate(byteCount: EpochFormat.groupBytes, alignment: 4096)
 
     init(_ reader: EpochReader) {
@@ -111,11 +111,11 @@ private final class GroupComparison {
     func load(_ entries: Range<Int>, _ wanted: UInt16) throws(StoreError) {
       for number in entries where reader.index[number].data & wanted != 0 {
         let entry = reader.index[number]
-        let bytes = UnsafeMutableRawBufferPointer(rebasing: frame[..<Int(entry.frameBytes)])
-        try reader.files.file(entry.epoch).read(bytes, at: entry.offset)
-        try unpacker.unpack(
-          UnsafeRawPointer(bytes.baseAddress.unsafelyUnwrapped), entry, wanted: .max,
-          to: pages.baseAddress.unsafelyUnwrapped)
+        let needed = entry.needed
+        let bytes = UnsafeMutableRawBufferPointer(rebasing: frame[..<needed.count])
+        try reader.files.file(entry.epoch).read(bytes, at: needed.lowerBound)
+        let head = UnsafeRawPointer(bytes.baseAddress.unsafelyUnwrapped) + Int(entry.head - needed.lowerBound)
+        try unpacker.unpack(head, entry, wanted: .max, to: pages.baseAddress.unsafelyUnwrapped)
       }
     }
 
