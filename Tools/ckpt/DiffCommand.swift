@@ -11,8 +11,8 @@ struct DiffCommand: ParsableCommand {
       """)
 
   @Argument(help: "Name or uuid of the guest.") var vm: String
-  @Argument(help: "Number of the first epoch.") var first: Int
-  @Argument(help: "Number of the second epoch.") var second: Int
+  @Argument(help: EpochArgument.help, transform: EpochArgument.parse) var first: EpochReference
+  @Argument(help: EpochArgument.help, transform: EpochArgument.parse) var second: EpochReference
   @OptionGroup var common: CommonOptions
 
   func run() throws {
@@ -24,7 +24,8 @@ struct DiffCommand: ParsableCommand {
 
   private func show(_ difference: EpochDifference) {
     print(
-      "\(difference.second.guest): epoch \(first) (\(difference.first.time)) to \(second) (\(difference.second.time))")
+      "\(difference.second.guest): epoch \(difference.first.epoch) (\(difference.first.time)) to \(difference.second.epoch) (\(difference.second.time))"
+    )
     let memory = difference.memory.map { Self.row(Self.address($0.start), $0) }
     Terminal.printTable(
       [["MEMORY FROM", "SIZE", "PAGES", "CHANGED", "ADDED", "REMOVED", "SHARE"]] + memory

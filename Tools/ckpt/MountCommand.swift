@@ -14,7 +14,7 @@ struct MountCommand: ParsableCommand {
       """)
 
   @Argument(help: "Name or uuid of the guest.") var vm: String?
-  @Argument(help: "Number of the epoch.") var epoch: Int?
+  @Argument(help: EpochArgument.help, transform: EpochArgument.parse) var epoch: EpochReference?
   @Argument(help: "Name of the disk in the guest, like xvda.") var disk: String?
   @Option(help: ArgumentHelp("Folder to mount it at.", valueName: "dir")) var at: String?
   @OptionGroup var common: CommonOptions
@@ -52,7 +52,7 @@ struct UnmountCommand: ParsableCommand {
     discussion: "The disk is unmounted wherever it is mounted, then its device is removed.")
 
   @Argument(help: "Name or uuid of the guest.") var vm: String?
-  @Argument(help: "Number of the epoch.") var epoch: Int?
+  @Argument(help: EpochArgument.help, transform: EpochArgument.parse) var epoch: EpochReference?
   @Argument(help: "Name of the disk in the guest, like xvda.") var disk: String?
   @Flag(help: "All that there is.") var all = false
   @OptionGroup var common: CommonOptions

@@ -1,15 +1,15 @@
-import EpochStore
+public import EpochStore
 
 extension Engine {
   /// What changed from one epoch of a guest to another: pages by content, disks by the blocks of their pool.
   ///
   /// - Throws: `StoreError` for a damaged file. A disk that cannot be compared says so in the result.
-  public func difference(_ guest: String, from first: Int, to second: Int) throws -> EpochDifference {
+  public func difference(_ guest: String, from first: EpochReference, to second: EpochReference) throws -> EpochDifference {
     let folder = try folder(of: guest)
     let lock = try folder.lock(.shared)
     defer { _ = lock }
-    let older = try folder.open(epoch: checked(first, in: folder, of: guest))
-    let younger = try folder.open(epoch: checked(second, in: folder, of: guest))
+    let older = try folder.open(epoch: resolve(first, in: folder, of: guest))
+    let younger = try folder.open(epoch: resolve(second, in: folder, of: guest))
     return EpochDifference(
       first: older.manifest, second: younger.manifest, memory: try Self.memory(older, younger),
       disks: disks(older.manifest, younger.manifest))

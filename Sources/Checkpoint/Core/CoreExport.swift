@@ -1,4 +1,4 @@
-import EpochStore
+public import EpochStore
 import MigrationStream
 
 /// Writes an epoch as a core file: memory and registers as debuggers read them.
@@ -65,11 +65,11 @@ extension Engine {
   ///
   /// - Returns: what a debugger will miss; nil when it has all.
   /// - Throws: ``CoreError``.
-  public func exportCore(_ guest: String, epoch: Int, to descriptor: Int32) throws -> String? {
+  public func exportCore(_ guest: String, epoch: EpochReference, to descriptor: Int32) throws -> String? {
     let folder = try folder(of: guest)
     let lock = try folder.lock(.shared)
     defer { _ = lock }
-    return try CoreExport(folder.open(epoch: checked(epoch, in: folder, of: guest)), threads: Take.processors)
+    return try CoreExport(folder.open(epoch: resolve(epoch, in: folder, of: guest)), threads: Take.processors)
       .write(to: descriptor)
   }
 }

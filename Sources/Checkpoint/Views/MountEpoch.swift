@@ -1,5 +1,5 @@
 import DeviceMapper
-import EpochStore
+public import EpochStore
 import Glibc
 
 extension Engine {
@@ -9,11 +9,11 @@ extension Engine {
   /// ``unmount(_:)``: the file system was in use when the epoch was taken, and what its journal holds must be replayed, as after a crash.
   ///
   /// - Throws: ``ViewError``; nothing is left behind then.
-  public func mount(_ guest: String, epoch: Int, disk: String, at folder: String?) throws -> EpochView {
+  public func mount(_ guest: String, epoch: EpochReference, disk: String, at folder: String?) throws -> EpochView {
     let store = try self.folder(of: guest)
     let lock = try store.lock(.shared)
     defer { _ = lock }
-    let manifest = try store.manifest(checked(epoch, in: store, of: guest))
+    let manifest = try store.manifest(resolve(epoch, in: store, of: guest))
     if let folder { try Self.requireFolder(folder) }
     let views = EpochViews(pools: try pools())
     var view = try views.make(folder == nil ? .whole : .scratch, disk, of: manifest)
@@ -69,10 +69,11 @@ extension Engine {
   /// The view of one disk.
   ///
   /// - Throws: ``ViewError/notMounted(guest:epoch:vdev:)``.
-  public func mounted(_ guest: String, epoch: Int, disk: String) throws -> EpochView {
+  public func mounted(_ guest: String, epoch: EpochReference, disk: String) throws -> EpochView {
     let folder = try folder(of: guest)
-    let views = try mounted().filter { $0.guestUUID == folder.uuid && $0.epoch == epoch && $0.vdev == disk }
-    guard let view = views.first else { throw ViewError.notMounted(guest: guest, epoch: epoch, vdev: disk) }
+    let number = try resolve(epoch, in: folder, of: guest)
+    let views = try mounted().filter { $0.guestUUID == folder.uuid && $0.epoch == number && $0.vdev == disk }
+    guard let view = views.first else { throw ViewError.notMounted(guest: guest, epoch: number, vdev: disk) }
     return view
   }
 }
