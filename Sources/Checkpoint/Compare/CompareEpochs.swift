@@ -4,7 +4,9 @@ extension Engine {
   /// What changed from one epoch of a guest to another: pages by content, disks by the blocks of their pool.
   ///
   /// - Throws: `StoreError` for a damaged file. A disk that cannot be compared says so in the result.
-  public func difference(_ guest: String, from first: EpochReference, to second: EpochReference) throws -> EpochDifference {
+  public func difference(_ guest: String, from first: EpochReference, to second: EpochReference) throws
+    -> EpochDifference
+  {
     let folder = try folder(of: guest)
     let lock = try folder.lock(.shared)
     defer { _ = lock }
