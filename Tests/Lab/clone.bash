@@ -1,4 +1,4 @@
-# Sourced by clone-pv.sh and clone-pvh.sh with the kind of guest; each has a machine of its own.
+# Sourced by soak-clone-pv.sh and soak-clone-pvh.sh with the kind of guest; each has a machine of its own.
 #
 # Clones beside the running original: one, that is taken and brought back itself, a paused one, three at once. Then rollbacks that are
 # undone, and undone again.
