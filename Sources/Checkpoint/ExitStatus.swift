@@ -38,6 +38,12 @@ public enum ExitStatus: Int32, Error, Sendable {
       case .noSuchEpoch: self = .notFound
       default: self = .failed
       }
+    case let error as AdoptionError:
+      switch error {
+      case .notAdoptable, .noSuchDisk, .noDisks, .notAdopted, .replaced, .releasing: self = .badConfiguration
+      case .inUse: self = .locked
+      case .originChanged, .volumeGone, .notActive: self = .failed
+      }
     case is DeviceMapperError, is StreamError, is XLConfigError, is HookError, is GuardError: self = .failed
     case is Configuration.Fault: self = .badConfiguration
     default: return nil

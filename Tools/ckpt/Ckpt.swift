@@ -14,7 +14,7 @@ struct Ckpt: ParsableCommand {
     subcommands: [
       StatusCommand.self, TakeCommand.self, RestoreCommand.self, ListCommand.self, ShowCommand.self, ExportCommand.self,
       VerifyCommand.self, RecoverCommand.self, PruneCommand.self, MarkCommand.self, ScheduleCommand.self,
-      PoolCommand.self, DiskCommand.self, ConfigCommand.self,
+      PoolCommand.self, DiskCommand.self, AdoptCommand.self, ReleaseCommand.self, ConfigCommand.self,
     ])
 
   /// Like the parser's own `main`, but an error of ours is one line and has its documented status.
