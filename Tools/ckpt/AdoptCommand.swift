@@ -157,7 +157,7 @@ struct XLFileOptions: ParsableArguments {
   func rename(_ paths: [(old: String, new: String)], guest: String, quiet: Bool) throws -> Bool {
     guard !paths.isEmpty else { return false }
     let path = config ?? XLFile.usualPath(of: guest)
-    let file = access(path, F_OK) == 0 ? try XLFile(path: path) : nil
+    let file = try access(path, F_OK) == 0 ? XLFile(path: path) : nil
     let changes = file?.changes(paths) ?? []
     if writeConfig, let file, !changes.isEmpty {
       try file.write(changes)

@@ -11,7 +11,8 @@ struct PoolCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Make a pool in a volume group, on two devices, or in files for a trial.",
       discussion: """
-        In a volume group it makes the volumes ckpt-NAME-data, ckpt-NAME-meta and ckpt-NAME-spare. The last is one extent for the         day on which the metadata are full: lvremove it, lvextend ckpt-NAME-meta by one extent, then ckpt pool grow NAME.
+        In a volume group it makes the volumes ckpt-NAME-data, ckpt-NAME-meta and ckpt-NAME-spare. The last is one extent for the \
+        day on which the metadata are full: lvremove it, lvextend ckpt-NAME-meta by one extent, then ckpt pool grow NAME.
         """)
 
     @Argument(help: "Name of the pool: a-z, 0-9 and -.") var name: String = "main"
@@ -34,8 +35,8 @@ struct PoolCommand: ParsableCommand {
     }
 
     func run() throws {
-      let percent = vg == nil ? nil : try size.flatMap(Self.percent)
-      let bytes = percent == nil ? try size.map(Quantity.parseBytes) : nil
+      let percent = try vg == nil ? nil : size.flatMap(Self.percent)
+      let bytes = try percent == nil ? size.map(Quantity.parseBytes) : nil
       let kept = try CommonOptions.configuration(nil).keptEpochs
       let pools = try common.engine.pools()
       if let data, let metadata {

@@ -129,7 +129,7 @@ extension ThinPoolOperations {
   func openers(of device: String, atMost expected: Int, patience: Double) throws -> Int {
     var left = patience
     while true {
-      let count = try info(device)?.openCount ?? 0
+      let count = try self.info(device)?.openCount ?? 0
       guard count > expected, left > 0 else { return count }
       usleep(100_000)
       left -= 0.1

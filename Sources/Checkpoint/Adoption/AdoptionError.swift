@@ -17,8 +17,6 @@ public enum AdoptionError: Error, Equatable, CustomStringConvertible {
   case releasing(guest: String, vdev: String)
   /// The volume's device is not there, or is another one.
   case volumeGone(volume: String, why: String)
-  /// The disk is in the catalogue, but its devices are not there.
-  case notActive(guest: String, vdev: String, volume: String)
 
   /// What stands in the way.
   public enum Obstacle: Equatable, Sendable {
@@ -79,8 +77,6 @@ public enum AdoptionError: Error, Equatable, CustomStringConvertible {
     case .releasing(let guest, let vdev):
       "disk \(vdev) of \(guest): its release was begun; end it first: ckpt release \(guest) \(vdev)"
     case .volumeGone(let volume, let why): "volume \(volume): \(why)"
-    case .notActive(let guest, let vdev, let volume):
-      "disk \(vdev) of \(guest) (over \(volume)) is not active; run: ckpt pool start"
     }
   }
 }

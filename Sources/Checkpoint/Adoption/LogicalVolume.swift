@@ -44,10 +44,7 @@ struct LogicalVolume: Equatable, Sendable, CustomStringConvertible {
   }
 
   private static func isName(_ text: String) -> Bool {
-    let allowed = text.utf8.allSatisfy {
-      (UInt8(ascii: "a")...UInt8(ascii: "z")).contains($0) || (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains($0)
-        || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) || "+_.-".utf8.contains($0)
-    }
+    let allowed = text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "+_.-".contains($0)) }
     return allowed && !text.isEmpty && !text.hasPrefix("-") && text != "." && text != ".."
   }
 

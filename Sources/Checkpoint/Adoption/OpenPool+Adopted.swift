@@ -110,7 +110,7 @@ extension OpenPool {
 extension ThinPoolOperations {
   /// What the old volume's device shows while the disk is adopted.
   func shownTable(of volume: PoolCatalog.Volume) throws -> Target {
-    guard let info = try info(volume.device) else {
+    guard let info = try self.info(volume.device) else {
       throw PoolError.deviceTaken(device: volume.device, why: "it vanished while it was being used")
     }
     return .linear(over: info.number, sectors: volume.sizeSectors)
@@ -118,24 +118,24 @@ extension ThinPoolOperations {
 
   /// The old volume's device, also under another name that LVM gave it meanwhile; nil when it is not active.
   func oldDevice(of origin: AdoptedOrigin) throws -> DeviceInfo? {
-    if let info = try info(origin.device) { return info }
+    if let info = try self.info(origin.device) { return info }
     for (name, _) in try list() {
-      if let info = try info(name), info.uuid == origin.uuid { return info }
+      if let info = try self.info(name), info.uuid == origin.uuid { return info }
     }
     return nil
   }
 
   /// Whether the old volume's device shows the disk.
   func isOurs(_ volume: PoolCatalog.Volume, _ origin: AdoptedOrigin) throws -> Bool {
-    guard try info(volume.device) != nil, let old = try oldDevice(of: origin), old.uuid == origin.uuid else {
+    guard try self.info(volume.device) != nil, let old = try oldDevice(of: origin), old.uuid == origin.uuid else {
       return false
     }
-    return try table(old.name) == [shownTable(of: volume)]
+    return try self.table(old.name) == [shownTable(of: volume)]
   }
 
   /// Whether a guest whose backend holds the device `number` uses this disk, by whichever of its devices.
   func shows(_ number: DeviceNumber, _ volume: PoolCatalog.Volume, _ origin: AdoptedOrigin) throws -> Bool {
-    if try info(volume.device)?.number == number { return true }
+    if try self.info(volume.device)?.number == number { return true }
     guard let old = try oldDevice(of: origin), old.uuid == origin.uuid, old.number == number else { return false }
     return try origin.state != .adopting || isOurs(volume, origin)
   }
@@ -153,7 +153,7 @@ extension ThinPoolOperations {
   func replaced(
     _ volume: PoolCatalog.Volume, _ origin: AdoptedOrigin, by old: DeviceInfo
   ) throws -> AdoptionError {
-    let found = try table(old.name).map(\.description).joined(separator: " | ")
+    let found = try self.table(old.name).map(\.description).joined(separator: " | ")
     return .replaced(guest: volume.guest, vdev: volume.vdev, volume: origin.volume, found: found)
   }
 

@@ -17,7 +17,7 @@ enum OriginSample {
       .map { (offset: $0, count: partitionStart) }
     let rest = (bytes - begin) / 4096
     let count = min(UInt64(pages), rest)
-    return partitions + (0..<count).map { (begin + $0 * (rest - 1) / max(1, count - 1) * 4096, 4096) }
+    return partitions + (0..<count).map { (offset: begin + $0 * (rest - 1) / max(1, count - 1) * 4096, count: 4096) }
   }
 
   static func hash(_ parts: [[UInt8]]) -> String {

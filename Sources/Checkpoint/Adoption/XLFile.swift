@@ -50,7 +50,8 @@ public struct XLFile {
     while let found = rest.firstRange(of: old) {
       let before = rest[..<found.lowerBound].last ?? result.last
       let whole = !(before.map(isPart) ?? false) && !(rest[found.upperBound...].first.map(isPart) ?? false)
-      result += rest[..<found.lowerBound] + (whole ? new : old)
+      result += rest[..<found.lowerBound]
+      result += whole ? new : old
       rest = rest[found.upperBound...]
     }
     return result + rest

@@ -30,7 +30,7 @@ public struct DiskHistory: Sendable {
         let snapshot = catalog.snapshots(guestUUID, epoch).first(where: { $0.vdev == disk.vdev }),
         snapshot.thinID == disk.thinID
       else { throw DiskError.noSuchEpoch(guest: guestUUID, epoch: epoch) }
-      let volume = try volume(of: snapshot, in: catalog)
+      let volume = try self.volume(of: snapshot, in: catalog)
       // Before the first start of the pool after a boot there is no origin to look at; rolling back looks again.
       if volume.origin != nil, try pools.operations.info(volume.originDevice) != nil {
         try pools.operations.requireUntouched(volume)

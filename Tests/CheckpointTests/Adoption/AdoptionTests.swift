@@ -67,7 +67,8 @@ struct AdoptionTests {
     #expect(throws: AdoptionError.notAdoptable(guest: "web", vdev: "xvda", path: "/dev/vg0/web", .kind("raid"))) {
       try web.adopt()
     }
-    web.fake.kernel { ($0.devices[web.old]?.table, $0.devices[web.old]?.openCount) = ([web.plain], 2) }
+    web.fake.kernel { $0.devices[web.old]?.table = [web.plain] }
+    web.fake.kernel { $0.devices[web.old]?.openCount = 2 }
     #expect(throws: AdoptionError.notAdoptable(guest: "web", vdev: "xvda", path: "/dev/vg0/web", .shared(openers: 2))) {
       try web.adopt()
     }

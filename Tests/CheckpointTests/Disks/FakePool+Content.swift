@@ -13,8 +13,8 @@ extension FakePool {
     guard let table = kernel.devices[device]?.table, let line = table.first else { return nil }
     if let thin = line.thinVolume, let own = kernel.contents[thin.id] {
       // A volume that was never written to shows its origin.
-      guard own.isEmpty, let origin = thin.origin, let under = name(of: origin, kernel) else { return own }
-      return content(of: under, kernel)
+      guard own.isEmpty, let origin = thin.origin, let old = name(of: origin, kernel) else { return own }
+      return content(of: old, kernel)
     }
     if line.type == "linear" {
       return under(line, kernel).map { content(of: $0, kernel) } ?? kernel.raw[line.parameters]
@@ -37,8 +37,8 @@ extension FakePool {
     guard let line = kernel.devices[device]?.table.first else { return }
     if let id = line.thinVolume?.id { kernel.contents[id] = content }
     guard line.type == "linear" else { return }
-    if let under = under(line, kernel) {
-      write(content, to: under, &kernel)
+    if let below = under(line, kernel) {
+      write(content, to: below, &kernel)
     } else {
       kernel.raw[line.parameters] = content
     }
@@ -56,7 +56,10 @@ extension FakePool {
   func swapLive(_ device: String, to table: [Target], flushing old: String) throws -> UInt64 {
     _ = try look { kernel in #expect(kernel.devices[old] != nil) }
     // Killed in the middle it leaves the device held, with the new table loaded.
-    try change { kernel in (kernel.devices[device]?.suspended, kernel.devices[device]?.inactive) = (true, true) }
+    try change { kernel in
+      kernel.devices[device]?.suspended = true
+      kernel.devices[device]?.inactive = true
+    }
     try swapTable(device, to: table)
     return 1000
   }
