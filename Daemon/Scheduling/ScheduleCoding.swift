@@ -23,7 +23,7 @@ extension Schedule: Codable {
         guest: container.decode(String.self, forKey: .guest), timing: timing,
         jitter: container.text(.jitter, "length of time; write it like 30s", Interval.init) ?? .none,
         maxPauseSeconds: container.decodeIfPresent(Double.self, forKey: .maxPauseSeconds),
-        keep: container.decodeIfPresent(KeepRules.self, forKey: .keep)?.policy ?? RetentionPolicy(),
+        keep: container.decodeIfPresent(StrictPolicy.self, forKey: .keep)?.policy ?? RetentionPolicy(),
         isPaused: container.decodeIfPresent(Bool.self, forKey: .paused) ?? false,
         since: container.decode(EpochTime.self, forKey: .since))
     }
@@ -39,8 +39,18 @@ extension Schedule: Codable {
     }
     if jitter > .none { try container.encode(jitter.description, forKey: .jitter) }
     try container.encodeIfPresent(maxPauseSeconds, forKey: .maxPauseSeconds)
-    if !keep.isEmpty { try container.encode(KeepRules(keep), forKey: .keep) }
+    if !keep.isEmpty { try container.encode(keep, forKey: .keep) }
     if isPaused { try container.encode(true, forKey: .paused) }
     try container.encode(since, forKey: .since)
+  }
+}
+
+/// A policy in a file that people write: a key that is not known is a fault there.
+private struct StrictPolicy: Decodable {
+  let policy: RetentionPolicy
+
+  init(from decoder: any Decoder) throws {
+    _ = try decoder.strict(RetentionPolicy.CodingKeys.self)
+    policy = try RetentionPolicy(from: decoder)
   }
 }

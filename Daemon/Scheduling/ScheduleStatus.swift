@@ -39,7 +39,7 @@ public struct ScheduleStatus: Encodable, Sendable {
     }
     try container.encode(schedule.jitter.seconds, forKey: .jitterSeconds)
     try container.encodeIfPresent(schedule.maxPauseSeconds, forKey: .maxPauseSeconds)
-    try container.encode(KeepRules(schedule.keep), forKey: .keep)
+    try container.encode(schedule.keep, forKey: .keep)
     try container.encode(schedule.isPaused, forKey: .paused)
     try container.encode(schedule.since, forKey: .since)
     try container.encode(state, forKey: .state)

@@ -17,7 +17,7 @@ struct ScheduleService: Service {
         try await operations.run(TakeRequest(guest: guest, maxPauseSeconds: seconds), by: origin).epoch
       },
       prune: { guest, policy in
-        let request = PruneRequest(guest: guest, keep: ControlAPI.KeepRules(policy))
+        let request = PruneRequest(guest: guest, keep: policy)
         let pruned = try await operations.run(request, by: origin)
         if let failure = pruned.failures.first { throw failure.error }
       },

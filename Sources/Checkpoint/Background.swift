@@ -7,11 +7,18 @@ final class Background<Value: Sendable>: Sendable {
   private let done = DispatchSemaphore(value: 0)
 
   init(_ body: @escaping @Sendable () throws -> Value) {
-    DispatchQueue.global(qos: .userInitiated).async { [self] in
-      let value = Result { try body() }
-      result.withLock { $0 = value }
-      done.signal()
-    }
+    DispatchQueue.global(qos: .userInitiated).async { [self] in work(body) }
+  }
+
+  /// On a thread that stands ready.
+  init(on thread: Standby, _ body: @escaping @Sendable () throws -> Value) {
+    thread.run { [self] in work(body) }
+  }
+
+  private func work(_ body: () throws -> Value) {
+    let value = Result { try body() }
+    result.withLock { $0 = value }
+    done.signal()
   }
 
   func wait() throws -> Value {

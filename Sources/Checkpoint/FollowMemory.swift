@@ -36,7 +36,7 @@ extension Take {
     if tracking.hasLog {
       owed.formUnion(moved.come)
       // What the guest wrote during the scan shall not be left to the pause; and from here on what came is logged.
-      owed.formUnion(try tracking.collect(final: false))
+      owed.formUnion(try tracking.collect())
     }
     return true
   }

@@ -72,10 +72,10 @@ public protocol Guest: AnyObject {
   var isBeingSaved: Bool { get }
   func beginLog() throws -> LogDirty.Start
   func endLog()
-  /// Adds the pages written since the last collect, and leaves them in the log.
-  func peek(into pages: inout PageSet) throws
+  /// Adds the pages written since the last collect, and leaves them in the log. `final`: the guest is suspended.
+  func peek(into pages: inout PageSet, final: Bool) throws
   /// Takes the pages written since the last call out of the log; returns how many.
-  func collect(into pages: inout PageSet, final: Bool) throws -> Int
+  func collect(into pages: inout PageSet) throws -> Int
   /// Puts a page into the log that must come with the next collect; false when this guest has no such call.
   func mark(_ pfn: UInt64) -> Bool
   /// A note that stays with the running domain and goes with it; nil when there is none.
@@ -90,7 +90,9 @@ public protocol Guest: AnyObject {
   func request() throws
   /// Waits until it is. When this throws, the guest runs on.
   func awaitSuspended() throws
-  /// CPUs, clock and the rest of the suspended guest.
+  /// Reads CPUs and clock of the suspended guest; on any thread, beside copies.
+  func readProcessors() throws
+  /// The suspended guest without its memory. ``readProcessors()`` and `settle` come first.
   func state() throws -> GuestState
   /// Lets the guest go on in place. When this throws, the guest is still suspended.
   func resume() throws

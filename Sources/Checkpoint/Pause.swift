@@ -18,7 +18,7 @@ extension Take {
     report(.phase(.request))
     let hook = pauseHook(writer.epoch)
     defer { if let failure = hook?.finish() { note("\(failure)") } }
-    try step("request_prepare") {
+    let limit = try step("request_prepare") {
       try keeper?.awaitReady()
       // Before the request, so that its waking is over by then.
       try keeper?.asked(seconds: options.mostPauseSeconds)
@@ -26,12 +26,14 @@ extension Take {
         keeper?.released()
         throw error
       }
+      return PauseLimit(guest, keeper)
     }
     let signals = HeldSignals()
     defer { signals.release() }
+    let urgency = Urgency(.pause)
+    defer { urgency.end() }
     let requested = ContinuousClock.now
     let deadline = requested + .seconds(options.mostPauseSeconds)
-    let limit = PauseLimit(guest, keeper, deadline: deadline)
     let freezing: FreezeRound
     do {
       try times.measure(.request, guest.request)
@@ -46,12 +48,12 @@ extension Take {
       throw error
     }
     let suspended = ContinuousClock.now
-    limit.begin()
+    limit.begin(until: deadline)
     isHeld = true
     instant = .now
     hook?.release()
     let disks = disks
-    let snapshot = Background {
+    let snapshot = Background(on: helpers[0]) {
       FaultPoint.reach(.disks)
       let start = ContinuousClock.now
       return (steps: try disks.snapshot(), took: ContinuousClock.now - start)
@@ -109,11 +111,12 @@ extension Take {
     _ freezing: FreezeRound, _ writer: EpochWriter, _ staging: Staging, until deadline: ContinuousClock.Instant
   ) throws -> Held {
     let start = ContinuousClock.now
+    let processors = step("copy_begin", readProcessors)
     let early = try step("copy_freeze_end", freezing.end)
     var round = TakeStatistics.Round(name: "pause")
     var written = PageSet()
     if tracking.hasLog {
-      written = try step("copy_clean") { try tracking.collect(final: true) }
+      written = try step("copy_log", tracking.lastLook)
       round.dirtied = written.count
       owed.formUnion(written)
     }
@@ -134,7 +137,10 @@ extension Take {
       let present = guest.present
       for pfn in unscanned where !present.contains(pfn) { moved.gone.insert(pfn) }
     }
-    let state = try step("copy_state", guest.state)
+    let state = try step("copy_state") {
+      try processors.wait()
+      return try guest.state()
+    }
     var gone = moved.gone
     for pfn in early.absent + outcome.absent { gone.insert(pfn) }
     for pfn in outcome.copied { gone.remove(pfn) }
@@ -142,6 +148,12 @@ extension Take {
     round.ms = (ContinuousClock.now - start).milliseconds
     statistics.rounds.append(round)
     return Held(state: state, gone: gone, written: written)
+  }
+
+  /// A dozen hypercalls for each of a PV guest's CPUs, beside the copy of the pages.
+  private func readProcessors() -> Background<Void> {
+    nonisolated(unsafe) let guest = guest
+    return Background(on: helpers[1]) { try guest.readProcessors() }
   }
 
   /// Copies a set whole; what does not fit into staging RAM is written out now, or the take ends, as the policy says.
@@ -176,7 +188,7 @@ extension Take {
     return all
   }
 
-  private func step<Result>(_ name: String, _ body: () throws -> Result) throws -> Result {
+  private func step<Result>(_ name: String, _ body: () throws -> Result) rethrows -> Result {
     let start = ContinuousClock.now
     defer { times.add(name, milliseconds: (ContinuousClock.now - start).milliseconds) }
     return try body()

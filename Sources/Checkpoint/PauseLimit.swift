@@ -7,31 +7,34 @@ final class PauseLimit: @unchecked Sendable {
   // Unchecked: the guest's `resume` is called under the lock only.
   private let guest: any Guest
   private let keeper: (any PauseKeeper)?
-  private let deadline: ContinuousClock.Instant
   private let isHeld = Mutex(false)
+  /// Set before the guest is held.
+  private let deadline = Mutex(ContinuousClock.now)
   private let begun = DispatchSemaphore(value: 0)
   private let ended = DispatchSemaphore(value: 0)
   private let expired = Atomic(false)
 
   /// - Parameter keeper: lets the guest go when this process cannot.
-  init(_ guest: any Guest, _ keeper: (any PauseKeeper)?, deadline: ContinuousClock.Instant) {
+  init(_ guest: any Guest, _ keeper: (any PauseKeeper)?) {
     self.guest = guest
     self.keeper = keeper
-    self.deadline = deadline
     DispatchQueue(label: "pause limit", qos: .userInteractive).async { [self] in watch() }
   }
 
   private func watch() {
+    let urgency = Urgency(.limit)
+    defer { urgency.end() }
     begun.wait()
-    let left = max(0, (deadline - .now).milliseconds)
+    let left = max(0, (deadline.withLock { $0 } - .now).milliseconds)
     guard ended.wait(timeout: .now() + .microseconds(Int(left * 1000))) == .timedOut else { return }
     expired.store(true, ordering: .relaxed)
     // If it fails the engine's own call fails as well, and says so.
     try? resume()
   }
 
-  /// The guest is suspended: from here on the limit counts.
-  func begin() {
+  /// The guest is suspended: from here on it may be held until the deadline.
+  func begin(until deadline: ContinuousClock.Instant) {
+    self.deadline.withLock { $0 = deadline }
     isHeld.withLock { $0 = true }
     begun.signal()
   }
@@ -61,9 +64,9 @@ final class PauseLimit: @unchecked Sendable {
         guest.handOver()
       } else {
         try guest.resume()
+        keeper?.resumed()
       }
       isHeld = false
-      keeper?.released()
     }
   }
 }

@@ -24,6 +24,8 @@ public final class Take {
   private let startKeeper: () throws -> (any PauseKeeper)?
   /// Lets the guest go when this process cannot.
   private(set) var keeper: (any PauseKeeper)?
+  /// For the disks and for the CPUs, beside the copy of the pages.
+  private(set) var helpers: [Standby] = []
   /// The guest is suspended, as far as we know.
   var isHeld = false
   private let began = ContinuousClock.now
@@ -140,6 +142,7 @@ public final class Take {
   ///
   /// - Parameter calm: it runs; else its keeper has to see to that.
   private func disarm(calm: Bool) {
+    for helper in helpers { helper.dismiss() }
     guest.disarm()
     keeper?.dismiss(calm: calm)
     keeper = nil
@@ -180,6 +183,7 @@ public final class Take {
     statistics.totalBytes = guest.present.count * EpochFormat.pageSize
     if let note = guest.suspendNote { statistics.notes.append(note) }
     // The worker threads are made now; the pause finds them waiting.
+    helpers = [Standby(), Standby()]
     DispatchQueue.concurrentPerform(iterations: options.threads + 2) { _ in usleep(1000) }
     return staging
   }

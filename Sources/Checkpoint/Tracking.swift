@@ -83,10 +83,33 @@ final class Tracking {
   /// What the guest wrote since the last collect. It stays in the log, and is not owed yet.
   func peek() throws -> PageSet {
     var written = PageSet()
-    try guest.peek(into: &written)
+    try guest.peek(into: &written, final: false)
     syncs += 1
     return written
   }
+
+  /// The last look, at the suspended guest. What it finds stays in the log as well, so that the next take will look at these pages
+  /// again: to take them out would have the hypervisor write-protect all memory, and for PV guests drop all shadow page
+  /// tables, while the guest is held.
+  ///
+  /// - Throws: as ``collect()``.
+  func lastLook() throws -> PageSet {
+    do {
+      var written = PageSet()
+      if canary == nil, try guest.beginLog() != .alreadyOn { throw lost }
+      try guest.peek(into: &written, final: true)
+      syncs += 1
+      if let canary, !written.contains(canary) { throw lost }
+      // Without a round there was no collect that marked one.
+      if canary == nil { canary = markedPage() }
+      return written
+    } catch {
+      memory.distrustDebt()
+      throw error
+    }
+  }
+
+  private func markedPage() -> UInt64? { guest.present.first.flatMap { guest.mark($0) ? $0 : nil } }
 
   /// Spares the scan: begins with the pages that the base has, or those that a failed take of this engine found. False when the
   /// guest's memory was resized since.
@@ -121,16 +144,16 @@ final class Tracking {
   /// - Throws: ``CheckpointError/trackingLost(guest:)`` when somebody else took from it meanwhile. Whatever it throws, an engine
   ///   that stays compares everything next time.
   @discardableResult
-  func collect(final: Bool) throws -> PageSet {
+  func collect() throws -> PageSet {
     do {
       var written = PageSet()
       // Where no page can be marked, this at least shows a log that was switched off: reading one shows nothing, no error.
       if canary == nil, try guest.beginLog() != .alreadyOn { throw lost }
-      _ = try guest.collect(into: &written, final: final)
+      _ = try guest.collect(into: &written)
       syncs += 1
       memory.debt.formUnion(written)
       let expected = canary
-      canary = guest.present.first.flatMap { guest.mark($0) ? $0 : nil }
+      canary = markedPage()
       if let expected, !written.contains(expected) { throw lost }
       return written
     } catch {
@@ -143,7 +166,7 @@ final class Tracking {
   ///
   /// - Parameters:
   ///   - witness: a page that a guest in whose log we cannot mark one writes as it suspends.
-  ///   - last: what the last collect brought.
+  ///   - last: what the last look brought.
   func confirm(witness: UInt64?, in last: PageSet) throws {
     guard hasLog else { return }
     if guest.isBeingSaved || witness.map({ !last.contains($0) }) == true {

@@ -1,5 +1,6 @@
 import EpochStore
 import MigrationStream
+import Synchronization
 public import Xen
 
 /// A running domain of this host as the engine's guest.
@@ -13,6 +14,8 @@ public final class XenGuest: Guest {
   private let log: LogDirty
   private var suspension: Suspension?
   private let keepsMappings: Bool
+  /// As they were read in this pause.
+  private let processors = Mutex<GuestImage.Processors?>(nil)
 
   /// Finds out whether the domain can be taken at all; changes nothing.
   ///
@@ -100,10 +103,8 @@ public final class XenGuest: Guest {
   public var isBeingSaved: Bool { domain.isBeingSaved }
   public func beginLog() throws -> LogDirty.Start { try log.begin() }
   public func endLog() { log.end() }
-  public func peek(into pages: inout PageSet) throws { try log.peek(into: &pages) }
-  public func collect(into pages: inout PageSet, final: Bool) throws -> Int {
-    try log.collect(into: &pages, final: final)
-  }
+  public func peek(into pages: inout PageSet, final: Bool) throws { try log.peek(into: &pages, final: final) }
+  public func collect(into pages: inout PageSet) throws -> Int { try log.collect(into: &pages) }
   public func mark(_ pfn: UInt64) -> Bool { log.mark(pfn) }
 
   static func trackingNote(_ store: XenStore, _ domain: Domain) -> DomainNote {
@@ -121,8 +122,14 @@ public final class XenGuest: Guest {
   public func request() throws { try suspension?.request() }
   public func awaitSuspended() throws { try suspension?.awaitSuspended() }
 
+  public func readProcessors() throws {
+    let read = try image.processors()
+    processors.withLock { $0 = read }
+  }
+
   public func state() throws -> GuestState {
-    let state = try image.state()
+    guard let read = processors.withLock({ $0.take() }) else { preconditionFailure("the processors come first") }
+    let state = try image.state(read)
     let records = GuestRecords.encode(policy: image.policy, state)
     if case .pv(let pv) = state { return GuestState(records: records, canary: pv.startInfoPFN) }
     return GuestState(records: records)

@@ -19,10 +19,16 @@ public enum ControlJSON {
   private static func text(of error: DecodingError) -> String {
     switch error {
     case .keyNotFound(let key, _): "'\(key.stringValue)' is missing"
+    case .dataCorrupted(let context) where !context.codingPath.isEmpty:
+      "'\(path(context))': \(context.debugDescription)"
     case .typeMismatch(_, let context), .valueNotFound(_, let context), .dataCorrupted(let context):
       context.codingPath.isEmpty
-        ? "it is no JSON object" : "'\(context.codingPath.map(\.stringValue).joined(separator: "."))' has a wrong value"
+        ? "it is no JSON object" : "'\(path(context))' has a wrong value"
     @unknown default: "it cannot be read"
     }
+  }
+
+  private static func path(_ context: DecodingError.Context) -> String {
+    context.codingPath.map(\.stringValue).joined(separator: ".")
   }
 }

@@ -3,7 +3,7 @@ import EpochStore
 
 extension EngineService {
   public func planPrune(_ request: PrunePlanRequest, _ call: Call) throws -> [PrunePlanAnswer] {
-    try engine.prunePlans(request.guest, request.keep.policy).map { plan in
+    try engine.prunePlans(request.guest, request.keep).map { plan in
       PrunePlanAnswer(report: PruneReport(plan, nil), warnings: plan.warnings)
     }
   }
@@ -12,7 +12,7 @@ extension EngineService {
   public func prune(_ request: PruneRequest, _ call: Call) throws -> PruneAnswer {
     var reports: [PruneReport] = []
     var failures: [PruneAnswer.Failure] = []
-    for plan in try engine.prunePlans(request.guest, request.keep.policy) {
+    for plan in try engine.prunePlans(request.guest, request.keep) {
       try call.mayGoOn()
       do {
         let pruned = try engine.prune(plan, only: request.agreed.map { Set($0[plan.uuid] ?? []) })

@@ -1,57 +1,16 @@
 public import EpochStore
 
-/// Which epochs to keep, as ``RetentionPolicy``; what is left out keeps nothing.
-public struct KeepRules: Codable, Hashable, Sendable {
-  public var last: Int?
-  public var minutely: Int?
-  public var hourly: Int?
-  public var daily: Int?
-  public var weekly: Int?
-  public var monthly: Int?
-  public var yearly: Int?
-  /// As `2d12h`.
-  public var within: String?
-  public var tags: [String]?
-
-  public init() {}
-
-  public init(_ policy: RetentionPolicy) {
-    func some(_ count: Int) -> Int? { count == 0 ? nil : count }
-    (last, minutely, hourly) = (some(policy.last), some(policy.minutely), some(policy.hourly))
-    (daily, weekly) = (some(policy.daily), some(policy.weekly))
-    (monthly, yearly) = (some(policy.monthly), some(policy.yearly))
-    within = policy.within?.description
-    tags = policy.tags.isEmpty ? nil : policy.tags.sorted()
-  }
-
-  public var policy: RetentionPolicy {
-    var policy = RetentionPolicy()
-    (policy.last, policy.minutely, policy.hourly, policy.daily) = (last ?? 0, minutely ?? 0, hourly ?? 0, daily ?? 0)
-    (policy.weekly, policy.monthly, policy.yearly) = (weekly ?? 0, monthly ?? 0, yearly ?? 0)
-    policy.within = within.flatMap(RetentionSpan.init)
-    policy.tags = Set(tags ?? [])
-    return policy
-  }
-
-  var fault: String? {
-    let counts = [last, minutely, hourly, daily, weekly, monthly, yearly].compactMap { $0 }
-    if let negative = counts.first(where: { $0 < 0 }) { return "\(negative) epochs cannot be kept" }
-    if let within, RetentionSpan(within) == nil { return "'\(within)' is no length of time; write it like 2d12h" }
-    return nil
-  }
-}
-
 /// What a policy would remove. Changes nothing.
 public struct PrunePlanRequest: ControlRequest {
   public typealias Answer = [PrunePlanAnswer]
   public static let path = ControlPath.prunePlan
 
   public var guest: String?
-  public var keep: KeepRules
+  public var keep: RetentionPolicy
   public var expects: Expectation?
   public var cancelOnDisconnect: Bool?
 
-  public init(guest: String?, keep: KeepRules) {
+  public init(guest: String?, keep: RetentionPolicy) {
     self.guest = guest
     self.keep = keep
   }
@@ -60,7 +19,6 @@ public struct PrunePlanRequest: ControlRequest {
   public func perform(by service: some ControlService, _ call: Call) throws -> Answer {
     try service.planPrune(self, call)
   }
-  public var fault: String? { keep.fault }
 
   enum CodingKeys: String, CodingKey {
     case guest, keep, expects
@@ -74,14 +32,14 @@ public struct PruneRequest: ControlRequest {
   public static let path = ControlPath.prune
 
   public var guest: String?
-  public var keep: KeepRules
+  public var keep: RetentionPolicy
   /// By the guests' uuids, the epochs that may go: what the plan said that somebody agreed to. Guests that are not named keep all.
   /// Without it everything that the policy does not keep goes.
   public var agreed: [String: [Int]]?
   public var expects: Expectation?
   public var cancelOnDisconnect: Bool?
 
-  public init(guest: String?, keep: KeepRules, agreed: [String: [Int]]? = nil) {
+  public init(guest: String?, keep: RetentionPolicy, agreed: [String: [Int]]? = nil) {
     self.guest = guest
     self.keep = keep
     self.agreed = agreed
@@ -91,7 +49,6 @@ public struct PruneRequest: ControlRequest {
   public func perform(by service: some ControlService, _ call: Call) throws -> Answer {
     try service.prune(self, call)
   }
-  public var fault: String? { keep.fault }
 
   enum CodingKeys: String, CodingKey {
     case guest, keep, agreed, expects

@@ -64,6 +64,11 @@ public struct AbandonedSuspension {
     return SuspensionNote.now > watched.until ? try end(watched.outcome) : nil
   }
 
+  /// Ends it without a look at the guest: who asked is known to have resumed it.
+  ///
+  /// - Throws: as ``step()``.
+  public func forget() throws(XenError) { _ = try end(.running) }
+
   private func end(_ outcome: Outcome) throws(XenError) -> Outcome {
     SuspendChannel.clearSubscription(hypervisor, domain: domain.id)
     if outcome == .resumed { try? store.resumed(domain: domain.id) }

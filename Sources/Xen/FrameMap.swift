@@ -14,6 +14,8 @@ protocol FrameMap: AnyObject {
   ///
   /// - Parameter whole: each of them could be mapped.
   func mapped(whole: Bool) throws(XenError)
+  /// The take is over: what was mapped for its pause goes.
+  func letGo()
   /// Compares the guest with the last scan, or the last change.
   func change(since known: PageSet) throws(XenError) -> FrameMapChange
   /// What to map for each frame number: machine frames for PV, 0 where there is none; the numbers themselves for PVH.

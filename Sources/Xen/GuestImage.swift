@@ -17,6 +17,13 @@ public final class GuestImage {
     case pvh(tsc: TSCInfo, HVMState)
   }
 
+  /// What hypercalls tell of the suspended guest's CPUs and clock, before any of it is looked at.
+  public struct Processors: Sendable {
+    fileprivate let tsc: TSCInfo
+    fileprivate let pv: [RawVCPU]
+    fileprivate let pvh: HVMState?
+  }
+
   public struct PVState: Sendable {
     public let tsc: TSCInfo
     /// The whole shared info page.
@@ -95,17 +102,24 @@ public final class GuestImage {
     }
   }
 
-  /// Reads CPUs, clock and shared state of the suspended guest. Before the resume: it changes vCPU 0's rax.
-  public func state() throws(XenError) -> State {
+  /// Reads CPUs and clock of the suspended guest; on any thread, beside copies of its memory. Before the resume: it changes vCPU
+  /// 0's rax.
+  public func processors() throws(XenError) -> Processors {
     let tsc = try TSCInfo(hypervisor, domain: domain.id)
-    guard let pv else {
-      return .pvh(tsc: tsc, try HVMState(hypervisor, domain: domain.id, size: hvmStateSize))
+    guard kind == .pv else {
+      return Processors(tsc: tsc, pv: [], pvh: try HVMState(hypervisor, domain: domain.id, size: hvmStateSize))
     }
-    let vcpus = try VCPUReader(hypervisor: hypervisor, domain: domain, frameMap: pv).read()
+    return Processors(tsc: tsc, pv: try VCPUReader(hypervisor: hypervisor, domain: domain).read(), pvh: nil)
+  }
+
+  /// Puts the frames that a PV guest's CPUs name into the guest's own numbers, and adds its shared state. Its memory must be settled.
+  public func state(_ processors: Processors) throws(XenError) -> State {
+    guard let pv else { return .pvh(tsc: processors.tsc, processors.pvh!) }
+    let vcpus = try PVProcessors(processors.pv, domain: domain.id, pv)
     try checkStartInfo(vcpus.startInfoPFN, pv)
     return .pv(
       PVState(
-        tsc: tsc,
+        tsc: processors.tsc,
         sharedInfo: [UInt8](UnsafeRawBufferPointer(start: pv.sharedInfo.base, count: pageSize)),
         vcpus: vcpus.vcpus, p2mFrames: try pv.listFrames(), highestPFN: UInt64(pv.p2m.count - 1),
         startInfoPFN: vcpus.startInfoPFN))

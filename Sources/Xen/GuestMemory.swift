@@ -149,6 +149,7 @@ public final class GuestMemory: @unchecked Sendable {
   ///   whether a mapping is current; a PVH guest may exchange a page between two takes, and nothing would show it.
   public func release(forNextTake: Bool) {
     keepsMapped = false
+    frameMap.letGo()
     if !forNextTake || !frameMap.mappingsOutlastTakes { dropKept() }
     spent.unmap()
   }

@@ -20,7 +20,8 @@ final class LinearP2M: @unchecked Sendable {
     let machine: MachineToPhysical
     /// The guest's shared info page.
     let sharedInfo: ForeignMapping
-    /// Takes the tables that a walk mapped.
+    /// The tables of the last walk.
+    let walked: WalkedTables
     let spent: SpentMappings
   }
 
@@ -97,9 +98,7 @@ final class LinearP2M: @unchecked Sendable {
     }
     for level in stride(from: 4, through: 1, by: -1) {
       let shift = UInt64(9 * level + 3)
-      let mapping = try source.memory.map(tables)
-      source.spent.add(mapping)
-      try mapping.requireAll("a level \(level) table of its p2m list", domain: domain)
+      let mapping = try source.walked.mapping(of: tables, level, source)
       let indices = (first >> shift)...(last >> shift)
       var next: [UInt64] = []
       next.reserveCapacity(indices.count)
@@ -115,5 +114,29 @@ final class LinearP2M: @unchecked Sendable {
       tables = next
     }
     return tables
+  }
+}
+
+/// The page tables of the last walk to a p2m list, which stay mapped until the take ends: the walk in the pause mostly takes the same
+/// way, and need not map them again. Such a mapping shows what is in the machine frame now.
+final class WalkedTables {
+  private var levels: [Int: (frames: [UInt64], mapping: ForeignMapping)] = [:]
+
+  fileprivate func mapping(
+    of frames: [UInt64], _ level: Int, _ source: LinearP2M.Source
+  ) throws(XenError) -> ForeignMapping {
+    if let known = levels[level], known.frames == frames { return known.mapping }
+    let mapping = try source.memory.map(frames)
+    if let old = levels.updateValue((frames, mapping), forKey: level) { source.spent.add(old.mapping) }
+    do { try mapping.requireAll("a level \(level) table of its p2m list", domain: source.memory.domain) } catch {
+      letGo(into: source.spent)
+      throw error
+    }
+    return mapping
+  }
+
+  func letGo(into spent: SpentMappings) {
+    for level in levels.values { spent.add(level.mapping) }
+    levels = [:]
   }
 }

@@ -1,7 +1,7 @@
 import CXen
 import Glibc
 
-/// Xen's log of the pages that a guest writes: one bit per frame number, from one ``collect(into:final:)`` to the next.
+/// Xen's log of the pages that a guest writes: one bit per frame number, from one ``collect(into:)`` to the next.
 ///
 /// PVH: nested page tables catch the first write to each page. PV: the guest moves to shadow page tables, which every
 /// collect drops, so the guest pays for its working set again; a hypervisor without shadow paging (Debian's) has no log
@@ -61,24 +61,25 @@ public final class LogDirty {
   /// Adds the frames written since the last collect to `set` and leaves them in the log: nothing is write-protected anew, so that
   /// the guest does not notice.
   ///
+  /// - Parameter final: the guest is suspended: frames that Xen itself holds for writing come as well (PVH).
   /// - Returns: how many there were.
-  /// - Throws: as ``collect(into:final:)``; the log is as it was.
+  /// - Throws: as ``collect(into:)``; the log is as it was.
   @discardableResult
-  public func peek(into set: inout PageSet) throws(XenError) -> Int {
-    try read(UInt32(XEN_DOMCTL_SHADOW_OP_PEEK), mode: 0, into: &set)
+  public func peek(into set: inout PageSet, final: Bool) throws(XenError) -> Int {
+    // paging_log_dirty_op in Xen's mm/paging.c marks those frames for either operation.
+    try read(
+      UInt32(XEN_DOMCTL_SHADOW_OP_PEEK),
+      mode: final && domain.isTranslated ? UInt32(XEN_DOMCTL_SHADOW_LOGDIRTY_FINAL) : 0, into: &set)
   }
 
   /// Takes the frames written since the last collect out of the log and adds them to `set`.
   ///
-  /// - Parameter final: the guest is suspended: frames that Xen itself holds for writing come as well (PVH).
   /// - Returns: how many there were.
   /// - Throws: ``XenError/call(_:domain:errno:)``; what the log held may then be lost. ``XenError/guestData(domain:_:)``
   ///   for a guest that grew beyond all bounds; nothing was taken then.
   @discardableResult
-  public func collect(into set: inout PageSet, final: Bool) throws(XenError) -> Int {
-    try read(
-      UInt32(XEN_DOMCTL_SHADOW_OP_CLEAN),
-      mode: final && domain.isTranslated ? UInt32(XEN_DOMCTL_SHADOW_LOGDIRTY_FINAL) : 0, into: &set)
+  public func collect(into set: inout PageSet) throws(XenError) -> Int {
+    try read(UInt32(XEN_DOMCTL_SHADOW_OP_CLEAN), mode: 0, into: &set)
   }
 
   private func read(_ operation: UInt32, mode: UInt32, into set: inout PageSet) throws(XenError) -> Int {

@@ -18,7 +18,8 @@ final class PVFrameMap: FrameMap {
   ) throws(XenError) {
     let sharedInfo = try memory.map([sharedInfoFrame])
     try sharedInfo.requireAll("the shared info page", domain: memory.domain)
-    source = LinearP2M.Source(memory: memory, space: space, machine: machine, sharedInfo: sharedInfo, spent: spent)
+    source = LinearP2M.Source(
+      memory: memory, space: space, machine: machine, sharedInfo: sharedInfo, walked: WalkedTables(), spent: spent)
     p2m = try LinearP2M(source)
   }
 
@@ -46,6 +47,7 @@ final class PVFrameMap: FrameMap {
   /// page. So a mapping shows what the guest has at a frame number as long as the list and Xen's table name the same
   /// machine frame for it.
   var mappingsOutlastTakes: Bool { true }
+  func letGo() { source.walked.letGo(into: source.spent) }
   func mapped(whole: Bool) {}
 
   func change(since present: PageSet) throws(XenError) -> FrameMapChange {

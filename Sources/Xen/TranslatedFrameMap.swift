@@ -43,6 +43,7 @@ final class TranslatedFrameMap: FrameMap {
 
   /// What is mapped is only a frame number, and between two takes nobody watches the count.
   var mappingsOutlastTakes: Bool { false }
+  func letGo() {}
 
   func mapped(whole: Bool) throws(XenError) {
     // A count that moved, or a page that could not be mapped: the scan came too early.

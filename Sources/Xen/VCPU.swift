@@ -14,47 +14,38 @@ public struct VCPUState: Sendable {
   public let msrs: [UInt8]
 }
 
-/// Reads the vCPUs of a suspended PV guest.
-struct VCPUReader {
-  let hypervisor: Hypervisor
-  let domain: Domain
-  let frameMap: PVFrameMap
+/// A PV vCPU as Xen tells it: its frames are machine frames.
+struct RawVCPU: Sendable {
+  let id: UInt32
+  let context: vcpu_guest_context_any_t
+  let extended: [UInt8]
+  let xsave: [UInt8]
+  let msrs: [UInt8]
+}
 
+/// The vCPUs of a suspended PV guest, their frames in the guest's own numbers.
+struct PVProcessors {
+  let vcpus: [VCPUState]
   /// The frame number of the start info page: the guest passes its machine frame to the suspend call in rdx.
-  struct Snapshot {
-    let vcpus: [VCPUState]
-    let startInfoPFN: UInt64
-  }
+  let startInfoPFN: UInt64
 
   /// - Throws: ``XenError/guestData(domain:_:)`` when a register names a frame that is not the guest's.
-  func read() throws(XenError) -> Snapshot {
+  init(_ raw: [RawVCPU], domain: UInt32, _ map: some FrameMap) throws(XenError) {
     var vcpus: [VCPUState] = []
     var startInfoPFN: UInt64 = 0
-    for id in 0...domain.highestVCPU {
-      var info = xc_vcpuinfo_t()
-      guard xc_vcpu_getinfo(hypervisor.handle, domain.id, id, &info) == 0 else { throw failed("vCPU \(id) info") }
-      guard info.online == 1 else { continue }
-      var context = try rawContext(id)
-      if id == 0 {
-        startInfoPFN = try VCPUReader.pfn(UInt64(context.x64.user_regs.rdx), "start_info", domain.id, frameMap)
-        context.x64.user_regs.rdx = UInt64(startInfoPFN)
+    for vcpu in raw {
+      var context = vcpu.context
+      if vcpu.id == 0 {
+        startInfoPFN = try PVProcessors.pfn(UInt64(context.x64.user_regs.rdx), "start_info", domain, map)
+        context.x64.user_regs.rdx = startInfoPFN
       }
-      try VCPUReader.normalise(&context.x64, domain: domain.id, frameMap)
+      try PVProcessors.normalise(&context.x64, domain: domain, map)
       let basic = withUnsafeBytes(of: &context.x64) { [UInt8]($0) }
       vcpus.append(
-        VCPUState(
-          id: id, basic: basic, extended: try extended(id), xsave: try xsave(id), msrs: try msrs(id)))
+        VCPUState(id: vcpu.id, basic: basic, extended: vcpu.extended, xsave: vcpu.xsave, msrs: vcpu.msrs))
     }
-    guard vcpus.first?.id == 0 else { throw .guestData(domain: domain.id, "its vCPU 0 is offline") }
-    return Snapshot(vcpus: vcpus, startInfoPFN: startInfoPFN)
-  }
-
-  private func rawContext(_ id: UInt32) throws(XenError) -> vcpu_guest_context_any_t {
-    var context = vcpu_guest_context_any_t()
-    guard xc_vcpu_getcontext(hypervisor.handle, domain.id, id, &context) == 0 else {
-      throw failed("vCPU \(id) context")
-    }
-    return context
+    guard vcpus.first?.id == 0 else { throw .guestData(domain: domain, "its vCPU 0 is offline") }
+    (self.vcpus, self.startInfoPFN) = (vcpus, startInfoPFN)
   }
 
   /// GDT frames, CR3 and the user-mode CR3 (ctrlreg 1 on x86-64) hold machine frames.
@@ -62,7 +53,7 @@ struct VCPUReader {
     _ context: inout vcpu_guest_context_x86_64_t, domain: UInt32, _ map: some FrameMap
   ) throws(XenError) {
     func pfn(_ frame: UInt64, _ what: String) throws(XenError) -> UInt64 {
-      try VCPUReader.pfn(frame, what, domain, map)
+      try PVProcessors.pfn(frame, what, domain, map)
     }
     let descriptors = context.gdt_ents
     guard descriptors <= 7168 else { throw .guestData(domain: domain, "its GDT has \(descriptors) entries") }
@@ -85,6 +76,34 @@ struct VCPUReader {
       throw .guestData(domain: domain, "\(what) names frame \(machineFrame), which is not the guest's")
     }
     return pfn
+  }
+}
+
+/// Reads the vCPUs of a suspended PV guest.
+struct VCPUReader {
+  let hypervisor: Hypervisor
+  let domain: Domain
+
+  /// - Throws: ``XenError/call(_:domain:errno:)``.
+  func read() throws(XenError) -> [RawVCPU] {
+    var vcpus: [RawVCPU] = []
+    for id in 0...domain.highestVCPU {
+      var info = xc_vcpuinfo_t()
+      guard xc_vcpu_getinfo(hypervisor.handle, domain.id, id, &info) == 0 else { throw failed("vCPU \(id) info") }
+      guard info.online == 1 else { continue }
+      vcpus.append(
+        RawVCPU(
+          id: id, context: try rawContext(id), extended: try extended(id), xsave: try xsave(id), msrs: try msrs(id)))
+    }
+    return vcpus
+  }
+
+  private func rawContext(_ id: UInt32) throws(XenError) -> vcpu_guest_context_any_t {
+    var context = vcpu_guest_context_any_t()
+    guard xc_vcpu_getcontext(hypervisor.handle, domain.id, id, &context) == 0 else {
+      throw failed("vCPU \(id) context")
+    }
+    return context
   }
 
   private func extended(_ id: UInt32) throws(XenError) -> [UInt8] {

@@ -13,8 +13,8 @@ private final class ScriptedWard: Ward, Sendable {
     get { held.load(ordering: .relaxed) }
     set { held.store(newValue, ordering: .relaxed) }
   }
-  func letGo() -> [String] {
-    done.withLock { $0.append("letGo") }
+  func letGo(wasResumed: Bool) -> [String] {
+    done.withLock { $0.append(wasResumed ? "forget" : "letGo") }
     return []
   }
   func cleanUp() -> [String] {
@@ -66,10 +66,21 @@ struct GuardTests {
     let watch = try Watch()
     watch.ask(milliseconds: 60_000)
     #expect(watch.engine.change(.asked, to: .lettingGo))
-    #expect(watch.engine.change(.lettingGo, to: .calm))
+    #expect(watch.engine.change(.lettingGo, to: .over))
     watch.say(.farewell)
     watch.end()
     #expect(watch.done == [])
+  }
+
+  @Test("an engine that dies after it resumed its guest leaves only a note") func deathAfterThePause() throws {
+    let watch = try Watch()
+    watch.ask(milliseconds: 60_000)
+    #expect(watch.engine.change(.asked, to: .lettingGo))
+    #expect(watch.engine.change(.lettingGo, to: .over))
+    watch.say(.look)
+    watch.die()
+    watch.end()
+    #expect(watch.done == ["forget", "cleanUp"])
   }
 
   @Test("an engine that dies, in the pause or out of it, leaves its guest to the guard", arguments: [true, false])
@@ -141,6 +152,7 @@ private final class ScriptedKeeper: PauseKeeper, Sendable {
     if isDead { throw GuardError.died }
   }
   func release() -> Bool { !takesOver }
+  func resumed() { journal.note("resumed") }
   func released() { journal.note("released") }
   func dismiss(calm: Bool) { journal.note("dismiss \(calm)") }
 }
@@ -168,7 +180,7 @@ struct KeptTakeTests {
   @Test("the guard knows before the guest is asked, and is let go when the guest runs") func order() throws {
     _ = try take(ScriptedKeeper(journal))
     let positions = try order([
-      "awaitReady", "asked", "prepareRequest", "request", "resume", "released", "disarm", "dismiss true",
+      "awaitReady", "asked", "prepareRequest", "request", "resume", "resumed", "disarm", "dismiss true",
     ])
     #expect(positions == positions.sorted())
   }

@@ -10,7 +10,9 @@ import Xen
 ///
 /// Its "hypervisor" keeps a log of dirty pages as Xen does: reading an empty log never fails, and tools share it.
 final class ScriptedGuest: Guest, @unchecked Sendable {
-  enum Fault: Error, Equatable { case arm, prepareRequest, request, awaitSuspended, copy, state, resume, collect }
+  enum Fault: Error, Equatable {
+    case arm, prepareRequest, request, awaitSuspended, copy, processors, state, resume, collect, lastLook
+  }
   enum State: Equatable { case running, suspended }
 
   let identity: GuestIdentity
@@ -154,9 +156,12 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
     isLogging = false
     journal.note("endLog")
   }
-  func peek(into set: inout PageSet) { lock.withLock { set.formUnion(log) } }
-  func collect(into set: inout PageSet, final: Bool) throws -> Int {
-    try happens(final ? "collect final" : "collect", .collect)
+  func peek(into set: inout PageSet, final: Bool) throws {
+    if final { try happens("last look", .lastLook) }
+    lock.withLock { set.formUnion(log) }
+  }
+  func collect(into set: inout PageSet) throws -> Int {
+    try happens("collect", .collect)
     return lock.withLock {
       set.formUnion(log)
       collects += 1
@@ -180,6 +185,7 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
     try happens("suspended", .awaitSuspended)
     condition = .suspended
   }
+  func readProcessors() throws { try happens("processors", .processors) }
   func state() throws -> GuestState {
     beforeState(self)
     try happens("state", .state)

@@ -49,7 +49,7 @@ struct TakeTests {
     _ = try take(guest, into: temporary)
     let suspended = try #require(journal.position("suspended"))
     let resumed = try #require(journal.position("resume"))
-    for event in ["snapshot", "collect final", "state"] {
+    for event in ["snapshot", "last look", "processors", "state"] {
       #expect(try #require(journal.position(event)) > suspended)
       #expect(try #require(journal.last(event)) < resumed)
     }
@@ -95,7 +95,10 @@ struct TakeTests {
 
   @Test(
     "that fails anywhere leaves the guest running and nothing behind",
-    arguments: [ScriptedGuest.Fault.arm, .prepareRequest, .request, .awaitSuspended, .copy, .state, .collect])
+    arguments: [
+      ScriptedGuest.Fault.arm, .prepareRequest, .request, .awaitSuspended, .copy, .processors, .state, .collect,
+      .lastLook,
+    ])
   func guestFaults(fault: ScriptedGuest.Fault) throws {
     let temporary = try TemporaryStore()
     let first = ScriptedGuest(pages: [1: page(1)], journal: Journal())
@@ -274,7 +277,7 @@ struct TakeTests {
     #expect(
       Set(manifest.phases.keys).isSuperset(of: [
         "probe", "reserve", "arm", "precopy", "request", "freeze", "copy", "disks", "resume", "write", "publish",
-        "copy_clean", "copy_mapping", "copy_pages", "copy_state",
+        "copy_log", "copy_mapping", "copy_pages", "copy_state",
       ]))
     #expect(manifest.phases["disks_create_snap"] == 1.5)
     #expect(manifest.suspendPath == "xenstore")

@@ -93,13 +93,19 @@ struct ControlLineTests {
     #expect(VerifyRequest(guest: nil, epoch: 1).anyFault != nil)
     #expect(VerifyRequest(guest: "web", epoch: 1, full: true, subset: 0.5).anyFault != nil)
     #expect(VerifyRequest(guest: "web", epoch: 1, subset: 1).anyFault != nil)
-    var keep = KeepRules()
-    #expect(PruneRequest(guest: nil, keep: keep).anyFault == nil)
-    keep.within = "soon"
-    #expect(PruneRequest(guest: nil, keep: keep).anyFault != nil)
-    keep.within = nil
-    keep.last = -1
-    #expect(PrunePlanRequest(guest: nil, keep: keep).anyFault != nil)
+  }
+
+  @Test(
+    "A policy that cannot be is refused with the reason",
+    arguments: [
+      (#"{"last": -1}"#, "'keep.last': -1 epochs cannot be kept"),
+      (#"{"within": "soon"}"#, "'keep.within': 'soon' is no length of time; write it like 2d12h"),
+      (#"{"daily": "many"}"#, "'keep.daily' has a wrong value"),
+    ])
+  func policies(keep: String, words: String) throws {
+    let body = Array(#"{"guest": "web", "keep": \#(keep)}"#.utf8)
+    let failure = #expect(throws: ControlFailure.self) { try ControlJSON.decode(PruneRequest.self, from: body) }
+    #expect(failure?.message.hasSuffix(words) == true && failure?.exitStatus == .badConfiguration)
   }
 
   @Test("What fails keeps its message and its status")

@@ -26,8 +26,8 @@ struct EngineServiceTests {
     deinit { try? FileManager.default.removeItem(atPath: path) }
   }
 
-  private func last(_ count: Int) -> KeepRules {
-    var keep = KeepRules()
+  private func last(_ count: Int) -> RetentionPolicy {
+    var keep = RetentionPolicy()
     keep.last = count
     return keep
   }

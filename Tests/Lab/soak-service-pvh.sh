@@ -14,7 +14,7 @@ ckpt pool create main --data /dev/vdc --metadata /dev/vdd --yes >/dev/null
 disk=$(ckpt disk create web xvda --size 64M | tail -n 1)
 check "the guest starts" guest_start pvh web memory=96 area=16 rate=2 disks="phy:$disk,xvda,w"
 nonce=$(guest_nonce web)
-ckptd 2>$log &
+ckptd >$log 2>&1 &
 daemon=$!
 check "the daemon starts" until_true 60 grep -q 'ready on' $log
 check "an epoch each second" ckpt schedule set web --every 1s

@@ -34,7 +34,7 @@ private final class LoopBench: Sendable {
         return try await take(guest)
       },
       prune: { guest, policy in
-        log.yield("prune \(guest) \(KeepRules(policy))")
+        log.yield("prune \(guest) \(policy)")
         try await prune(guest, policy)
       },
       report: { event in

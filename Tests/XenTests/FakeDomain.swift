@@ -92,6 +92,7 @@ final class FakeList: FrameMap {
   func assume(_ present: PageSet, pages: UInt64) -> PageSet? { scan() }
   let pageTotal: UInt64 = 0
   let mappingsOutlastTakes = true
+  func letGo() {}
   func mapped(whole: Bool) {}
   func change(since present: PageSet) -> FrameMapChange {
     defer { known = list }

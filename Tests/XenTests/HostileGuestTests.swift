@@ -132,7 +132,7 @@ struct HostileRegistersTests {
     var context = vcpu_guest_context_x86_64_t()
     context.ctrlreg.3 = 1012 << 12
     change(&context)
-    try VCPUReader.normalise(&context, domain: 7, WildGuest().map())
+    try PVProcessors.normalise(&context, domain: 7, WildGuest().map())
     return context
   }
 

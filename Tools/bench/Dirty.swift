@@ -17,6 +17,6 @@ struct Dirty: ParsableCommand {
     defer { log.end() }
     sleep(seconds)
     var pages = PageSet()
-    print("dirty=\(try log.collect(into: &pages, final: false))")
+    print("dirty=\(try log.collect(into: &pages))")
   }
 }

@@ -12,6 +12,12 @@ struct Floor: ParsableCommand {
     help: "How often to ask by event channel for each suspend, before it and within: the guest shall count it as one.")
   var requests = 1
 
+  @Flag(
+    help: ArgumentHelp(
+      "Empty the log of dirty pages before each, as every live copy must; the guest then faults on each page that its freeze touches.",
+      discussion: "Takes from the log: what an armed guest wrote is lost to the next take, which compares everything."))
+  var afterClean = false
+
   func run() throws {
     let hypervisor = try Hypervisor()
     let store = try XenStore()
@@ -20,9 +26,14 @@ struct Floor: ParsableCommand {
     var stops: [Double] = []
     var path = SuspendPath.xenstore
     var note: String?
+    let log = afterClean ? try LogDirty(hypervisor, store, domain) : nil
     for _ in 0..<count {
       usleep(500_000)  // the guest is still thawing from the last one, and that is no part of this one
       let suspension = try Suspension(hypervisor, store, domain)
+      if let log {
+        var pages = PageSet()
+        try log.collect(into: &pages)
+      }
       try suspension.prepare()
       let requested = ContinuousClock.now
       try suspension.request()

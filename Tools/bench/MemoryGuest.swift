@@ -64,8 +64,8 @@ final class MemoryGuest: Guest, @unchecked Sendable {
     return isLogging ? .alreadyOn : .begun
   }
   func endLog() { isLogging = false }
-  func peek(into set: inout PageSet) { set.formUnion(dirty) }
-  func collect(into set: inout PageSet, final: Bool) -> Int {
+  func peek(into set: inout PageSet, final: Bool) { set.formUnion(dirty) }
+  func collect(into set: inout PageSet) -> Int {
     set.formUnion(dirty)
     defer { dirty = PageSet() }
     return dirty.count
@@ -83,6 +83,7 @@ final class MemoryGuest: Guest, @unchecked Sendable {
     usleep(20_000)
     dirty.formUnion(dirtyAtSuspend)
   }
+  func readProcessors() {}
   func state() -> GuestState { GuestState(records: []) }
   func resume() {}
   func handOver() {}

@@ -20,7 +20,7 @@ struct PruneCommand: ParsableCommand {
 
   func run() throws {
     let service = try common.service()
-    let plans = try service.planPrune(PrunePlanRequest(guest: vm, keep: KeepRules(keep.policy)), Call())
+    let plans = try service.planPrune(PrunePlanRequest(guest: vm, keep: keep.policy), Call())
     for warning in plans.flatMap(\.warnings) { Terminal.error("ckpt: \(warning)") }
     if !common.json { for plan in plans { show(plan.report) } }
     if dryRun { return try print(plans.map(\.report)) }
@@ -28,7 +28,7 @@ struct PruneCommand: ParsableCommand {
     let agreed = Dictionary(uniqueKeysWithValues: plans.map { ($0.report.uuid, $0.report.removed) })
     let json = common.json
     let pruned = try service.prune(
-      PruneRequest(guest: vm, keep: KeepRules(keep.policy), agreed: agreed),
+      PruneRequest(guest: vm, keep: keep.policy, agreed: agreed),
       Call(report: { if case .pruned(let report) = $0, !json { Self.show(removed: report) } }))
     if !pruned.reports.isEmpty { try print(pruned.reports) }
     guard let first = pruned.failures.first else { return }

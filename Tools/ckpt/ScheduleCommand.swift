@@ -201,7 +201,7 @@ private enum ScheduleTable {
     return [
       schedule.guest, "\(schedule.timing)\(jitter)", next, record.lastStart?.description ?? "-", result,
       String(record.runs), String(record.failed), String(record.skipped), String(record.missed),
-      Scheduling.KeepRules(schedule.keep).description,
+      schedule.keep.description,
     ]
   }
 }

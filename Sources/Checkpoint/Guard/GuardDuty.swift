@@ -7,7 +7,9 @@ protocol Ward {
   /// The guest stands suspended.
   var isHeld: Bool { get }
   /// Lets the guest's devices run, then the guest; returns what it did, a line each.
-  func letGo() -> [String]
+  ///
+  /// - Parameter wasResumed: the engine has let the guest go; only its note is left.
+  func letGo(wasResumed: Bool) -> [String]
   /// Ends what else a dead engine leaves on a guest that runs.
   func cleanUp() -> [String]
 }
@@ -71,11 +73,11 @@ public struct GuardDuty {
       switch next() {
       case .farewell:
         // An engine that lost the guest may have asked it again before it knew.
-        if claim.state == .taken { tell(ward.letGo(), "the engine was late") }
+        if claim.state == .taken { tell(ward.letGo(wasResumed: false), "the engine was late") }
         return
-      case .late: tell(ward.letGo(), "the engine is late")
+      case .late: tell(ward.letGo(wasResumed: false), "the engine is late")
       case .dead:
-        tell(ward.letGo() + ward.cleanUp(), "the engine is dead")
+        tell(ward.letGo(wasResumed: claim.state == .over) + ward.cleanUp(), "the engine is dead")
         return
       }
     }
@@ -104,7 +106,7 @@ public struct GuardDuty {
       }
       let now = PauseClaim.now
       switch claim.state {
-      case .calm: heldSince = nil
+      case .calm, .over: heldSince = nil
       case .taken: return .late
       case .asked, .lettingGo:
         // A guest that takes its time to suspend is not held: to give it up is the engine's business.
@@ -127,7 +129,7 @@ public struct GuardDuty {
   private func millisecondsToWait() -> Int32 {
     let (deadline, now) = (claim.deadline, PauseClaim.now)
     switch claim.state {
-    case .calm: return -1
+    case .calm, .over: return -1
     case .taken: return 500
     case .asked, .lettingGo:
       return deadline > now ? Int32(min((deadline - now) / 1_000_000 + 1, 1_000_000)) : 50

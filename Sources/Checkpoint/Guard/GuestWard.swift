@@ -28,7 +28,7 @@ struct GuestWard: Ward {
     return now.uuid == domain.uuid && now.state == .suspended
   }
 
-  func letGo() -> [String] {
+  func letGo(wasResumed: Bool) -> [String] {
     var told: [String] = []
     for device in devices {
       do {
@@ -39,6 +39,11 @@ struct GuestWard: Ward {
     }
     guard var suspension = AbandonedSuspension(hypervisor, xenstore, domain) else { return told }
     do {
+      if wasResumed {
+        // It cannot suspend for us any more: to watch it for a minute would only keep others from it.
+        try suspension.forget()
+        return told
+      }
       while true {
         if let outcome = try suspension.step() {
           told.append("domain \(domain.id): \(outcome)")

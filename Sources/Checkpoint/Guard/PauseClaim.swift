@@ -5,8 +5,8 @@ import Synchronization
 /// Who lets a held guest go: one word in memory that the engine and its guard share, so that never both do.
 ///
 /// ```
-///             ask            begin to let go             gone
-///   calm ───────────► asked ─────────────────► letting go ────► calm      the engine
+///             ask            begin to let go            it runs
+///   calm ───────────► asked ─────────────────► letting go ────► over      the engine
 ///                       │                           │
 ///                       └──────────► taken ◄────────┘                     the guard, when the engine is late
 /// ```
@@ -22,6 +22,8 @@ final class PauseClaim: @unchecked Sendable {
     case lettingGo
     /// The guard resumes it, or has.
     case taken
+    /// The engine has resumed it: nothing is open any more.
+    case over
   }
 
   /// What is shared, at the beginning of one page.

@@ -120,6 +120,8 @@ final class PauseGuard: PauseKeeper, @unchecked Sendable {
 
   func release() -> Bool { claim.change(.asked, to: .lettingGo) }
 
+  func resumed() { if claim.change(.lettingGo, to: .over) { _ = say(.look) } }
+
   func released() {
     if claim.change(.lettingGo, to: .calm) || claim.change(.asked, to: .calm) { _ = say(.look) }
   }

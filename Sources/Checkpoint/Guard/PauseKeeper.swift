@@ -1,6 +1,6 @@
 /// The engine's word to whoever lets the guest go when the engine cannot: a process of its own, or a script in unit tests.
 ///
-/// Called in this order; `release` and `released` only after `asked`.
+/// Called in this order; `release`, `resumed` and `released` only after `asked`.
 public protocol PauseKeeper: AnyObject, Sendable {
   /// Waits until it can do its work.
   ///
@@ -13,7 +13,9 @@ public protocol PauseKeeper: AnyObject, Sendable {
   func asked(seconds: Double) throws
   /// Asks for the right to let the guest go. False: the keeper has taken the guest; the engine must not touch it any more.
   func release() -> Bool
-  /// The guest runs, or was never suspended.
+  /// The guest was let go: it runs, and nothing that was asked of it is open any more.
+  func resumed()
+  /// The guest was not suspended, as far as the engine knows.
   func released()
   /// The take is over.
   ///

@@ -57,7 +57,7 @@ private func take(_ domain: FuzzDomain, registers: [UInt8]) throws(XenError) {
   for frame in try map.listFrames() { Fuzz.expect(frame < 64, "the list lies in page \(frame)") }
   var context = vcpu_guest_context_x86_64_t()
   withUnsafeMutableBytes(of: &context) { $0.copyBytes(from: registers.prefix($0.count)) }
-  try VCPUReader.normalise(&context, domain: 7, map)
+  try PVProcessors.normalise(&context, domain: 7, map)
   Fuzz.expect(context.ctrlreg.3 >> 12 < 64 && context.ctrlreg.1 >> 12 < 64, "page tables of the guest's own")
 }
 
