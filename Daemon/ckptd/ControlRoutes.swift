@@ -36,11 +36,14 @@ struct ControlRoutes: Sendable {
     router.add(middleware: AdmissionMiddleware(admission: admission))
     stream(TakeRequest.self, on: router)
     stream(RestoreRequest.self, on: router)
+    stream(UndoRequest.self, on: router)
     stream(RecoverRequest.self, on: router)
     stream(VerifyRequest.self, on: router)
     stream(PruneRequest.self, on: router)
+    stream(RemoveRequest.self, on: router)
     answer(PrunePlanRequest.self, on: router)
     answer(MarkRequest.self, on: router)
+    answer(RenameRequest.self, on: router)
     router.get(RouterPath(ControlPath.status.rawValue)) { _, _ in try Response.json(status) }
     router.post(RouterPath(ControlPath.reload.rawValue)) { _, _ in
       defer { whenReloaded() }

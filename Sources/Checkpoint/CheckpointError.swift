@@ -28,8 +28,16 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
   case takeRuns(guest: String)
   /// Some of what killed takes left could not be ended; the rest was.
   case notRecovered([String])
-  /// No epoch of this guest, or not this one.
-  case noSuchEpoch(guest: String, epoch: Int?, known: String)
+  /// The store has nothing of this guest.
+  case noEpochs(guest: String)
+  /// Not this epoch of the guest, or more than one is called so: `has no epoch 9; it has 1, 2`.
+  case noSuchEpoch(guest: String, String)
+  /// The last rollback cannot be undone; nothing was changed.
+  case nothingToUndo(guest: String, String)
+  /// Epochs that are to be kept were to be removed; none was.
+  case pinned(guest: String, epochs: [Int])
+  /// A guest cannot be called so; nothing was changed.
+  case badName(String, String)
   /// A tool that we call failed; its own words.
   case tool(command: String, status: Int32, message: String)
   /// The host has too little free memory for the restored guest; nothing was touched.
@@ -40,8 +48,14 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
   case nameTaken(guest: String, domain: UInt32)
   /// The old guest's backends did not go away; it is destroyed, its disks and epochs are untouched.
   case backendsLinger(guest: String, domain: UInt32)
-  /// The restore failed after the old guest was destroyed.
-  case restoreFailed(guest: String, epoch: Int, message: String)
+  /// The restore failed after the old guest was destroyed; with the epoch that was taken before.
+  case restoreFailed(guest: String, epoch: Int, message: String, safetyEpoch: Int?)
+  /// No epoch of the running guest could be taken, so it was not brought back.
+  case noSafetyEpoch(guest: String, String)
+  /// The guest cannot have a clone; nothing was changed.
+  case cannotClone(guest: String, String)
+  /// A clone could not be started; the guest that it is made of was not touched.
+  case cloneFailed(clone: String, guest: String, epoch: Int, message: String, leftDisks: Bool)
   /// A retention policy that would leave nothing of a guest.
   case policyRefused(guest: String, String)
   /// An epoch's content cannot make a guest.
@@ -73,9 +87,13 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
     case .takeRuns(let guest): "a take of guest '\(guest)' is in its pause; recover when it has ended, or was killed"
     case .notRecovered(let failures):
       "not all could be recovered: \(failures.joined(separator: "; ")); run `ckpt recover` again when that is mended"
-    case .noSuchEpoch(let guest, nil, _): "no epoch of '\(guest)' in this store; `ckpt list` shows what it holds"
-    case .noSuchEpoch(let guest, let epoch?, let known):
-      "guest '\(guest)' has no epoch \(epoch); \(known)"
+    case .noEpochs(let guest): "no epoch of '\(guest)' in this store; `ckpt list` shows what it holds"
+    case .noSuchEpoch(let guest, let text): "guest '\(guest)' \(text)"
+    case .nothingToUndo(let guest, let text): "guest '\(guest)': there is nothing to undo: \(text)"
+    case .pinned(let guest, let epochs):
+      "guest '\(guest)': pinned: \(epochs.map(String.init).joined(separator: ", ")); nothing was removed; "
+        + "`ckpt unpin` them, or say --force"
+    case .badName(let name, let text): "'\(name.prefix(64))' is no name for a guest: \(text); nothing was changed"
     case .tool(let command, let status, let message): "`\(command)` failed with status \(status): \(message)"
     case .hostFull(let guest, let needed, let available):
       "guest '\(guest)' needs \(needed >> 20) MiB, the host has \(available >> 20) MiB free; nothing was changed"
@@ -86,9 +104,18 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
     case .backendsLinger(let guest, let domain):
       "guest '\(guest)' (domain \(domain)) is destroyed but its backends do not go away; its disks are untouched; "
         + "run the restore again when `xenstore-ls /local/domain/0/backend` no longer shows it"
-    case .restoreFailed(let guest, let epoch, let message):
+    case .restoreFailed(let guest, let epoch, let message, let safety):
       "guest '\(guest)' is not running: epoch \(epoch) could not be started: \(message); its disks are as it "
-        + "left them and all epochs are kept; run `ckpt restore` again, or start it anew from its disks: xl create"
+        + "left them and all epochs are kept; run `ckpt restore` again, "
+        + (safety.map { "go back to epoch \($0), which was taken right before: ckpt undo, " } ?? "")
+        + "or start it anew from its disks: xl create"
+    case .noSafetyEpoch(let guest, let text):
+      "guest '\(guest)' was not touched: no epoch of it as it is now could be taken: \(text); say --no-safety to go back "
+        + "without one"
+    case .cannotClone(let guest, let text): "guest '\(guest)' cannot be cloned: \(text); nothing was changed"
+    case .cloneFailed(let clone, let guest, let epoch, let message, let leftDisks):
+      "'\(clone)' could not be started from epoch \(epoch) of '\(guest)': \(message); '\(guest)' was not touched, "
+        + (leftDisks ? "the clone's disks are left: ckpt disk remove \(clone)" : "nothing is left of the clone")
     case .policyRefused(let guest, let text): "guest '\(guest)': \(text)"
     case .badEpoch(let guest, let epoch, let text):
       "epoch \(epoch) of '\(guest)' cannot be restored: \(text); nothing was changed; restore another epoch"

@@ -52,7 +52,7 @@ extension Configuration {
     }
   }
 
-  private static let keys = [
+  static let keys = [
     "tracking", "staging", "staging-full", "precopy-small", "precopy-shrink", "precopy-rounds", "precopy-seconds",
     "max-pause", "takes-at-once", "limit-rate", "quota", "store-quota", "host-reserve", "pool-watermark", "keep-last",
     "keep-minutely",

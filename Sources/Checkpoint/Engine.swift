@@ -36,9 +36,10 @@ public struct Engine: Sendable {
   /// - Parameters:
   ///   - options: how, by the guest's name.
   ///   - memory: by the guest's uuid; kept by an engine that stays, it saves the next take the reading of hashes.
+  ///   - lock: of the guest's folder, exclusive, when the caller has it already.
   public func take(
     _ guest: String, options: (String) -> TakeOptions = { _ in TakeOptions() },
-    memory: (_ uuid: String) throws -> TakeMemory = { _ in TakeMemory() },
+    memory: (_ uuid: String) throws -> TakeMemory = { _ in TakeMemory() }, under lock: FolderLock? = nil,
     cancellation: TakeCancellation = TakeCancellation(), report: @escaping (TakeEvent) -> Void = { _ in }
   ) throws -> EpochManifest {
     let signals = TakeSignals(report)
@@ -62,7 +63,7 @@ public struct Engine: Sendable {
         disks: GuestDevices(xenstore, domain: domain.id).disks().map(GuestDisk.init))
       let folder = try store().folder(uuid: subject.identity.uuid, create: true)
       let take = Take(
-        subject, disks: disks, into: folder, options: options, memory: memory, hooks: hooks,
+        subject, disks: disks, into: folder, options: options, memory: memory, under: lock, hooks: hooks,
         keeper: { [storePath] in
           try PauseGuard(store: storePath, domain: domain.id, uuid: domain.uuid, devices: disks.devices)
         },
@@ -71,18 +72,9 @@ public struct Engine: Sendable {
     }
   }
 
-  /// A restore that has not begun; see ``Restore``.
-  public func restore(_ guest: String, epoch: Int, report: @escaping (String) -> Void = { _ in }) throws -> Restore {
-    let hypervisor = try Hypervisor()
-    let folder = try folder(of: guest)
-    return try Restore(
-      hypervisor, XenStore(), disks: DiskHistory(pools(), guestUUID: folder.uuid), in: folder,
-      epoch: checked(epoch, in: folder, of: guest), report: report)
-  }
-
   /// The epochs of one guest, or of all, by guest and number, with all that is known of them.
   public func list(_ guest: String?) throws -> [EpochList] {
-    try folders(of: guest).map { try $0.epochs(withVerdicts: true) }.sorted { $0.name < $1.name }
+    try folders(of: guest).map { try $0.epochs(detailed: true) }.sorted { $0.name < $1.name }
   }
 
   /// The epochs of one guest, or of all, by guest and number, at a glance. Much faster.
@@ -90,22 +82,24 @@ public struct Engine: Sendable {
     try folders(of: guest).map { try $0.overview() }.sorted { $0.name < $1.name }
   }
 
-  public func show(_ guest: String, epoch: Int) throws -> EpochManifest {
+  /// All that is known of one epoch.
+  ///
+  /// - Returns: its manifest, what the last verification found, if there was one, and what was said of it; nil when that cannot be
+  ///   read.
+  public func show(
+    _ guest: String, epoch: EpochReference
+  ) throws -> (manifest: EpochManifest, verdict: EpochVerdict?, marks: EpochMarks?) {
     let folder = try folder(of: guest)
-    return try folder.manifest(checked(epoch, in: folder, of: guest))
-  }
-
-  /// What the last verification of an epoch found; nil when there was none.
-  public func verdict(_ guest: String, epoch: Int) throws -> EpochVerdict? {
-    try folder(of: guest).verdict(epoch)
+    let number = try resolve(epoch, in: folder, of: guest)
+    return (try folder.manifest(number), try folder.verdict(number), try? folder.marks(number))
   }
 
   /// Writes an epoch as the stream that `xl restore` reads; every page is checked on the way.
-  public func export(_ guest: String, epoch: Int, to descriptor: Int32) throws {
+  public func export(_ guest: String, epoch: EpochReference, to descriptor: Int32) throws {
     let folder = try folder(of: guest)
     let lock = try folder.lock(.shared)
     defer { _ = lock }
-    let stream = try EpochStream(folder.open(epoch: checked(epoch, in: folder, of: guest)))
+    let stream = try EpochStream(folder.open(epoch: resolve(epoch, in: folder, of: guest)))
     var writer = StreamWriter(DescriptorSink(descriptor))
     try stream.write(to: &writer)
   }
@@ -125,15 +119,21 @@ public struct Engine: Sendable {
     {
       return folder
     }
-    throw CheckpointError.noSuchEpoch(guest: guest, epoch: nil, known: "")
+    throw CheckpointError.noEpochs(guest: guest)
   }
 
-  func checked(_ epoch: Int, in folder: GuestFolder, of guest: String) throws -> Int {
-    do { return try folder.manifest(epoch).epoch } catch {
-      guard case .notFound = error else { throw error }
-      let numbers = try folder.overview().epochs.map { String($0.epoch) }
-      let known = numbers.isEmpty ? "it has none" : "it has \(numbers.suffix(8).joined(separator: ", "))"
-      throw CheckpointError.noSuchEpoch(guest: guest, epoch: epoch, known: known)
+  /// The number of the epoch that is meant.
+  ///
+  /// - Throws: ``CheckpointError/noSuchEpoch(guest:_:)`` with the nearest alternatives; `StoreError.damaged` for a number whose
+  ///   manifest cannot be read.
+  func resolve(_ epoch: EpochReference, in folder: GuestFolder, of guest: String) throws -> Int {
+    if case .number(let number) = epoch {
+      do { return try folder.manifest(number).epoch } catch {
+        guard case .notFound = error else { throw error }
+      }
+    }
+    do { return try folder.overview().resolve(epoch) } catch let unknown as UnknownEpoch {
+      throw CheckpointError.noSuchEpoch(guest: guest, unknown.text)
     }
   }
 }

@@ -35,12 +35,13 @@ public enum ExitStatus: Int32, Error, Sendable {
     case let error as DiskError:
       switch error {
       case .notInPool, .badName, .tableDiffers: self = .badConfiguration
-      case .noSuchEpoch: self = .notFound
+      case .noSuchEpoch, .unknown: self = .notFound
       default: self = .failed
       }
     case let error as AdoptionError:
       switch error {
-      case .notAdoptable, .noSuchDisk, .noDisks, .notAdopted, .replaced, .releasing: self = .badConfiguration
+      case .notAdoptable, .noSuchDisk, .noDisks, .notAdopted, .replaced, .isAdopted, .releasing:
+        self = .badConfiguration
       case .inUse: self = .locked
       case .originChanged, .volumeGone: self = .failed
       }
@@ -61,8 +62,8 @@ public enum ExitStatus: Int32, Error, Sendable {
 
   private init(checkpoint error: CheckpointError) {
     switch error {
-    case .noSuchEpoch, .noStore: self = .notFound
-    case .isDomainZero, .policyRefused: self = .badConfiguration
+    case .noEpochs, .noSuchEpoch, .nothingToUndo, .noStore: self = .notFound
+    case .isDomainZero, .policyRefused, .pinned, .badName, .cannotClone: self = .badConfiguration
     case .takeRuns, .beingSaved: self = .locked
     case .interrupted: self = .interrupted
     default: self = .failed

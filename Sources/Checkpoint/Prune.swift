@@ -27,13 +27,13 @@ public struct PrunePlan: Sendable {
     }
   }
 
-  /// Removes what the plan removes, unless the policy keeps it by now: somebody may have pinned it. In this order: manifests, then
-  /// files, then the disks' snapshots, so that a crash leaves at worst what the next call, or the next take, sweeps.
+  /// Removes what the plan removes, unless the policy keeps it by now: somebody may have pinned it.
   ///
   /// - Parameters:
   ///   - disks: gives the guest's disks in the pools; nil when the store has no pools. What it throws is told in the
   ///     result, for the store has been pruned then.
   ///   - allowed: nothing else may go.
+  /// - Throws: ``ViewError/epochsMounted(guest:epochs:)`` while somebody looks at one of them; nothing was removed.
   func perform(
     disks: () throws -> DiskHistory?, only allowed: Set<Int>? = nil, now: EpochTime = .now
   ) throws -> Pruned {
@@ -41,20 +41,37 @@ public struct PrunePlan: Sendable {
     defer { _ = lock }
     let today = try PrunePlan(folder, policy, now: now, zone: zone)
     let gone = Set(removed).intersection(today.removed).intersection(allowed ?? Set(removed))
-    let removal = try folder.remove(epochs: gone)
+    return try folder.remove(gone, of: today.overview, disks: disks)
+  }
+}
+
+extension GuestFolder {
+  /// Removes epochs with their disks. In this order: manifests, then files, then the disks' snapshots, so that a crash leaves at worst
+  /// what the next call, or the next take, sweeps. The caller holds the exclusive lock.
+  ///
+  /// - Parameter disks: as ``PrunePlan/perform(disks:only:now:)`` has it.
+  func remove(
+    _ gone: Set<Int>, of overview: EpochOverview, disks: () throws -> DiskHistory?
+  ) throws -> Pruned {
+    // Where the pools cannot be asked nothing is mounted.
+    let mounted = gone.intersection((try? disks()?.mountedEpochs()) ?? [])
+    guard mounted.isEmpty else {
+      throw ViewError.epochsMounted(guest: overview.epochs.last?.guest ?? uuid, epochs: mounted.sorted())
+    }
+    let removal = try remove(epochs: gone)
     var (pools, poolProblem): ([DiskHistory.Forgotten], String?) = ([], nil)
     do {
-      let published = Set(today.overview.allNumbers).subtracting(gone)
+      let published = Set(overview.allNumbers).subtracting(gone)
       if let disks = try disks() { pools = try forget(disks, published) }
     } catch {
       poolProblem = "\(error)"
     }
-    return Pruned(removal: removal, compaction: try folder.compact(), pools: pools, poolProblem: poolProblem)
+    return Pruned(removal: removal, compaction: try compact(), pools: pools, poolProblem: poolProblem)
   }
 
   /// The pools' catalogues are written anew, which a full file system refuses.
   private func forget(_ disks: DiskHistory, _ published: Set<Int>) throws -> [DiskHistory.Forgotten] {
-    let reserve = SpaceReserve(store: folder.storePath)
+    let reserve = SpaceReserve(store: storePath)
     do { return try disks.forgetUnpublished(published: published) } catch PoolError.io(_, _, ENOSPC)
       where reserve.release()
     {
@@ -64,7 +81,7 @@ public struct PrunePlan: Sendable {
   }
 }
 
-/// What pruning a guest came to.
+/// What removing epochs of a guest came to.
 public struct Pruned: Sendable {
   public let removal: Removal
   public let compaction: Compaction
@@ -93,25 +110,11 @@ extension Engine {
   ///
   /// - Parameter allowed: nothing else may go: what somebody was asked about, when the plan is a later one.
   public func prune(_ plan: PrunePlan, only allowed: Set<Int>? = nil) throws -> Pruned {
-    try plan.perform(
-      disks: {
-        // A store without pools can be pruned on a host without device-mapper.
-        PoolFolder.all(store: storePath).isEmpty ? nil : DiskHistory(try pools(), guestUUID: plan.uuid)
-      }, only: allowed)
+    try plan.perform(disks: { try history(ofGuest: plan.uuid) }, only: allowed)
   }
 
-  /// Changes what is said of an epoch.
-  ///
-  /// - Returns: what is said of it now.
-  @discardableResult
-  public func mark(_ guest: String, epoch: Int, _ change: (EpochMarks) throws -> EpochMarks) throws -> EpochMarks {
-    let folder = try folder(of: guest)
-    let lock = try folder.lock(.exclusive)
-    defer { _ = lock }
-    let number = try checked(epoch, in: folder, of: guest)
-    // Marks that cannot be read are replaced: that is how to repair them.
-    let marks = try change((try? folder.marks(number)) ?? .unmarked)
-    try folder.setMarks(marks, of: number)
-    return marks
+  /// The epochs of a guest's disks; nil in a store without pools, which can be pruned on a host without device-mapper.
+  func history(ofGuest uuid: String) throws -> DiskHistory? {
+    PoolFolder.all(store: storePath).isEmpty ? nil : DiskHistory(try pools(), guestUUID: uuid)
   }
 }

@@ -11,7 +11,7 @@ private struct EpochPlan {
 extension Take {
   /// Everything that may be refused, before the guest notices: lock, number, room in store and pools, and the hook that may say no.
   func reserve() throws -> EpochWriter {
-    lock = try folder.lock(.exclusive)
+    lock = try outerLock ?? folder.lock(.exclusive)
     try folder.discardUnpublished()
     var plan = try plan()
     try disks.forgetUnpublished(published: Set(plan.published.allNumbers))
@@ -79,7 +79,9 @@ extension Take {
     guard !options.retention.isEmpty else { return false }
     let plan: PrunePlan
     do { plan = try PrunePlan(folder, options.retention) } catch CheckpointError.policyRefused { return false }
-    let gone = plan.removed
+    // Whoever looks at an epoch keeps it for now.
+    let mounted = try disks.mountedEpochs()
+    let gone = plan.removed.filter { !mounted.contains($0) }
     guard !gone.isEmpty else { return false }
     let removal = try folder.remove(epochs: Set(gone))
     try disks.forgetUnpublished(published: Set(plan.overview.allNumbers).subtracting(gone))

@@ -33,9 +33,12 @@ struct Sweep {
     let guest = overview.name.isEmpty ? folder.uuid : overview.name
     let files = try folder.discardUnpublished().map { "\(guest): \($0) was never published, it is removed" }
     guard let pools else { return files }
+    let views = try EpochViews(pools: pools).removeAbandoned(of: folder.uuid).map {
+      "\(guest): device \($0) was made for a mount that did not come, it is removed"
+    }
     let forgotten = try DiskHistory(pools, guestUUID: folder.uuid).forgetUnpublished(
       published: Set(overview.allNumbers))
-    return files
+    return files + views
       + forgotten.filter { $0.snapshots > 0 }.map {
         "\(guest): \($0.snapshots) snapshots of no epoch are removed from pool \($0.pool)"
       }

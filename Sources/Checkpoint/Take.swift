@@ -32,6 +32,8 @@ public final class Take {
   private var probed = Duration.zero
 
   var lock: FolderLock?
+  /// The caller's, when it has one.
+  let outerLock: FolderLock?
   /// The number of the epoch, as soon as it has one.
   var epoch: Int?
   var statistics = TakeStatistics()
@@ -48,12 +50,13 @@ public final class Take {
 
   /// - Parameters:
   ///   - memory: what an engine that stays keeps of the guest from take to take.
+  ///   - lock: of the folder, exclusive, when the caller has it already.
   ///   - hooks: programs to run on the way.
   ///   - keeper: starts whoever lets the guest go when this process cannot; called once, before the guest is touched.
   ///   - report: told of every phase and round, outside the pause.
   public init(
     _ guest: any Guest, disks: any DiskSet, into folder: GuestFolder, options: TakeOptions = TakeOptions(),
-    memory: TakeMemory = TakeMemory(), hooks: TakeHooks = TakeHooks(),
+    memory: TakeMemory = TakeMemory(), under lock: FolderLock? = nil, hooks: TakeHooks = TakeHooks(),
     keeper: @escaping () throws -> (any PauseKeeper)? = { nil },
     cancellation: TakeCancellation = TakeCancellation(), report: @escaping (TakeEvent) -> Void = { _ in }
   ) {
@@ -62,6 +65,7 @@ public final class Take {
     self.folder = folder
     self.options = options
     self.memory = memory
+    outerLock = lock
     self.hooks = hooks
     startKeeper = keeper
     self.cancellation = cancellation

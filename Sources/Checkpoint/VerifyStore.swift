@@ -27,11 +27,11 @@ extension Engine {
   ///   - cancellation: heard between two epochs.
   ///   - report: gets each outcome as it comes, and epochs last that turned out to share the damage of others.
   /// - Returns: all outcomes, each epoch's last one, in order.
-  /// - Throws: when nothing can be verified: ``CheckpointError/noStore(_:)``, ``CheckpointError/noSuchEpoch(guest:epoch:known:)``,
+  /// - Throws: when nothing can be verified: ``CheckpointError/noStore(_:)``, ``CheckpointError/noSuchEpoch(guest:_:)``,
   ///   `StoreError.locked` for a guest that was named. Damage is an outcome.
   @discardableResult
   public func verify(
-    _ guest: String?, epoch: Int?, method: VerifyMethod, cancellation: TakeCancellation = TakeCancellation(),
+    _ guest: String?, epoch: EpochReference?, method: VerifyMethod, cancellation: TakeCancellation = TakeCancellation(),
     report: @escaping (VerifyEvent) -> Void
   ) throws -> [VerifiedEpoch] {
     guard let guest else {
@@ -45,10 +45,18 @@ extension Engine {
     }
     let folder = try folder(of: guest)
     let run = try VerifyRun(folder, method, cancellation, report)
-    if let epoch, !run.numbers.contains(epoch) { _ = try checked(epoch, in: folder, of: guest) }
+    let number = try epoch.map { try self.number($0, in: run.numbers, folder, of: guest) }
     // A named guest that is busy is told at once.
     _ = try folder.lock(.shared)
-    return try run.verify(epoch.map { [$0] } ?? run.numbers)
+    return try run.verify(number.map { [$0] } ?? run.numbers)
+  }
+
+  /// One that is damaged is verified as well.
+  private func number(
+    _ epoch: EpochReference, in numbers: [Int], _ folder: GuestFolder, of guest: String
+  ) throws -> Int {
+    if case .number(let number) = epoch, numbers.contains(number) { return number }
+    return try resolve(epoch, in: folder, of: guest)
   }
 }
 

@@ -1,41 +1,5 @@
 public import EpochStore
 
-/// What a restore came to.
-public struct RestoreAnswer: Codable, Hashable, Sendable {
-  public struct Step: Codable, Hashable, Sendable {
-    public let name: String
-    public let ms: Double
-
-    public init(name: String, ms: Double) { (self.name, self.ms) = (name, ms) }
-  }
-
-  public let guest: String
-  public let uuid: String
-  public let epoch: Int
-  /// The new domain; nil when nothing was to be started.
-  public let domain: UInt32?
-  /// In order.
-  public let steps: [Step]
-
-  public init(guest: String, uuid: String, epoch: Int, domain: UInt32?, steps: [Step]) {
-    (self.guest, self.uuid, self.epoch, self.domain, self.steps) = (guest, uuid, epoch, domain, steps)
-  }
-}
-
-/// What a restore is about to do.
-public struct RestoreQuestion: Codable, Hashable, Sendable {
-  public let guest: String
-  public let epoch: Int
-  /// The instant to which the guest goes back.
-  public let time: EpochTime
-  /// The running domain that will be destroyed, if there is one.
-  public let domain: UInt32?
-
-  public init(guest: String, epoch: Int, time: EpochTime, domain: UInt32?) {
-    (self.guest, self.epoch, self.time, self.domain) = (guest, epoch, time, domain)
-  }
-}
-
 /// What a recovery did.
 public struct RecoverAnswer: Codable, Hashable, Sendable {
   public enum Outcome: String, Codable, Sendable { case resumed, withdrawn, running, ended }

@@ -1,3 +1,4 @@
+public import Checkpoint
 public import EpochStore
 
 /// What is told of work while it is done.
@@ -13,7 +14,7 @@ public enum ControlEvent: Sendable {
   /// A restore begins a step.
   case step(String)
   /// A restore waits for an answer: `POST` ``OperationAnswer`` to ``ControlPath/answer(_:)``.
-  case confirm(RestoreQuestion)
+  case confirm(RestorePlan)
   /// A verification reads this epoch: bytes done, bytes in all.
   case reading(guest: String, epoch: Int, done: Int, total: Int)
   case verified(VerifiedAnswer)
@@ -45,7 +46,7 @@ extension ControlLine: Codable {
     case "round": self = .event(.round(try line.decode(TakeStatistics.Round.self, forKey: .round)))
     case "note": self = .event(.note(try line.decode(String.self, forKey: .note)))
     case "step": self = .event(.step(try line.decode(String.self, forKey: .step)))
-    case "confirm": self = .event(.confirm(try line.decode(RestoreQuestion.self, forKey: .question)))
+    case "confirm": self = .event(.confirm(try line.decode(RestorePlan.self, forKey: .question)))
     case "verified": self = .event(.verified(try line.decode(VerifiedAnswer.self, forKey: .verified)))
     case "pruned": self = .event(.pruned(try line.decode(PruneReport.self, forKey: .pruned)))
     case "reading":

@@ -2,11 +2,14 @@
 public enum ControlPath: String, Sendable {
   case take = "/v1/take"
   case restore = "/v1/restore"
+  case undo = "/v1/undo"
   case recover = "/v1/recover"
   case verify = "/v1/verify"
   case prunePlan = "/v1/prune/plan"
   case prune = "/v1/prune"
   case mark = "/v1/mark"
+  case rename = "/v1/rename"
+  case remove = "/v1/remove"
   /// `GET`: ``DaemonStatus``.
   case status = "/v1/status"
   /// `GET`: a list of ``OperationStatus``. One of them, by its id: `DELETE` gives it up; `POST` of `/answer` with

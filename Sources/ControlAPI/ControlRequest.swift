@@ -85,39 +85,6 @@ public struct TakeRequest: ControlRequest {
   }
 }
 
-/// Bring a guest back to an epoch. Once everything is verified the asker is asked (``ControlEvent/confirm(_:)``).
-public struct RestoreRequest: ControlRequest {
-  public typealias Answer = RestoreAnswer
-  public static let path = ControlPath.restore
-
-  public var guest: String
-  public var epoch: Int
-  /// Turn the disks back and start nothing.
-  public var disksOnly: Bool?
-  /// Do not ask.
-  public var yes: Bool?
-  public var expects: Expectation?
-  public var cancelOnDisconnect: Bool?
-
-  public init(guest: String, epoch: Int, disksOnly: Bool? = nil, yes: Bool? = nil) {
-    self.guest = guest
-    self.epoch = epoch
-    self.disksOnly = disksOnly
-    self.yes = yes
-  }
-
-  public var target: String? { guest }
-  public func perform(by service: some ControlService, _ call: Call) throws -> Answer {
-    try service.restore(self, call)
-  }
-
-  enum CodingKeys: String, CodingKey {
-    case guest, epoch, yes, expects
-    case disksOnly = "disks_only"
-    case cancelOnDisconnect = "cancel_on_disconnect"
-  }
-}
-
 /// End what killed takes left.
 public struct RecoverRequest: ControlRequest {
   public typealias Answer = RecoverAnswer
@@ -147,7 +114,7 @@ public struct VerifyRequest: ControlRequest {
 
   public var guest: String?
   /// Needs a guest.
-  public var epoch: Int?
+  public var epoch: EpochReference?
   /// Read everything.
   public var full: Bool?
   /// Read this share of the frames, above 0 and below 1; not with `full`.
@@ -155,7 +122,7 @@ public struct VerifyRequest: ControlRequest {
   public var expects: Expectation?
   public var cancelOnDisconnect: Bool?
 
-  public init(guest: String?, epoch: Int?, full: Bool? = nil, subset: Double? = nil) {
+  public init(guest: String?, epoch: EpochReference?, full: Bool? = nil, subset: Double? = nil) {
     self.guest = guest
     self.epoch = epoch
     self.full = full
@@ -176,39 +143,6 @@ public struct VerifyRequest: ControlRequest {
 
   enum CodingKeys: String, CodingKey {
     case guest, epoch, full, subset, expects
-    case cancelOnDisconnect = "cancel_on_disconnect"
-  }
-}
-
-/// Pin an epoch, or give it tags.
-public struct MarkRequest: ControlRequest {
-  public typealias Answer = EpochMarks
-  public static let path = ControlPath.mark
-
-  public var guest: String
-  public var epoch: Int
-  /// Nil: as it is.
-  public var pin: Bool?
-  public var tag: [String]?
-  public var untag: [String]?
-  public var expects: Expectation?
-  public var cancelOnDisconnect: Bool?
-
-  public init(guest: String, epoch: Int, pin: Bool? = nil, tag: [String]? = nil, untag: [String]? = nil) {
-    self.guest = guest
-    self.epoch = epoch
-    self.pin = pin
-    self.tag = tag
-    self.untag = untag
-  }
-
-  public var target: String? { guest }
-  public func perform(by service: some ControlService, _ call: Call) throws -> Answer {
-    try service.mark(self, call)
-  }
-
-  enum CodingKeys: String, CodingKey {
-    case guest, epoch, pin, tag, untag, expects
     case cancelOnDisconnect = "cancel_on_disconnect"
   }
 }

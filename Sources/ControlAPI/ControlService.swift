@@ -7,11 +7,14 @@ public import EpochStore
 public protocol ControlService: Sendable {
   func take(_ request: TakeRequest, _ call: Call) throws -> EpochManifest
   func restore(_ request: RestoreRequest, _ call: Call) throws -> RestoreAnswer
+  func undo(_ request: UndoRequest, _ call: Call) throws -> RestoreAnswer
   func recover(_ request: RecoverRequest, _ call: Call) throws -> RecoverAnswer
   func verify(_ request: VerifyRequest, _ call: Call) throws -> [VerifiedAnswer]
   func planPrune(_ request: PrunePlanRequest, _ call: Call) throws -> [PrunePlanAnswer]
   func prune(_ request: PruneRequest, _ call: Call) throws -> PruneAnswer
-  func mark(_ request: MarkRequest, _ call: Call) throws -> EpochMarks
+  func mark(_ request: MarkRequest, _ call: Call) throws -> MarkAnswer
+  func rename(_ request: RenameRequest, _ call: Call) throws -> RenameAnswer
+  func remove(_ request: RemoveRequest, _ call: Call) throws -> RemoveAnswer
 }
 
 /// What a piece of work hears and says while it is done.
@@ -21,11 +24,11 @@ public struct Call: Sendable {
   /// Called on any thread, outside a guest's pause.
   public let report: @Sendable (ControlEvent) -> Void
   /// Asks whether a restore may destroy what runs; throws when not.
-  public let confirm: @Sendable (RestoreQuestion) throws -> Void
+  public let confirm: @Sendable (RestorePlan) throws -> Void
 
   public init(
     cancellation: TakeCancellation = TakeCancellation(), report: @escaping @Sendable (ControlEvent) -> Void = { _ in },
-    confirm: @escaping @Sendable (RestoreQuestion) throws -> Void = { _ in }
+    confirm: @escaping @Sendable (RestorePlan) throws -> Void = { _ in }
   ) {
     self.cancellation = cancellation
     self.report = report

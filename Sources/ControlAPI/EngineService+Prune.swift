@@ -49,9 +49,7 @@ extension PruneReport {
       },
       dryRun: pruned == nil, removed: pruned?.removal.epochs ?? plan.removed, freedBytes: pruned?.freedBytes ?? 0,
       heldBytes: pruned?.heldBytes ?? 0,
-      pools: (pruned?.pools ?? []).map {
-        Pool(pool: $0.pool, snapshots: $0.snapshots, inUse: $0.inUse, freedBytes: $0.freedBytes)
-      },
+      pools: (pruned?.pools ?? []).map(Pool.init),
       notes: (pruned?.compaction.notes ?? []) + (pruned?.poolProblem.map { [$0] } ?? []))
   }
 }

@@ -14,10 +14,10 @@ public protocol TakeObserver: Sendable {
 public struct EngineService: ControlService {
   public let engine: Engine
   /// Read when a take begins.
-  private let configuration: @Sendable () -> Configuration
+  let configuration: @Sendable () -> Configuration
   /// Of an engine that stays.
-  private let memories: ResidentMemories?
-  private let observer: (any TakeObserver)?
+  let memories: ResidentMemories?
+  let observer: (any TakeObserver)?
 
   /// - Parameters:
   ///   - memories: what is kept of guests from take to take; nil for a process that ends with its work.
@@ -33,55 +33,19 @@ public struct EngineService: ControlService {
   }
 
   public func take(_ request: TakeRequest, _ call: Call) throws -> EpochManifest {
-    let configuration = configuration()
-    var (borrowed, guest): (String?, String?)
-    defer { if let borrowed { memories?.giveBack(borrowed) } }
+    let attendance = TakeAttendance(self, call)
+    defer { attendance.end() }
     let manifest = try engine.take(
       request.guest,
       options: { name in
-        guest = name
-        var options = configuration.options(for: name)
+        var options = attendance.options(name)
         if let rate = request.limitRate { options.bytesPerSecond = rate }
         options.timeoutSeconds = request.timeoutSeconds
         if let seconds = request.maxPauseSeconds { options.mostPauseSeconds = seconds }
         return options
-      },
-      memory: { uuid in
-        guard let memories else { return TakeMemory() }
-        let memory = try memories.borrow(uuid)
-        borrowed = uuid
-        return memory
-      }, cancellation: call.cancellation,
-      report: { event in
-        if let guest { observer?.observe(event, of: guest) }
-        switch event {
-        case .phase(let phase): call.report(.phase(phase.rawValue))
-        case .round(let round): call.report(.round(round))
-        case .note(let text): call.report(.note(text))
-        // It is thrown as well.
-        case .failed: break
-        }
-      })
+      }, memory: attendance.memory, cancellation: call.cancellation, report: attendance.report)
     observer?.observe(manifest)
     return manifest
-  }
-
-  public func restore(_ request: RestoreRequest, _ call: Call) throws -> RestoreAnswer {
-    let restore = try engine.restore(request.guest, epoch: request.epoch) { call.report(.step($0)) }
-    try restore.prepare()
-    let manifest = restore.manifest
-    if request.yes != true {
-      try call.confirm(
-        RestoreQuestion(
-          guest: manifest.guest, epoch: request.epoch, time: manifest.time, domain: restore.running?.id))
-    }
-    try call.mayGoOn()
-    // Xen keeps a destroyed domain, and libxl its backends, for as long as its memory is mapped.
-    memories?.forget(manifest.uuid)
-    let outcome = try restore.perform(start: request.disksOnly != true)
-    return RestoreAnswer(
-      guest: manifest.guest, uuid: manifest.uuid, epoch: request.epoch, domain: outcome.domain,
-      steps: outcome.steps.map { .init(name: $0.name, ms: $0.milliseconds) })
   }
 
   public func recover(_ request: RecoverRequest, _ call: Call) throws -> RecoverAnswer {
@@ -103,13 +67,6 @@ public struct EngineService: ControlService {
       }
     }
     return epochs.map(VerifiedAnswer.init)
-  }
-
-  public func mark(_ request: MarkRequest, _ call: Call) throws -> EpochMarks {
-    try engine.mark(request.guest, epoch: request.epoch) { marks in
-      let tags = Set(marks.tags).union(request.tag ?? []).subtracting(request.untag ?? [])
-      return try EpochMarks(pinned: request.pin ?? marks.pinned, tags: Array(tags))
-    }
   }
 }
 

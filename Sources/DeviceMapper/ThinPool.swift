@@ -43,6 +43,14 @@ extension DeviceMapper {
     try message(pool, "set_transaction_id \(old) \(new)")
   }
 
+  /// Keeps the metadata as it is now, for tools to read while the pool goes on. A pool has one at most, and it survives the process.
+  ///
+  /// - Throws: EBUSY when there is one.
+  public func reserveMetadataSnapshot(pool: String) throws { try message(pool, "reserve_metadata_snap") }
+
+  /// - Throws: EINVAL when there is none.
+  public func releaseMetadataSnapshot(pool: String) throws { try message(pool, "release_metadata_snap") }
+
   /// Points a live device at another table without closing it: same name, same major:minor, same open handles
   /// (kernel: do_resume in dm-ioctl.c). The size must not change: blkback would tell the guest of a resized disk.
   /// Then drops what dom0 cached of the device.

@@ -2,6 +2,7 @@ import CXXHash
 
 /// The first 40 bytes of an epoch file.
 struct EpochHeader {
+  static let epochOffset = 20
   let encoded: [UInt8]
 
   init(uuid: String, epoch: Int) {
@@ -12,7 +13,7 @@ struct EpochHeader {
       start.setLittle(8, UInt32(EpochFormat.version))
       start.setLittle(12, UInt32(EpochFormat.pageSize))
       start.setLittle(16, UInt32(EpochFormat.framePages))
-      start.setLittle(20, UInt32(epoch))
+      start.setLittle(Self.epochOffset, UInt32(epoch))
       UnsafeMutableRawBufferPointer(rebasing: buffer[24...]).copyBytes(from: EpochStore.bytes(ofUUID: uuid))
     }
     encoded = bytes

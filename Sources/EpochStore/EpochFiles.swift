@@ -4,12 +4,14 @@ import Synchronization
 /// The files that an epoch's frames stand in: its own and those of older epochs, opened as they are needed and a
 /// bounded number at a time. Safe from any thread.
 final class EpochFiles: Sendable {
-  /// Far below any limit on descriptors, far above the files whose frames lie near each other.
-  private static let mostOpen = 64
+  /// A restore comes back to every file for each window of pages, and opening one costs more than reading a frame: a chain
+  /// with more files than this is read more slowly. Others in the process want descriptors too.
+  private let mostOpen: Int
 
   private let folder: GuestFolder
   private let own: UInt32
   private let ownFile: StoreFile
+  private let ownHeader: [UInt8]
   private let open = Mutex(Open())
 
   private struct Open {
@@ -21,6 +23,10 @@ final class EpochFiles: Sendable {
     self.folder = folder
     own = UInt32(epoch)
     ownFile = file
+    ownHeader = EpochHeader(uuid: folder.uuid, epoch: epoch).encoded
+    var limit = rlimit()
+    let isKnown = getrlimit(__rlimit_resource_t(7), &limit) == 0  // RLIMIT_NOFILE
+    mostOpen = isKnown ? Int(min(limit.rlim_cur / 4, 256)) : 64
   }
 
   func path(_ epoch: UInt32) -> String { folder.path + "/" + EpochName.file(Int(epoch)) }
@@ -34,15 +40,16 @@ final class EpochFiles: Sendable {
   /// The file of an epoch. What makes it unusable is told of by its path.
   func file(_ epoch: UInt32) throws(StoreError) -> StoreFile {
     if epoch == own { return ownFile }
-    let known = open.withLock { open in
+    let known = open.withLock { open -> StoreFile? in
+      guard let place = open.files.index(forKey: epoch) else { return nil }
       open.uses += 1
-      open.files[epoch]?.used = open.uses
-      return open.files[epoch]?.file
+      open.files.values[place].used = open.uses
+      return open.files.values[place].file
     }
     if let known { return known }
     let file = try openChecked(epoch)
     open.withLock { open in
-      if open.files.count >= Self.mostOpen, let oldest = open.files.min(by: { $0.value.used < $1.value.used }) {
+      if open.files.count >= mostOpen, let oldest = open.files.min(by: { $0.value.used < $1.value.used }) {
         open.files[oldest.key] = nil
       }
       open.files[epoch] = (file, open.uses)
@@ -58,9 +65,10 @@ final class EpochFiles: Sendable {
       guard case .system(_, _, ENOENT) = error else { throw error }
       throw .damaged(path: path, what: "it is gone, though epoch \(own) needs it")
     }
-    let header = EpochHeader(uuid: folder.uuid, epoch: Int(epoch))
-    guard try file.regularSize() >= UInt64(header.encoded.count),
-      try file.read(count: header.encoded.count, at: 0) == header.encoded
+    // All headers of a guest are alike but for the number, and a restore checks hundreds of them.
+    var header = ownHeader
+    header.withUnsafeMutableBytes { $0.baseAddress.unsafelyUnwrapped.setLittle(EpochHeader.epochOffset, epoch) }
+    guard try file.regularSize() >= UInt64(header.count), try file.read(count: header.count, at: 0) == header
     else { throw .damaged(path: path, what: "its header is not that of epoch \(epoch)") }
     return file
   }

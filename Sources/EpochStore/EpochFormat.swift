@@ -1,12 +1,13 @@
-/// The numbers of the epoch file, version 2. `Format.md` is the description; this is its Swift half.
+/// The numbers of the epoch file, version 3. `Format.md` is the description; this is its Swift half.
 public enum EpochFormat {
-  public static let version = 2
+  public static let version = 3
   /// Bytes of a page.
   public static let pageSize = 4096
   /// Pages of a group, aligned: group number = pfn / 16. A frame holds pages of one group.
   public static let framePages = 16
-  /// Pages of a frame that are compressed together; the last block may have fewer. A page can then be had without
-  /// decompressing the whole frame, which matters when younger epochs replaced the rest of it.
+  /// Pages of a frame that are compressed together, with a checksum of their own; the last block may have fewer. A page
+  /// can then be had without hashing and decompressing the whole frame, which matters when younger epochs replaced the
+  /// rest of it.
   static let blockPages = 4
   /// pfns are below this (4 PiB of guest memory).
   public static let pfnLimit: UInt64 = 1 << 40
@@ -20,10 +21,20 @@ public enum EpochFormat {
   static let groupLimit: UInt64 = pfnLimit / UInt64(framePages)
   static let groupBytes = pageSize * framePages
   static let frameBlocks = framePages / blockPages
-  /// Blocks of a frame of `pages` pages.
+  /// The pages whose blocks stand before a frame's head; those of the others stand behind it.
+  static let lowerHalf: UInt16 = 0x00ff
+  /// Blocks of `pages` pages of one half.
   static func blocks(pages: Int) -> Int { (pages + blockPages - 1) / blockPages }
-  /// Longest payload of a frame: every block raw, and their lengths.
-  static let payloadLimit = UInt32(groupBytes + 2 * frameBlocks)
+  /// Blocks of a frame with the pages of a mask.
+  static func blocks(_ mask: UInt16) -> Int {
+    blocks(pages: (mask & lowerHalf).nonzeroBitCount) + blocks(pages: (mask & ~lowerHalf).nonzeroBitCount)
+  }
+  /// Bytes of a block's entry in its frame's head: length and checksum.
+  static let blockEntryBytes = 10
+  /// Bytes of a frame's head.
+  static func headBytes(blocks: Int) -> Int { frameHeaderBytes + blocks * blockEntryBytes }
+  /// Most bytes of the blocks of one half: all raw.
+  static let halfLimit = UInt16(groupBytes / 2)
   static let headerMagic: [UInt8] = Array("CKPTEPO1".utf8)
   static let trailerMagic: [UInt8] = Array("CKPTEND1".utf8)
   static let frameMagic: UInt32 = 0x4d52_4643  // "CFRM" in the file
@@ -43,7 +54,7 @@ public enum EpochFormat {
   public static func worstCaseBytes(
     pages: Int, inherited: Int = 0, records: Int = 0, recordBytes: Int = 0
   ) -> UInt64 {
-    let perPage = pageSize + frameHeaderBytes + 2 + pageEntryBytes
+    let perPage = pageSize + headBytes(blocks: 1) + pageEntryBytes
     return UInt64(
       headerBytes + trailerBytes + pages * perPage + inherited * pageEntryBytes + records * recordEntryBytes
         + recordBytes)

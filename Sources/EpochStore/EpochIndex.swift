@@ -75,6 +75,8 @@ final class EpochIndex {
     var start = 0
     var next: UInt64 = 0
     var older = Set<UInt32>()
+    // Neighbours mostly name the same file.
+    var last = trailer.epoch
     while start < pageEntries {
       let range = group(from: start)
       let group = self[start].group
@@ -87,7 +89,10 @@ final class EpochIndex {
         guard index == range.lowerBound || isBefore(self[index - 1], entry) else {
           throw damaged(index, "is out of order")
         }
-        if entry.hasFrame, entry.epoch != trailer.epoch { older.insert(entry.epoch) }
+        if entry.hasFrame, entry.epoch != trailer.epoch, entry.epoch != last {
+          last = entry.epoch
+          older.insert(last)
+        }
         claimed |= entry.data | entry.zero
         dataPages += UInt64(entry.data.nonzeroBitCount)
         zeroPages += UInt64(entry.zero.nonzeroBitCount)
@@ -111,9 +116,9 @@ final class EpochIndex {
       throw damaged(index, "gives a type to a page that it does not have")
     }
     guard entry.hasFrame else {
-      guard alone, entry.data == 0, entry.zero != 0, entry.offset == 0, entry.hash == 0, entry.epoch == 0 else {
-        throw damaged(index, "has pages but no frame")
-      }
+      guard alone, entry.data == 0, entry.zero != 0, entry.offset == 0, entry.lower == 0, entry.upper == 0,
+        entry.hash == 0, entry.epoch == 0
+      else { throw damaged(index, "has pages but no frame") }
       return
     }
     let isOwn = entry.epoch == trailer.epoch
@@ -122,8 +127,9 @@ final class EpochIndex {
     }
     // Where the data of an older file ends is not known here; its frames are proved when they are read.
     let limit = isOwn ? trailer.indexOffset : UInt64(Int64.max)
-    guard entry.length <= EpochFormat.payloadLimit, entry.offset >= UInt64(EpochFormat.headerBytes),
-      entry.offset < limit, entry.frameBytes <= limit - entry.offset
+    guard entry.blocks <= EpochFormat.frameBlocks, entry.lower <= EpochFormat.halfLimit,
+      entry.upper <= EpochFormat.halfLimit, entry.offset >= UInt64(EpochFormat.headerBytes), entry.offset < limit,
+      entry.frameBytes <= limit - entry.offset
     else { throw damaged(index, "is not within the file") }
   }
 

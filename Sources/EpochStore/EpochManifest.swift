@@ -42,7 +42,7 @@ public struct EpochManifest: Codable, Hashable, Sendable {
 
   /// Version of the epoch file format and of this manifest.
   public var format: Int
-  /// Name of the guest when the epoch was taken.
+  /// Name of the guest when the epoch was taken; ``GuestFolder/manifest(_:)`` gives the one that it was given since.
   public var guest: String
   /// Lower case, 36 characters.
   public var uuid: String

@@ -7,22 +7,44 @@ public struct EpochMarks: Codable, Hashable, Sendable {
   public var pinned: Bool
   /// Words for `--keep-tag`, sorted, each once.
   public private(set) var tags: [String]
+  /// What somebody wanted to be known of it, in one line; nil when nobody did.
+  public private(set) var note: String?
 
-  /// - Throws: `invalid` for a tag that is not 1 to 64 of `a-z A-Z 0-9 . _ -`, or for more than 64.
-  public init(pinned: Bool = false, tags: [String] = []) throws(StoreError) {
+  /// - Parameter note: an empty one is none.
+  /// - Throws: `invalid` for a tag that is not 1 to 64 of `a-z A-Z 0-9 . _ -`, for more than 64, and for a note that is not one
+  ///   line of at most 1000 bytes.
+  public init(pinned: Bool = false, tags: [String] = [], note: String? = nil) throws(StoreError) {
     let sorted = Set(tags).sorted()
     for tag in sorted where !Self.isTag(tag) {
       throw .invalid("'\(tag.prefix(64))' is no tag; use 1 to 64 letters, digits, '.', '_' or '-'")
     }
     guard sorted.count <= 64 else { throw .invalid("an epoch can have 64 tags, not \(sorted.count)") }
-    (self.pinned, self.tags) = (pinned, sorted)
+    if let note {
+      guard note.utf8.count <= Self.noteLimit else {
+        throw .invalid("a note has at most \(Self.noteLimit) bytes, not \(note.utf8.count)")
+      }
+      guard note.unicodeScalars.allSatisfy({ $0.properties.generalCategory != .control }) else {
+        throw .invalid("a note is one line, without control characters")
+      }
+    }
+    (self.pinned, self.tags, self.note) = (pinned, sorted, note?.isEmpty == true ? nil : note)
+  }
+
+  /// These marks and a tag more.
+  ///
+  /// - Throws: `invalid` also for a tag that could not be told from another name of an epoch.
+  public func adding(tag: String) throws(StoreError) -> EpochMarks {
+    if let confusion = EpochReference.confusion(of: tag) { throw .invalid("no tag can be called so: \(confusion)") }
+    return try EpochMarks(pinned: pinned, tags: tags + [tag], note: note)
   }
 
   /// An epoch of which nothing was said.
   public static let unmarked = EpochMarks()
-  private init() { (pinned, tags) = (false, []) }
+  private init() { (pinned, tags, note) = (false, [], nil) }
 
-  private static func isTag(_ text: String) -> Bool {
+  private static let noteLimit = 1000
+
+  static func isTag(_ text: String) -> Bool {
     let others = Array("._-".utf8)
     return 1...64 ~= text.utf8.count
       && text.utf8.allSatisfy { byte in
@@ -47,7 +69,7 @@ public struct EpochMarks: Codable, Hashable, Sendable {
 
   fileprivate init(_ bytes: [UInt8], path: String) throws(StoreError) {
     guard let read = try? JSONDecoder().decode(EpochMarks.self, from: Data(bytes)),
-      let checked = try? EpochMarks(pinned: read.pinned, tags: read.tags)
+      let checked = try? EpochMarks(pinned: read.pinned, tags: read.tags, note: read.note)
     else { throw .damaged(marks: path) }
     self = checked
   }
@@ -89,6 +111,6 @@ extension GuestFolder {
 
 extension StoreError {
   fileprivate static func damaged(marks path: String) -> StoreError {
-    .damaged(path: path, what: "it does not tell pin and tags, so the epoch counts as pinned; set them anew")
+    .damaged(path: path, what: "it does not tell pin, tags and note, so the epoch counts as pinned; set them anew")
   }
 }

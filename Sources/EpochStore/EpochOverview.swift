@@ -3,8 +3,8 @@ import Glibc
 /// What a list of epochs and a policy want to know of one. Much faster to read than its manifest.
 public struct EpochSummary: Hashable, Sendable {
   public let epoch: Int
-  /// Name of the guest when the epoch was taken.
-  public let guest: String
+  /// Name of the guest when the epoch was taken, or the one that it was given since.
+  public internal(set) var guest: String
   let uuid: String
   public let time: EpochTime
   public let pauseMs: Double
@@ -101,18 +101,23 @@ extension GuestFolder {
 /// Reads the summaries of many manifests, one after the other, into the same memory.
 final class ManifestReader {
   private let folder: GuestFolder
+  private let given: GivenName?
   private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(ManifestFile.sizeLimit), alignment: 16)
 
-  init(_ folder: GuestFolder) { self.folder = folder }
+  init(_ folder: GuestFolder) {
+    self.folder = folder
+    given = folder.givenName
+  }
   deinit { buffer.deallocate() }
 
   /// Throws what `GuestFolder.manifest(_:)` does.
   func summary(_ epoch: Int) throws(StoreError) -> EpochSummary {
-    guard let summary = scan(EpochName.manifest(epoch), ManifestScanner.summary), summary.epoch == epoch,
+    guard var summary = scan(EpochName.manifest(epoch), ManifestScanner.summary), summary.epoch == epoch,
       summary.uuid == folder.uuid
     else {
       return EpochSummary(try folder.manifest(epoch))
     }
+    if let given, epoch <= given.upTo { summary.guest = given.name }
     return summary
   }
 

@@ -44,6 +44,8 @@ public final class EpochReader {
     for epoch in index.needs { _ = try files.file(epoch) }
   }
 
+  /// The name that the guest was given after the epoch was taken; nil when it is called as it was.
+  public var givenName: String? { folder.givenName(of: manifest.epoch) }
   /// Pages of the epoch, zero pages among them.
   public var pageCount: Int { manifest.pages + manifest.zeroPages }
   /// Pages that are all zero.

@@ -9,7 +9,7 @@ import Synchronization
 ///
 /// Not for several threads at once; `append` uses threads of its own. A page that is appended again replaces what was
 /// appended before (rounds of pre-copy). After an error only `abandon` is left, and the base is as good as before.
-/// Beside the staged pages it holds at most 48 MiB of buffers, 48 bytes for every frame written (of at most 16 pages),
+/// Beside the staged pages it holds at most 48 MiB of buffers, 56 bytes for every frame written (of at most 16 pages),
 /// and 8.5 bytes for each page of the guest, shared with the base where nothing changed.
 public final class EpochWriter {
   public let folder: GuestFolder
@@ -18,6 +18,7 @@ public final class EpochWriter {
   private let file: StoreFile
   /// Where the next frames or record go.
   private let end: Atomic<UInt64>
+  private let base: EpochBase?
   /// The base's index, waiting to be merged.
   private let inherited: IndexStream?
   /// What the epoch holds so far, the base's pages among it.
@@ -45,6 +46,7 @@ public final class EpochWriter {
     self.folder = folder
     self.epoch = epoch
     self.file = file
+    self.base = base
     inherited = index
     hashes = base.map { PageHashes(sharing: $0.hashes) } ?? PageHashes()
     self.end = Atomic(UInt64(EpochFormat.headerBytes))
@@ -242,7 +244,7 @@ public final class EpochWriter {
       manifest.needs = sealed.needs
       try folder.publish(bytes: try ManifestFile.encode(manifest), as: manifestPath)
       state = .published
-      HashCache(folder: folder, epoch: epoch, fileHash: trailer.hash).write(hashes)
+      HashCache(folder: folder, epoch: epoch, fileHash: trailer.hash).write(hashes, over: base)
       nextBase = EpochBase(folder: folder, epoch: epoch, fileHash: manifest.fileHash, hashes: hashes)
       return manifest
     } catch {
@@ -269,27 +271,16 @@ public final class EpochWriter {
     let start = end.load(ordering: .relaxed)
     var trailer = EpochTrailer(epoch: UInt32(epoch), indexOffset: start)
     trailer.recordEntries = UInt64(records.count)
-    let output = HashedOutput(file: file, offset: start)
-    var needs = Set<UInt32>()
-    var lastNeed = UInt32(epoch)
+    let output = IndexOutput(file: file, offset: start, epoch: UInt32(epoch))
     var merge = IndexMerge(own: entries, base: inherited, hashes: hashes)
     entries = []
-    try merge.run { entry throws(StoreError) in
-      trailer.pageEntries += 1
-      trailer.dataPages += UInt64(entry.data.nonzeroBitCount)
-      trailer.zeroPages += UInt64(entry.zero.nonzeroBitCount)
-      if entry.hasFrame, entry.epoch != lastNeed {
-        lastNeed = entry.epoch
-        needs.insert(entry.epoch)
-      }
-      try output.add(EpochFormat.pageEntryBytes) { entry.encode(to: $0) }
-    }
-    for record in records { try output.add(EpochFormat.recordEntryBytes) { record.encode(to: $0) } }
+    try merge.run(into: output)
+    (trailer.pageEntries, trailer.dataPages, trailer.zeroPages) = (output.entries, output.dataPages, output.zeroPages)
+    for record in records { try output.add(record) }
     trailer.indexHash = try output.finish()
     trailer.headerHash = EpochHeader(uuid: folder.uuid, epoch: epoch).hash
     try file.write(trailer.encode(), at: start + trailer.indexBytes)
-    needs.remove(UInt32(epoch))
-    return Sealed(trailer: trailer, needs: needs.map(Int.init).sorted())
+    return Sealed(trailer: trailer, needs: output.needs.map(Int.init).sorted())
   }
 
   private var finalPath: String { folder.path + "/" + EpochName.file(epoch) }

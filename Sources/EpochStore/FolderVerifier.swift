@@ -71,7 +71,7 @@ public final class FolderVerifier {
       findings.add(error)
     }
     guard findings.count > 0 else { return findings }
-    for frame in findings.frames { known.add(damaged: frame) }
+    for frame in findings.frames { known.add(frame) }
     damaged.insert(epoch)
     suspects.formUnion(needs + [epoch])
     return findings

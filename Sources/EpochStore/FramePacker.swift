@@ -25,6 +25,9 @@ final class FramePacker {
   private var used = 0
   /// The pages of a group side by side, for groups with others in between.
   private let gathered: UnsafeMutableRawPointer
+  /// The head of the frame in work: its place is known once the blocks before it are packed.
+  private let head = UnsafeMutableRawPointer.allocate(
+    byteCount: EpochFormat.headBytes(blocks: EpochFormat.frameBlocks), alignment: 8)
   private let lz4State: UnsafeMutableRawPointer
   private let epoch: UInt32
   private let hashes: PageHashes
@@ -32,8 +35,8 @@ final class FramePacker {
 
   /// Room that a frame may need in the output buffer, whatever its content.
   private static let frameRoom =
-    EpochFormat.frameHeaderBytes + EpochFormat.frameBlocks
-    * (2 + Int(LZ4_compressBound(Int32(EpochFormat.blockPages * EpochFormat.pageSize))))
+    EpochFormat.headBytes(blocks: EpochFormat.frameBlocks) + EpochFormat.frameBlocks
+    * Int(LZ4_compressBound(Int32(EpochFormat.blockPages * EpochFormat.pageSize)))
 
   init(epoch: UInt32, hashes: PageHashes, bufferBytes: Int) {
     self.epoch = epoch
@@ -46,6 +49,7 @@ final class FramePacker {
   deinit {
     output.deallocate()
     gathered.deallocate()
+    head.deallocate()
     lz4State.deallocate()
   }
 
@@ -162,14 +166,34 @@ final class FramePacker {
     Self.isWorth(compress(source + pages / 2 * EpochFormat.pageSize, pages: 1, to: scratch), pages: 1)
   }
 
-  /// Appends one frame to the output buffer: header, lengths of the blocks, blocks, and the hash of all to the entry.
+  /// Appends one frame to the output buffer: the blocks of the lower half, the head that names length and checksum of
+  /// each block, the blocks of the upper half.
   private func pack(_ source: UnsafeRawPointer, _ pages: Int, into entry: inout PageEntry) {
     let frame = output.baseAddress.unsafelyUnwrapped + used
-    let lengths = frame + EpochFormat.frameHeaderBytes
-    var target = lengths + EpochFormat.blocks(pages: pages) &* 2
-    let isTried = !lastWasRaw || sampleCompresses(source, pages: pages, scratch: target)
+    let lowerPages = (entry.data & EpochFormat.lowerHalf).nonzeroBitCount
+    let isTried = !lastWasRaw || sampleCompresses(source, pages: pages, scratch: frame)
     lastWasRaw = true
-    for (block, first) in stride(from: 0, to: pages, by: EpochFormat.blockPages).enumerated() {
+    var named = head + EpochFormat.frameHeaderBytes
+    let place = packHalf(source, lowerPages, isTried, &named, to: frame)
+    let upper = place + EpochFormat.headBytes(blocks: EpochFormat.blocks(entry.data))
+    let end = packHalf(source + lowerPages &* EpochFormat.pageSize, pages - lowerPages, isTried, &named, to: upper)
+    entry.blocks = UInt8(EpochFormat.blocks(entry.data))
+    entry.lower = UInt16(place - frame)
+    entry.upper = UInt16(end - upper)
+    entry.offset = UInt64(used)
+    entry.epoch = epoch
+    finishHead(&entry)
+    place.copyMemory(from: head, byteCount: Int(entry.headBytes))
+    used &+= end - frame
+  }
+
+  /// Packs pages in blocks and names these in the head. Returns where the blocks end.
+  private func packHalf(
+    _ source: UnsafeRawPointer, _ pages: Int, _ isTried: Bool, _ named: inout UnsafeMutableRawPointer,
+    to start: UnsafeMutableRawPointer
+  ) -> UnsafeMutableRawPointer {
+    var target = start
+    for first in stride(from: 0, to: pages, by: EpochFormat.blockPages) {
       let count = min(EpochFormat.blockPages, pages - first)
       let content = source + first &* EpochFormat.pageSize
       var length = isTried ? compress(content, pages: count, to: target) : 0
@@ -179,24 +203,22 @@ final class FramePacker {
         length = count &* EpochFormat.pageSize
         target.copyMemory(from: content, byteCount: length)
       }
-      lengths.setLittle(block &* 2, UInt16(length))
+      named.setLittle(0, UInt16(length))
+      named.setLittle(2, XXH3_64bits(target, length))
+      named += EpochFormat.blockEntryBytes
       target += length
     }
-    finish(frame, bytes: target - frame, &entry)
+    return target
   }
 
-  private func finish(_ frame: UnsafeMutableRawPointer, bytes: Int, _ entry: inout PageEntry) {
-    let length = UInt32(bytes - EpochFormat.frameHeaderBytes)
-    frame.setLittle(0, EpochFormat.frameMagic)
-    frame.setLittle(4, UInt16(0))
-    frame.setLittle(6, entry.data)
-    frame.setLittle(8, entry.group)
-    frame.setLittle(16, length)
-    entry.offset = UInt64(used)
-    entry.hash = XXH3_64bits(frame, bytes)
-    entry.length = length
-    entry.epoch = epoch
-    used &+= bytes
+  private func finishHead(_ entry: inout PageEntry) {
+    head.setLittle(0, EpochFormat.frameMagic)
+    head.setLittle(4, UInt16(0))
+    head.setLittle(6, entry.data)
+    head.setLittle(8, entry.group)
+    head.setLittle(16, entry.lower)
+    head.setLittle(18, entry.upper)
+    entry.hash = XXH3_64bits(head, Int(entry.headBytes))
   }
 }
 

@@ -2,6 +2,8 @@ import CLZ4
 import CXXHash
 
 /// Turns stored frames back into pages. Trusts nothing: the frame may be any bytes.
+///
+/// The index vouches for a frame's head, the head for each block. So only the blocks that are needed are looked at.
 final class FrameUnpacker {
   private let files: EpochFiles
   /// A block whose pages do not all go side by side is unpacked here first.
@@ -11,28 +13,52 @@ final class FrameUnpacker {
   init(files: EpochFiles) { self.files = files }
   deinit { scratch.deallocate() }
 
-  /// Checks a frame against its index entry and unpacks all of it.
-  func check(_ frame: UnsafeRawPointer, _ entry: PageEntry) throws(StoreError) {
-    try forEachBlock(frame, entry) { block throws(StoreError) in try unpack(block, entry, to: scratch) }
+  /// What is wrong with a frame: in words, and with which of its pages.
+  struct Damage {
+    let error: StoreError
+    let pages: UInt16
+  }
+
+  /// Checks a frame against its index entry and unpacks it; nil when it is sound.
+  ///
+  /// - Parameters:
+  ///   - head: the frame's head, with all blocks of the frame around it.
+  ///   - whole: look at all of it, not only at the blocks with pages that `entry` answers for.
+  func damage(_ head: UnsafeRawPointer, _ entry: PageEntry, whole: Bool) -> Damage? {
+    var found: Damage?
+    do throws(StoreError) {
+      try forEachBlock(head, entry) { block throws(StoreError) in
+        guard whole || entry.data & block.mask != 0 else { return }
+        do throws(StoreError) {
+          try check(block, entry)
+          try unpack(block, entry, pages: block.mask.nonzeroBitCount, to: scratch)
+        } catch { found = Damage(error: found?.error ?? error, pages: (found?.pages ?? 0) | block.mask) }
+      }
+    } catch { found = Damage(error: error, pages: .max) }
+    return found
   }
 
   /// Unpacks the pages that `entry` answers for, and no block without one. Page `s` of the group goes to `target` plus as
   /// many pages as `wanted` has bits below `s`: the other pages of `wanted` come from elsewhere.
+  ///
+  /// - Parameter head: the frame's head, with as much around it as `entry.needed` says.
   func unpack(
-    _ frame: UnsafeRawPointer, _ entry: PageEntry, wanted: UInt16, to target: UnsafeMutableRawPointer
+    _ head: UnsafeRawPointer, _ entry: PageEntry, wanted: UInt16, to target: UnsafeMutableRawPointer
   ) throws(StoreError) {
-    try forEachBlock(frame, entry) { block throws(StoreError) in
+    try forEachBlock(head, entry) { block throws(StoreError) in
       let mask = entry.data & block.mask
       if mask == 0 { return }
+      try check(block, entry)
+      let count = mask.nonzeroBitCount
       let first = Self.position(mask.trailingZeroBitCount, wanted)
       let last = Self.position(15 - mask.leadingZeroBitCount, wanted)
-      if mask == block.mask, last - first + 1 == mask.nonzeroBitCount {
-        try unpack(block, entry, to: target + first * EpochFormat.pageSize)
-        return
-      }
       // Nothing behind the last page that is needed.
       let needed = Self.position(15 - mask.leadingZeroBitCount, block.mask) + 1
-      try unpack(block, entry, first: needed, to: scratch)
+      if needed == count, last - first + 1 == count {
+        try unpack(block, entry, pages: needed, to: target + first * EpochFormat.pageSize)
+        return
+      }
+      try unpack(block, entry, pages: needed, to: scratch)
       var rest = mask
       while rest != 0 {
         let slot = rest.trailingZeroBitCount
@@ -53,28 +79,39 @@ final class FrameUnpacker {
     let mask: UInt16
     let bytes: UnsafeRawPointer
     let length: Int
+    let hash: UInt64
   }
 
-  /// Checks hash, header and lengths, and hands out the blocks.
+  /// Checks the head and hands out the blocks, unchecked and maybe not read: those of the lower half from before the
+  /// head, then the others.
   @inline(__always)
   private func forEachBlock(
-    _ frame: UnsafeRawPointer, _ entry: PageEntry, _ body: (Block) throws(StoreError) -> Void
+    _ head: UnsafeRawPointer, _ entry: PageEntry, _ body: (Block) throws(StoreError) -> Void
   ) throws(StoreError) {
-    var rest = try header(frame, entry)
-    let lengths = frame + EpochFormat.frameHeaderBytes
-    var next = EpochFormat.blocks(pages: rest.nonzeroBitCount) * 2
-    var number = 0
+    let mask = try pages(head, entry)
+    var named = head + EpochFormat.frameHeaderBytes
+    let upper = head + Int(entry.headBytes)
+    try forEachBlock(of: mask & EpochFormat.lowerHalf, (head - Int(entry.lower))..<head, &named, entry, body)
+    try forEachBlock(of: mask & ~EpochFormat.lowerHalf, upper..<(upper + Int(entry.upper)), &named, entry, body)
+  }
+
+  @inline(__always)
+  private func forEachBlock(
+    of half: UInt16, _ bytes: Range<UnsafeRawPointer>, _ named: inout UnsafeRawPointer, _ entry: PageEntry,
+    _ body: (Block) throws(StoreError) -> Void
+  ) throws(StoreError) {
+    var rest = half
+    var next = bytes.lowerBound
     while rest != 0 {
       let mask = Self.lowest(rest)
       rest &= ~mask
-      guard number * 2 + 2 <= entry.length else { throw damaged(entry, "has the wrong length") }
-      let length = Int(lengths.little(number * 2, UInt16.self))
-      guard next + length <= entry.length else { throw damaged(entry, "has the wrong length") }
-      try body(Block(mask: mask, bytes: lengths + next, length: length))
+      let length = Int(named.little(0, UInt16.self))
+      guard length <= bytes.upperBound - next else { throw damaged(entry, "has the wrong length") }
+      try body(Block(mask: mask, bytes: next, length: length, hash: named.little(2, UInt64.self)))
+      named += EpochFormat.blockEntryBytes
       next += length
-      number += 1
     }
-    guard next == entry.length else { throw damaged(entry, "has the wrong length") }
+    guard next == bytes.upperBound else { throw damaged(entry, "has the wrong length") }
   }
 
   /// The pages of the next block: the lowest of those that are left.
@@ -84,25 +121,33 @@ final class FrameUnpacker {
     return mask & ~rest
   }
 
-  /// Checks hash and header; returns the mask of the pages in the payload.
-  private func header(_ frame: UnsafeRawPointer, _ entry: PageEntry) throws(StoreError) -> UInt16 {
-    guard XXH3_64bits(frame, Int(entry.frameBytes)) == entry.hash else {
-      throw damaged(entry, "does not match its checksum")
+  /// Checks the head's hash and content; returns the mask of the pages in the blocks.
+  private func pages(_ head: UnsafeRawPointer, _ entry: PageEntry) throws(StoreError) -> UInt16 {
+    guard XXH3_64bits(head, Int(entry.headBytes)) == entry.hash else {
+      throw damaged(entry, "has a head that does not match its checksum")
     }
-    let mask = frame.little(6, UInt16.self)
-    guard frame.little(0, UInt32.self) == EpochFormat.frameMagic, frame.little(4, UInt16.self) == 0,
-      frame.little(8, UInt64.self) == entry.group, frame.little(16, UInt32.self) == entry.length, mask != 0,
+    let mask = head.little(6, UInt16.self)
+    guard head.little(0, UInt32.self) == EpochFormat.frameMagic, head.little(4, UInt16.self) == 0,
+      head.little(8, UInt64.self) == entry.group, head.little(16, UInt16.self) == entry.lower,
+      head.little(18, UInt16.self) == entry.upper, EpochFormat.blocks(mask) == Int(entry.blocks),
       entry.data & ~mask == 0
     else { throw damaged(entry, "is not the frame that the index names") }
     return mask
   }
 
-  /// Unpacks a block, or only its first pages.
+  private func check(_ block: Block, _ entry: PageEntry) throws(StoreError) {
+    guard XXH3_64bits(block.bytes, block.length) == block.hash else {
+      let pfn = entry.group * UInt64(EpochFormat.framePages) + UInt64(block.mask.trailingZeroBitCount)
+      throw damaged(entry, "has a block, that of pfn \(pfn), that does not match its checksum")
+    }
+  }
+
+  /// Unpacks the first pages of a block.
   private func unpack(
-    _ block: Block, _ entry: PageEntry, first: Int? = nil, to target: UnsafeMutableRawPointer
+    _ block: Block, _ entry: PageEntry, pages: Int, to target: UnsafeMutableRawPointer
   ) throws(StoreError) {
     let bytes = block.mask.nonzeroBitCount * EpochFormat.pageSize
-    let wanted = first.map { $0 * EpochFormat.pageSize } ?? bytes
+    let wanted = pages * EpochFormat.pageSize
     if block.length == bytes {
       target.copyMemory(from: block.bytes, byteCount: wanted)
       return

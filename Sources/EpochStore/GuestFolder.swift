@@ -15,12 +15,12 @@ public struct GuestFolder: Hashable, Sendable {
 
   /// All published epochs by number. A manifest that cannot be read is listed apart and hides no other.
   ///
-  /// - Parameter withVerdicts: read what the last verification of each found, too.
-  public func epochs(withVerdicts: Bool = false) throws(StoreError) -> EpochList {
+  /// - Parameter detailed: read what the last verification of each found, and what was said of it, too.
+  public func epochs(detailed: Bool = false) throws(StoreError) -> EpochList {
     var list = EpochList()
     for (epoch, suffix) in try names() where suffix == .manifest || suffix == .verdict {
       if suffix == .verdict {
-        if withVerdicts { list.verdicts[epoch] = try verdict(epoch) }
+        if detailed { list.verdicts[epoch] = try verdict(epoch) }
         continue
       }
       do { list.epochs.append(try manifest(epoch)) } catch {
@@ -29,14 +29,21 @@ public struct GuestFolder: Hashable, Sendable {
         list.damaged.append(DamagedEpoch(epoch: epoch, error: error))
       }
     }
+    if detailed {
+      for epoch in list.epochs.map(\.epoch) { if let marks = try? marks(epoch) { list.marks[epoch] = marks } }
+    }
     list.epochs.sort { $0.epoch < $1.epoch }
     list.damaged.sort { $0.epoch < $1.epoch }
     return list
   }
 
-  /// One epoch's manifest. Throws `notFound` when the epoch does not exist, `damaged` when it cannot be trusted.
+  /// One epoch's manifest; its `guest` is the name that the guest was given since, if it was. Throws `notFound` when the epoch does not exist, `damaged` when it cannot be trusted.
   public func manifest(_ epoch: Int) throws(StoreError) -> EpochManifest {
-    do { return try ManifestFile.read(path + "/" + EpochName.manifest(epoch), uuid: uuid, epoch: epoch) } catch {
+    do {
+      var manifest = try ManifestFile.read(path + "/" + EpochName.manifest(epoch), uuid: uuid, epoch: epoch)
+      if let name = givenName(of: epoch) { manifest.guest = name }
+      return manifest
+    } catch {
       guard case .system(_, _, ENOENT) = error else { throw error }
       throw .notFound("epoch \(epoch) of guest \(uuid)")
     }
@@ -134,6 +141,8 @@ public struct EpochList: Sendable {
   public internal(set) var damaged: [DamagedEpoch] = []
   /// What the last verification of an epoch found, by number, where that was asked for and there was one.
   public internal(set) var verdicts: [Int: EpochVerdict] = [:]
+  /// What was said of each epoch, where that was asked for and can be read.
+  public internal(set) var marks: [Int: EpochMarks] = [:]
 
   /// The numbers of all published epochs, damaged ones too: their disks may still be wanted.
   public var allNumbers: [Int] { epochs.map(\.epoch) + damaged.map(\.epoch) }

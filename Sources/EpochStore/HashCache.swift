@@ -10,16 +10,15 @@ struct HashCache {
   /// The checksum that closes the epoch's file.
   let fileHash: UInt64
 
-  private static let headerBytes = 56
-  private static let entryBytes = 8 + PageHashes.chunkBytes
-  /// Chunks that are read or written in one go: 1 MiB.
+  private static let headerBytes = 64
+  /// Chunks that are read in one go: 1 MiB.
   private static let pieceChunks = 240
 
   private var path: String { folder.path + "/hashes" }
 
-  /// Magic, version, epoch, uuid, checksum of the epoch's file, pages, chunks.
-  private func header(pages: Int, chunks: Int) -> [UInt8] {
-    var bytes = [UInt8](repeating: 0, count: Self.headerBytes)
+  /// Magic, version, epoch, uuid, checksum of the epoch's file, pages, chunks: all of the header but its checksum.
+  private func names(pages: Int, chunks: Int) -> [UInt8] {
+    var bytes = [UInt8](repeating: 0, count: Self.headerBytes - 8)
     bytes.withUnsafeMutableBytes { buffer in
       let start = buffer.baseAddress.unsafelyUnwrapped
       buffer.copyBytes(from: Array("CKPTHSH1".utf8))
@@ -33,37 +32,57 @@ struct HashCache {
     return bytes
   }
 
+  private static func fileBytes(chunks: Int) -> UInt64 {
+    UInt64(headerBytes) + UInt64(chunks) * UInt64(PageHashes.entryBytes)
+  }
+
   // MARK: Writing
 
-  /// Failing is no error: the next reader makes the hashes again.
-  func write(_ hashes: PageHashes) {
+  /// Makes the file that of `hashes`. Where it is the base's, only the chunks that have changed since are written, so
+  /// that the file costs what changed and not what the guest owns. Failing is no error: the next reader makes the
+  /// hashes again.
+  func write(_ hashes: PageHashes, over base: EpochBase? = nil) {
+    if let base, (try? update(hashes, over: base)) == true { return }
     let partial = path + EpochName.partial
     do {
       try StoreName.remove(partial)
       let file = try StoreFile.open(partial, O_WRONLY | O_CREAT | O_EXCL)
-      try write(hashes, to: file)
+      try write(hashes, to: file, onlyChanged: false)
       try StoreName.rename(partial, to: path)
     } catch {
       _ = try? StoreName.remove(partial)
     }
   }
 
-  private func write(_ hashes: PageHashes, to file: StoreFile) throws(StoreError) {
-    var chunks = 0
-    hashes.forEachChunk { _, _ in chunks += 1 }
-    let output = HashedOutput(file: file, offset: 0)
-    let header = header(pages: hashes.count, chunks: chunks)
-    try output.add(header.count) { target in
-      header.withUnsafeBytes { target.copyMemory(from: $0.baseAddress.unsafelyUnwrapped, byteCount: header.count) }
-    }
-    try hashes.forEachChunk { number, content throws(StoreError) in
-      try output.add(Self.entryBytes) { target in
-        target.setLittle(0, number)
-        (target + 8).copyMemory(from: content, byteCount: PageHashes.chunkBytes)
+  /// - Returns: false when the file is not the base's, or has other chunks.
+  private func update(_ hashes: PageHashes, over base: EpochBase) throws(StoreError) -> Bool {
+    guard let baseHash = UInt64(base.fileHash, radix: 16) else { return false }
+    let chunks = hashes.chunkCount
+    let file = try StoreFile.open(path, O_RDWR)
+    let known = HashCache(folder: folder, epoch: base.epoch, fileHash: baseHash)
+    let names = known.names(pages: base.hashes.count, chunks: chunks)
+    guard try file.regularSize() == Self.fileBytes(chunks: chunks),
+      try file.read(count: names.count, at: 0) == names
+    else { return false }
+    // What is neither the old nor the new cache must not pass for one.
+    try file.write([UInt8](repeating: 0, count: Self.headerBytes), at: 0)
+    try write(hashes, to: file, onlyChanged: true)
+    return true
+  }
+
+  private func write(_ hashes: PageHashes, to file: StoreFile, onlyChanged: Bool) throws(StoreError) {
+    var offset = UInt64(Self.headerBytes)
+    let names = names(pages: hashes.count, chunks: hashes.chunkCount)
+    var checksum = CacheChecksum(names)
+    try hashes.forEachChunk { chunk throws(StoreError) in
+      if chunk.hasChanged || !onlyChanged {
+        if chunk.hasChanged { chunk.seal() }
+        try file.write(chunk.entry, at: offset)
       }
+      checksum.add(chunk.checksum)
+      offset += UInt64(PageHashes.entryBytes)
     }
-    let hash = try output.finish()
-    try file.write(withUnsafeBytes(of: hash.littleEndian) { Array($0) }, at: output.offset)
+    try file.write(names + checksum.bytes, at: 0)
   }
 
   // MARK: Reading
@@ -71,55 +90,63 @@ struct HashCache {
   /// nil for anything but the whole, undamaged cache of this very epoch.
   func read() -> PageHashes? {
     guard let file = try? StoreFile.open(path, O_RDONLY), let size = try? file.regularSize(),
-      size >= UInt64(Self.headerBytes + 8), let first = try? file.read(count: Self.headerBytes, at: 0)
+      size >= UInt64(Self.headerBytes), let header = try? file.read(count: Self.headerBytes, at: 0)
     else { return nil }
-    let (pages, chunks) = first.withUnsafeBytes {
+    let (pages, chunks) = header.withUnsafeBytes {
       (
         $0.baseAddress.unsafelyUnwrapped.little(40, UInt64.self),
         $0.baseAddress.unsafelyUnwrapped.little(48, UInt64.self)
       )
     }
     guard chunks <= PageHashes.chunkLimit, pages <= chunks * UInt64(PageHashes.chunkPages),
-      size == UInt64(Self.headerBytes + 8) + chunks * UInt64(Self.entryBytes),
-      first == header(pages: Int(pages), chunks: Int(chunks))
+      size == Self.fileBytes(chunks: Int(chunks)),
+      Array(header.dropLast(8)) == names(pages: Int(pages), chunks: Int(chunks))
     else { return nil }
     let hashes = PageHashes()
-    guard (try? fill(hashes, chunks: Int(chunks), header: first, from: file)) == true, hashes.count == Int(pages)
+    var checksum = CacheChecksum(Array(header.dropLast(8)))
+    guard (try? fill(hashes, chunks: Int(chunks), &checksum, from: file)) == true, hashes.count == Int(pages),
+      checksum.bytes == Array(header.suffix(8))
     else { return nil }
     return hashes
   }
 
-  /// False when the chunks are out of order, or the checksum at the end is not theirs.
+  /// False when the chunks are out of order.
   private func fill(
-    _ hashes: PageHashes, chunks: Int, header: [UInt8], from file: StoreFile
+    _ hashes: PageHashes, chunks: Int, _ checksum: inout CacheChecksum, from file: StoreFile
   ) throws(StoreError) -> Bool {
-    let state = XXH3_createState()
-    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Self.pieceChunks * Self.entryBytes, alignment: 16)
-    defer {
-      XXH3_freeState(state)
-      buffer.deallocate()
-    }
-    XXH3_64bits_reset(state)
-    header.withUnsafeBytes { _ = XXH3_64bits_update(state, $0.baseAddress, $0.count) }
-    var offset = UInt64(header.count)
+    let buffer = UnsafeMutableRawBufferPointer.allocate(
+      byteCount: Self.pieceChunks * PageHashes.entryBytes, alignment: 16)
+    defer { buffer.deallocate() }
     var next: UInt64 = 0
     for first in stride(from: 0, to: chunks, by: Self.pieceChunks) {
       let count = min(Self.pieceChunks, chunks - first)
-      let piece = UnsafeMutableRawBufferPointer(rebasing: buffer[..<(count * Self.entryBytes)])
-      try file.read(piece, at: offset)
-      XXH3_64bits_update(state, piece.baseAddress, piece.count)
-      offset += UInt64(piece.count)
+      let piece = UnsafeMutableRawBufferPointer(rebasing: buffer[..<(count * PageHashes.entryBytes)])
+      try file.read(piece, at: Self.fileBytes(chunks: first))
       for index in 0..<count {
-        let entry = UnsafeRawPointer(piece.baseAddress.unsafelyUnwrapped) + index * Self.entryBytes
+        let entry = UnsafeRawPointer(piece.baseAddress.unsafelyUnwrapped) + index * PageHashes.entryBytes
         let number = entry.little(0, UInt64.self)
         guard number >= next, number < PageHashes.chunkLimit else { return false }
-        hashes.newChunk(number).copyMemory(
-          from: UnsafeRawBufferPointer(start: entry + 8, count: PageHashes.chunkBytes))
+        let chunk = hashes.newChunk(number, copying: entry + 8)
+        chunk.seal()
+        checksum.add(chunk.checksum)
         hashes.count += (0..<PageHashes.chunkPages).count { entry.little(8 + $0 * 8, UInt64.self) != 0 }
         next = number + 1
       }
     }
-    let stored = try file.read(count: 8, at: offset)
-    return stored == withUnsafeBytes(of: XXH3_64bits_digest(state).littleEndian) { Array($0) }
+    return true
+  }
+}
+
+/// XXH3 of the header's other bytes and the checksums of all chunks, as one run of bytes.
+private struct CacheChecksum {
+  private var run: [UInt8]
+
+  init(_ names: [UInt8]) { run = names }
+
+  mutating func add(_ checksum: UInt64) { withUnsafeBytes(of: checksum.littleEndian) { run += $0 } }
+
+  var bytes: [UInt8] {
+    let hash = run.withUnsafeBytes { XXH3_64bits($0.baseAddress, $0.count) }
+    return withUnsafeBytes(of: hash.littleEndian) { Array($0) }
   }
 }

@@ -9,8 +9,7 @@ struct IndexMerge {
   private let hashes: PageHashes
   /// The first entry of `own` that was not merged yet.
   private var position = 0
-  private var pages = 0
-  // Used again for each group: an index has as many groups as the guest, however little has changed.
+  // Used again for each group.
   private var older: [PageEntry] = []
   private var frames: [PageEntry] = []
 
@@ -20,18 +19,38 @@ struct IndexMerge {
     self.hashes = hashes
   }
 
-  /// Hands out the entries in order. What came of it may be used only when this returns: the base's index has
+  /// Hands the entries over in order. What came of it may be used only when this returns: the base's index has
   /// proved whole then.
-  mutating func run(_ body: (PageEntry) throws(StoreError) -> Void) throws(StoreError) {
+  mutating func run(into output: IndexOutput) throws(StoreError) {
     try base?.advance()
     while let group = nextGroup {
+      // However large the guest is: what did not change goes over as bytes.
+      if let base, let limit = untouched(from: group) {
+        try base.pass(below: limit) { bytes throws(StoreError) in try output.add(bytes) }
+        if base.next?.group != group { continue }
+      }
       try takeOlder(group)
       merge(group)
-      for entry in frames { try body(entry) }
+      for entry in frames { try output.add(entry) }
     }
     try base?.finish()
     // Pages that only the hashes know: base and hashes are not of one epoch.
-    guard pages == hashes.count else { throw base?.damaged ?? .invalid("an epoch has pages without content") }
+    guard output.dataPages + output.zeroPages == UInt64(hashes.count) else {
+      throw base?.damaged ?? .invalid("an epoch has pages without content")
+    }
+  }
+
+  /// Where the groups end, from the base's next one on, in which nothing can have changed; nil when there is none. Looks no
+  /// further than the base hands over at a time.
+  private func untouched(from group: UInt64) -> UInt64? {
+    let chunkGroups = UInt64(PageHashes.chunkPages / EpochFormat.framePages)
+    let own = position < own.count ? own[position].group : UInt64.max
+    guard base?.next?.group == group, own > group, hashes.isShared(group: group) else { return nil }
+    var limit = group / chunkGroups * chunkGroups + chunkGroups
+    while limit < own, limit - group < UInt64(IndexStream.bufferEntries), hashes.isShared(group: limit) {
+      limit += chunkGroups
+    }
+    return min(limit, own)
   }
 
   private var nextGroup: UInt64? {
@@ -51,11 +70,6 @@ struct IndexMerge {
 
   /// The group's own entries go first, the youngest at the front, then the base's.
   private mutating func merge(_ group: UInt64) {
-    if isUntouched(group) {
-      swap(&frames, &older)
-      for entry in frames { pages += (entry.data | entry.zero).nonzeroBitCount }
-      return
-    }
     let (held, types) = hashes.group(group)
     var missing = held
     var zero: UInt16 = 0
@@ -64,7 +78,6 @@ struct IndexMerge {
     while position < own.count, own[position].group == group { position += 1 }
     for index in (first..<position).reversed() { take(own[index], isOwn: true, &missing, &zero) }
     for entry in older { take(entry, isOwn: false, &missing, &zero) }
-    pages += (held & ~missing).nonzeroBitCount
     if frames.isEmpty, zero == 0 { return }
     if frames.isEmpty { frames.append(PageEntry(group: group)) }
     if frames.count > 1 { frames.sort { ($0.epoch, $0.offset) < ($1.epoch, $1.offset) } }
@@ -72,12 +85,6 @@ struct IndexMerge {
     for index in frames.indices {
       frames[index].types = types & PageEntry.nibbles(frames[index].data | frames[index].zero)
     }
-  }
-
-  /// True when the base's entries can stand as they are. Those that only cover bytes of the base's file cannot.
-  private func isUntouched(_ group: UInt64) -> Bool {
-    if position < own.count, own[position].group == group { return false }
-    return hashes.isShared(group: group) && older.allSatisfy { $0.data != 0 || !$0.hasFrame }
   }
 
   private mutating func take(_ given: PageEntry, isOwn: Bool, _ missing: inout UInt16, _ zero: inout UInt16) {

@@ -16,7 +16,8 @@ final class IndexStream {
   private var taken = 0
   private var filled = 0
   private var left: Int
-  private static let bufferEntries = 26_000
+  /// 64 KB: what is read, hashed and handed over stays in the core's cache.
+  static let bufferEntries = 1600
 
   /// Opens the file and checks that it still is the one that `base` was made from.
   convenience init(_ base: EpochBase) throws(StoreError) {
@@ -66,6 +67,34 @@ final class IndexStream {
     taken += 1
     guard entry.group >= next?.group ?? 0 else { throw damaged }
     next = entry
+  }
+
+  /// Hands over entries as they stand, from `next` on: whole groups below `limit`, up to one with a frame that only
+  /// covers bytes of the file, which is not to be inherited, or to the last that the buffer has. `next` is the first
+  /// that was not handed over.
+  func pass(
+    below limit: UInt64, _ body: (UnsafeRawBufferPointer) throws(StoreError) -> Void
+  ) throws(StoreError) {
+    guard var group = next?.group else { return }
+    let start = UnsafeRawPointer(buffer.baseAddress.unsafelyUnwrapped)
+    let first = taken - 1
+    var end = first
+    var index = first
+    while index < filled {
+      let entry = start + index * EpochFormat.pageEntryBytes
+      let (number, isFrame, data) = PageEntry.glance(entry)
+      guard number >= group else { throw damaged }
+      if number > group { (group, end) = (number, index) }
+      if number >= limit || isFrame && data == 0 { break }
+      index += 1
+    }
+    // The group of the last entry may go on in the next piece.
+    if index == filled, left == 0 { end = filled }
+    guard end > first else { return }
+    let bytes = EpochFormat.pageEntryBytes * (end - first)
+    try body(UnsafeRawBufferPointer(start: start + first * EpochFormat.pageEntryBytes, count: bytes))
+    taken = end
+    try advance()
   }
 
   /// Proves everything that was read: only now may what was made of it be used.

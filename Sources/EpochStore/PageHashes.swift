@@ -14,6 +14,8 @@ final class PageHashes: @unchecked Sendable {
   static let chunkPages = 512
   /// Bytes of a chunk's content: hashes, then types, four bits each.
   static let chunkBytes = chunkPages * 8 + chunkPages / 2
+  /// Bytes of a chunk in the cache file: number, then content.
+  static let entryBytes = 8 + chunkBytes
   static let chunkLimit = EpochFormat.pfnLimit / UInt64(chunkPages)
 
   /// Pages held. Kept by those who write, because `replace` runs on many threads.
@@ -24,9 +26,27 @@ final class PageHashes: @unchecked Sendable {
   private var regions: UnsafeMutablePointer<Chunks?>
   private var regionCount = 0
   private static let regionChunks = 512
-  /// In front of a chunk's content: how many tables share it.
-  private static let ownersBytes = 16
-  private static let typesOffset = ownersBytes + chunkPages * 8
+  /// In front of a chunk's content: how many tables share it, its checksum, its number.
+  private static let headBytes = 24
+  private static let typesOffset = headBytes + chunkPages * 8
+
+  /// A chunk as the cache file has it.
+  struct Chunk {
+    fileprivate let start: UnsafeMutableRawPointer
+
+    /// Number and content.
+    var entry: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: start + 16, count: PageHashes.entryBytes) }
+    /// XXH3 of the entry when it was sealed; 0 when it has changed since.
+    var checksum: UInt64 { start.load(fromByteOffset: 8, as: UInt64.self) }
+    var hasChanged: Bool { checksum == 0 }
+
+    /// Takes the checksum. Whoever writes to the chunk breaks the seal.
+    func seal() {
+      start.storeBytes(of: XXH3_64bits(entry.baseAddress, entry.count), toByteOffset: 8, as: UInt64.self)
+    }
+
+    fileprivate func breakSeal() { start.storeBytes(of: 0, toByteOffset: 8, as: UInt64.self) }
+  }
 
   init() { regions = .allocate(capacity: 0) }
 
@@ -75,7 +95,7 @@ final class PageHashes: @unchecked Sendable {
   @inline(__always)
   subscript(pfn: UInt64) -> UInt64 {
     guard let chunk = chunk(pfn) else { return 0 }
-    return chunk.load(fromByteOffset: Self.ownersBytes + Self.slot(pfn) &* 8, as: UInt64.self)
+    return chunk.load(fromByteOffset: Self.headBytes + Self.slot(pfn) &* 8, as: UInt64.self)
   }
 
   @inline(__always)
@@ -88,7 +108,7 @@ final class PageHashes: @unchecked Sendable {
   func group(_ group: UInt64) -> (held: UInt16, types: UInt64) {
     let first = group * UInt64(EpochFormat.framePages)
     guard let chunk = chunk(first) else { return (0, 0) }
-    let hashes = chunk + Self.ownersBytes + Self.slot(first) * 8
+    let hashes = chunk + Self.headBytes + Self.slot(first) * 8
     var held: UInt16 = 0
     for slot in 0..<EpochFormat.framePages where hashes.load(fromByteOffset: slot * 8, as: UInt64.self) != 0 {
       held |= 1 << UInt16(slot)
@@ -103,24 +123,27 @@ final class PageHashes: @unchecked Sendable {
   }
 
   func forEachPFN(_ body: (UInt64) -> Void) {
-    forEachChunk { number, content in
-      for slot in 0..<Self.chunkPages where content.load(fromByteOffset: slot * 8, as: UInt64.self) != 0 {
-        body(number * UInt64(Self.chunkPages) + UInt64(slot))
+    forEachChunk { chunk in
+      let entry = chunk.entry.baseAddress.unsafelyUnwrapped
+      let first = entry.load(as: UInt64.self) * UInt64(Self.chunkPages)
+      for slot in 0..<Self.chunkPages where entry.load(fromByteOffset: 8 + slot * 8, as: UInt64.self) != 0 {
+        body(first + UInt64(slot))
       }
     }
   }
 
-  /// Every chunk with its number, ascending.
-  func forEachChunk<Failure: Error>(
-    _ body: (UInt64, UnsafeRawPointer) throws(Failure) -> Void
-  ) throws(Failure) {
+  /// Every chunk in the order of their numbers.
+  func forEachChunk<Failure: Error>(_ body: (Chunk) throws(Failure) -> Void) throws(Failure) {
     for region in 0..<regionCount {
       guard let chunks = regions[region] else { continue }
-      for slot in 0..<Self.regionChunks {
-        guard let chunk = chunks[slot] else { continue }
-        try body(UInt64(region * Self.regionChunks + slot), UnsafeRawPointer(chunk + Self.ownersBytes))
-      }
+      for slot in 0..<Self.regionChunks { if let chunk = chunks[slot] { try body(Chunk(start: chunk)) } }
     }
+  }
+
+  var chunkCount: Int {
+    var count = 0
+    forEachChunk { _ in count += 1 }
+    return count
   }
 
   // MARK: Writing
@@ -132,13 +155,14 @@ final class PageHashes: @unchecked Sendable {
     let chunks = regions[region] ?? Self.newRegion()
     regions[region] = chunks
     let slot = Int(pfn / UInt64(Self.chunkPages)) % Self.regionChunks
+    let number = pfn / UInt64(Self.chunkPages)
     guard let shared = chunks[slot] else {
-      chunks[slot] = Self.newChunk()
+      chunks[slot] = Self.newChunk(number)
       return
     }
-    guard Self.owners(shared).pointee.load(ordering: .acquiring) > 1 else { return }
-    let chunk = Self.newChunk()
-    (chunk + Self.ownersBytes).copyMemory(from: shared + Self.ownersBytes, byteCount: Self.chunkBytes)
+    guard Self.owners(shared).pointee.load(ordering: .acquiring) > 1 else { return Chunk(start: shared).breakSeal() }
+    let chunk = Self.newChunk(number)
+    (chunk + Self.headBytes).copyMemory(from: shared + Self.headBytes, byteCount: Self.chunkBytes)
     chunks[slot] = chunk
     Self.release(shared)
   }
@@ -147,7 +171,7 @@ final class PageHashes: @unchecked Sendable {
   @inline(__always)
   func replace(_ pfn: UInt64, _ hash: UInt64, type: UInt8) -> UInt64 {
     let chunk = chunk(pfn).unsafelyUnwrapped
-    let place = (chunk + Self.ownersBytes + Self.slot(pfn) &* 8).assumingMemoryBound(to: UInt64.self)
+    let place = (chunk + Self.headBytes + Self.slot(pfn) &* 8).assumingMemoryBound(to: UInt64.self)
     let shift = pfn & 15 &* 4
     let types = Self.types(chunk, pfn)
     types.pointee = types.pointee & ~(0xf << shift) | UInt64(type) << shift
@@ -164,12 +188,13 @@ final class PageHashes: @unchecked Sendable {
     count -= 1
   }
 
-  /// The content of a chunk that does not exist yet, to be filled by the caller, who adds to `count`.
-  func newChunk(_ number: UInt64) -> UnsafeMutableRawBufferPointer {
+  /// Makes a chunk that does not exist yet out of its content; the caller adds to `count`.
+  func newChunk(_ number: UInt64, copying content: UnsafeRawPointer) -> Chunk {
     let pfn = number * UInt64(Self.chunkPages)
     own(pfn)
-    return UnsafeMutableRawBufferPointer(
-      start: chunk(pfn).unsafelyUnwrapped + Self.ownersBytes, count: Self.chunkBytes)
+    let chunk = chunk(pfn).unsafelyUnwrapped
+    (chunk + Self.headBytes).copyMemory(from: content, byteCount: Self.chunkBytes)
+    return Chunk(start: chunk)
   }
 
   // MARK: Chunks
@@ -206,10 +231,11 @@ final class PageHashes: @unchecked Sendable {
     return chunks
   }
 
-  private static func newChunk() -> UnsafeMutableRawPointer {
-    let chunk = UnsafeMutableRawPointer.allocate(byteCount: ownersBytes + chunkBytes, alignment: 16)
-    chunk.initializeMemory(as: UInt8.self, repeating: 0, count: ownersBytes + chunkBytes)
+  private static func newChunk(_ number: UInt64) -> UnsafeMutableRawPointer {
+    let chunk = UnsafeMutableRawPointer.allocate(byteCount: headBytes + chunkBytes, alignment: 16)
+    chunk.initializeMemory(as: UInt8.self, repeating: 0, count: headBytes + chunkBytes)
     owners(chunk).initialize(to: Atomic(1))
+    chunk.storeBytes(of: number, toByteOffset: 16, as: UInt64.self)
     return chunk
   }
 

@@ -2,14 +2,18 @@
 struct PageEntry {
   /// pfn / 16.
   var group: UInt64
-  /// Where the frame starts in its epoch's file; 0 without a frame.
+  /// Where the frame starts in its epoch's file, below 2^48; 0 without a frame.
   var offset: UInt64
-  /// XXH3-64 of the frame as stored, header and payload; 0 without a frame.
+  /// XXH3-64 of the frame's head, which has the checksums of its blocks; 0 without a frame.
   var hash: UInt64
   /// Four bits of page type for each page of either mask, page 0 in the lowest.
   var types: UInt64
-  /// Bytes of payload; 0 without a frame.
-  var length: UInt32
+  /// Blocks of the frame; 0 without a frame.
+  var blocks: UInt8
+  /// Bytes of the blocks before the head: those of the group's first eight pages.
+  var lower: UInt16
+  /// Bytes of the blocks behind the head.
+  var upper: UInt16
   /// The epoch whose file holds the frame; 0 without a frame.
   var epoch: UInt32
   /// Pages to be taken from the frame, bit 0 the group's first. Empty only in the epoch's own file: the frame is
@@ -20,9 +24,17 @@ struct PageEntry {
   /// Order in which the writer was given it; not stored.
   var round: UInt32
 
-  var hasFrame: Bool { length != 0 }
-  /// Bytes of the frame with its header.
-  var frameBytes: UInt64 { hasFrame ? UInt64(EpochFormat.frameHeaderBytes) + UInt64(length) : 0 }
+  var hasFrame: Bool { blocks != 0 }
+  var headBytes: UInt64 { UInt64(EpochFormat.headBytes(blocks: Int(blocks))) }
+  /// Bytes of the frame, head and blocks.
+  var frameBytes: UInt64 { hasFrame ? UInt64(lower) + headBytes + UInt64(upper) : 0 }
+  /// Where the head starts in the file.
+  var head: UInt64 { offset + UInt64(lower) }
+  /// The stretch of the file that has the head and all blocks with pages to be taken.
+  var needed: Range<UInt64> {
+    let start = data & EpochFormat.lowerHalf == 0 ? head : offset
+    return start..<(head + headBytes + (data & ~EpochFormat.lowerHalf == 0 ? 0 : UInt64(upper)))
+  }
 
   /// The type bits of the pages of a mask: each bit four times.
   static func nibbles(_ mask: UInt16) -> UInt64 {
@@ -38,12 +50,14 @@ struct PageEntry {
 extension PageEntry {
   /// A group without anything yet.
   init(group: UInt64) {
-    self.init(group: group, offset: 0, hash: 0, types: 0, length: 0, epoch: 0, data: 0, zero: 0, round: 0)
+    self.init(
+      group: group, offset: 0, hash: 0, types: 0, blocks: 0, lower: 0, upper: 0, epoch: 0, data: 0, zero: 0, round: 0)
   }
 
   func encode(to target: UnsafeMutableRawPointer) {
-    target.setLittle(0, group | UInt64(length) << 40)
-    target.setLittle(8, offset)
+    target.setLittle(0, group | UInt64(blocks) << 40)
+    target.setLittle(6, offset | UInt64(lower) << 48)
+    target.setLittle(14, upper)
     target.setLittle(16, hash)
     target.setLittle(24, types)
     target.setLittle(32, epoch)
@@ -54,14 +68,26 @@ extension PageEntry {
   init(decoding source: UnsafeRawPointer) {
     let first = source.little(0, UInt64.self)
     group = first & (1 << 40 - 1)
-    length = UInt32(first >> 40)
-    offset = source.little(8, UInt64.self)
+    blocks = UInt8(truncatingIfNeeded: first >> 40)
+    let second = source.little(6, UInt64.self)
+    offset = second & (1 << 48 - 1)
+    lower = UInt16(second >> 48)
+    upper = source.little(14, UInt16.self)
     hash = source.little(16, UInt64.self)
     types = source.little(24, UInt64.self)
     epoch = source.little(32, UInt32.self)
     data = source.little(36, UInt16.self)
     zero = source.little(38, UInt16.self)
     round = 0
+  }
+}
+
+extension PageEntry {
+  /// Group, whether there is a frame, and data mask of an encoded entry.
+  @inline(__always)
+  static func glance(_ source: UnsafeRawPointer) -> (group: UInt64, hasFrame: Bool, data: UInt16) {
+    let first = source.little(0, UInt64.self)
+    return (first & (1 << 40 - 1), first >> 40 & 0xff != 0, source.little(36, UInt16.self))
   }
 }
 

@@ -11,142 +11,79 @@ extension EpochReader {
     guard EpochFormat.framePages...1 << 20 ~= pagesPerBatch else {
       throw StoreError.invalid("a batch of \(pagesPerBatch) pages is not within 16...1048576")
     }
-    let threads = max(1, min(threads, 64))
-    let window = FrameWindow(reader: self, threads: threads)
-    let batch = BatchBuffer(reader: self, window: window, pages: pagesPerBatch, threads: threads)
+    let window = PageWindow(reader: self, threads: max(1, min(threads, 64)))
     var start = 0
     while start < index.pageEntries {
-      let end = try window.load(from: start)
-      while start < end {
-        start = batch.plan(from: start, to: end)
-        try batch.fill()
-        if batch.count > 0 { try body(batch.pages) }
-      }
+      start = window.plan(from: start)
+      try window.fill()
+      try window.forEachBatch(pagesPerBatch, body)
     }
   }
 }
 
-/// The stored frames of some groups that follow each other. An epoch's frames may be spread over hundreds of files;
-/// those that a window of groups has in one file mostly lie near each other and are read in one go.
-private final class FrameWindow {
-  /// Enough bytes that each of 200 files is read in pieces worth a system call.
-  private static let bytes: UInt64 = 8 << 20
-  private static let entries = 1 << 16
-  private static let runBytes: UInt64 = 1 << 20
-  /// A group more than the window wants, and as much again for gaps that are read along.
-  private static let bufferBytes = 2 * (Int(bytes) + EpochFormat.framePages * (EpochFormat.groupBytes + 64))
+/// The pages of some groups that follow each other. An epoch's frames may be spread over hundreds of files; those that
+/// a window has in one file mostly lie near each other and are read in one go.
+private final class PageWindow {
+  /// 8 MiB: enough that each of 200 files is read in pieces worth a system call, few enough to stay in the processor's
+  /// cache until they are handed out.
+  private static let pageLimit = 2048
+  /// An index may have any number of entries without a page.
+  private static let entryLimit = 1 << 16
+  /// What a thread reads and unpacks at a time: small enough to stay in its core's cache.
+  private static let runBytes: UInt64 = 128 << 10
 
   private let reader: EpochReader
-  private let threads: Int
-  private let stored = UnsafeMutableRawBufferPointer.allocate(byteCount: bufferBytes, alignment: 4096)
+  private let workers: [Worker]
+  private let pfns = UnsafeMutableBufferPointer<UInt64>.allocate(capacity: pageLimit)
+  private let types = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: pageLimit)
+  private let bytes = UnsafeMutableRawBufferPointer.allocate(
+    byteCount: pageLimit * EpochFormat.pageSize, alignment: 4096)
+  private var count = 0
+  private var groups: [Group] = []
   private var extents: [Extent] = []
-  /// Where the frame of each entry of the window lies in `stored`.
-  private var places: [Int] = []
+  /// The group of each of the window's entries, which begin with entry `first`.
+  private var groupOfEntry: [Int] = []
   private var first = 0
 
-  init(reader: EpochReader, threads: Int) {
-    self.reader = reader
-    self.threads = threads
-  }
-
-  deinit { stored.deallocate() }
-
-  func frame(_ number: Int) -> UnsafeRawPointer {
-    UnsafeRawPointer(stored.baseAddress.unsafelyUnwrapped) + places[number - first]
-  }
-
-  /// Reads the frames of whole groups from entry `start` on. Returns the entry to go on with.
-  func load(from start: Int) throws(StoreError) -> Int {
-    let end = collect(from: start)
-    let runs = ReadRun.plan(&extents, limit: Self.runBytes)
-    var place = 0
-    var targets: [Int] = []
-    for run in runs {
-      targets.append(place)
-      for extent in extents[run.extents] { places[extent.number - first] = place + Int(extent.offset - run.offset) }
-      place += Int(run.length)
-    }
-    let work = SharedWork(count: runs.count, progress: nil)
-    try work.run(threads: min(threads, runs.count)) { _ throws(StoreError) in
-      while let number = work.next() {
-        let run = runs[number]
-        let target = stored[targets[number]..<(targets[number] + Int(run.length))]
-        try reader.files.file(run.epoch).read(UnsafeMutableRawBufferPointer(rebasing: target), at: run.offset)
-      }
-    }
-    return end
-  }
-
-  private func collect(from start: Int) -> Int {
-    first = start
-    extents.removeAll(keepingCapacity: true)
-    var bytes: UInt64 = 0
-    var next = start
-    while next < reader.index.pageEntries, bytes < Self.bytes, next - start < Self.entries {
-      let group = reader.index.group(from: next)
-      for number in group {
-        let entry = reader.index[number]
-        guard entry.data != 0 else { continue }
-        extents.append(
-          Extent(epoch: entry.epoch, offset: entry.offset, length: entry.frameBytes, number: number))
-        bytes += entry.frameBytes
-      }
-      next = group.upperBound
-    }
-    places = Array(repeating: 0, count: next - start)
-    return next
-  }
-}
-
-/// The buffers behind a `PageBatch`, used again for each.
-private final class BatchBuffer {
-  private(set) var count = 0
-
-  private let reader: EpochReader
-  private let window: FrameWindow
-  private let unpackers: [FrameUnpacker]
-  private let pfns: UnsafeMutableBufferPointer<UInt64>
-  private let types: UnsafeMutableBufferPointer<UInt8>
-  private let bytes: UnsafeMutableRawBufferPointer
-  private var groups: [Group] = []
-  /// Groups that a thread takes at a time.
-  private static let pieceGroups = 4
-
-  /// A group's entries, the mask of all its pages, and the place of its first page in the batch.
+  /// The mask of all pages of a group, and the place of the first one in the window.
   private struct Group {
-    let entries: Range<Int>
     let wanted: UInt16
     let first: Int
   }
 
-  init(reader: EpochReader, window: FrameWindow, pages: Int, threads: Int) {
+  /// What one thread owns.
+  private struct Worker {
+    let unpacker: FrameUnpacker
+    let buffer: UnsafeMutableRawBufferPointer
+  }
+
+  init(reader: EpochReader, threads: Int) {
     self.reader = reader
-    self.window = window
-    unpackers = (0..<threads).map { _ in FrameUnpacker(files: reader.files) }
-    pfns = .allocate(capacity: pages)
-    types = .allocate(capacity: pages)
-    bytes = .allocate(byteCount: pages * EpochFormat.pageSize, alignment: 4096)
+    workers = (0..<threads).map { _ in
+      Worker(
+        unpacker: FrameUnpacker(files: reader.files),
+        buffer: .allocate(byteCount: Int(Self.runBytes), alignment: 4096))
+    }
   }
 
   deinit {
     pfns.deallocate()
     types.deallocate()
     bytes.deallocate()
+    for worker in workers { worker.buffer.deallocate() }
   }
 
-  var pages: PageBatch {
-    PageBatch(
-      pfns: UnsafeBufferPointer(rebasing: pfns[..<count]), types: UnsafeBufferPointer(rebasing: types[..<count]),
-      bytes: UnsafeRawBufferPointer(rebasing: bytes[..<(count * EpochFormat.pageSize)]))
-  }
-
-  /// Takes groups from entry `start` on until the batch is full or `end` is reached, and sets pfns and types. Returns
-  /// the entry to go on with.
-  func plan(from start: Int, to end: Int) -> Int {
-    count = 0
+  /// Takes whole groups from entry `start` on until the window is full, and sets pfns and types. Returns the entry to
+  /// go on with.
+  func plan(from start: Int) -> Int {
+    (first, count) = (start, 0)
     groups.removeAll(keepingCapacity: true)
+    extents.removeAll(keepingCapacity: true)
+    groupOfEntry.removeAll(keepingCapacity: true)
     var next = start
-    while next < end, count + EpochFormat.framePages <= pfns.count {
+    while next < reader.index.pageEntries, next - start < Self.entryLimit,
+      count + EpochFormat.framePages <= Self.pageLimit
+    {
       let range = reader.index.group(from: next)
       var wanted: UInt16 = 0
       var types: UInt64 = 0
@@ -154,8 +91,15 @@ private final class BatchBuffer {
         let entry = reader.index[number]
         wanted |= entry.data | entry.zero
         types |= entry.types
+        groupOfEntry.append(groups.count)
+        // A frame without a page of the epoch is not read; its group may have zero pages.
+        let needed = entry.data == 0 ? 0..<0 : entry.needed
+        extents.append(
+          Extent(
+            epoch: entry.data == 0 ? 0 : entry.epoch, offset: needed.lowerBound, length: UInt64(needed.count),
+            number: number))
       }
-      groups.append(Group(entries: range, wanted: wanted, first: count))
+      groups.append(Group(wanted: wanted, first: count))
       describe(reader.index[next].group, wanted, types)
       next = range.upperBound
     }
@@ -173,23 +117,26 @@ private final class BatchBuffer {
     }
   }
 
-  /// Unpacks the pages of the plan.
+  /// Reads, checks and unpacks the pages of the plan, file by file.
   func fill() throws(StoreError) {
-    let pieces = (groups.count + Self.pieceGroups - 1) / Self.pieceGroups
-    let work = SharedWork(count: pieces, progress: nil)
-    try work.run(threads: min(unpackers.count, pieces)) { thread throws(StoreError) in
-      while let piece = work.next() {
-        let first = piece * Self.pieceGroups
-        for group in groups[first..<min(first + Self.pieceGroups, groups.count)] { try fill(group, unpackers[thread]) }
-      }
+    let runs = ReadRun.plan(&extents, limit: Self.runBytes)
+    let work = SharedWork(count: runs.count, progress: nil)
+    try work.run(threads: min(workers.count, runs.count)) { thread throws(StoreError) in
+      while let number = work.next() { try fill(runs[number], workers[thread]) }
     }
   }
 
-  private func fill(_ group: Group, _ unpacker: FrameUnpacker) throws(StoreError) {
-    let target = bytes.baseAddress.unsafelyUnwrapped + group.first * EpochFormat.pageSize
-    for number in group.entries {
-      let entry = reader.index[number]
-      if entry.data != 0 { try unpacker.unpack(window.frame(number), entry, wanted: group.wanted, to: target) }
+  private func fill(_ run: ReadRun, _ worker: Worker) throws(StoreError) {
+    let stored = UnsafeMutableRawBufferPointer(rebasing: worker.buffer[..<Int(run.length)])
+    if run.length > 0 { try reader.files.file(run.epoch).read(stored, at: run.offset) }
+    for extent in extents[run.extents] {
+      let entry = reader.index[extent.number]
+      let group = groups[groupOfEntry[extent.number - first]]
+      let target = bytes.baseAddress.unsafelyUnwrapped + group.first * EpochFormat.pageSize
+      if entry.data != 0 {
+        let head = UnsafeRawPointer(stored.baseAddress.unsafelyUnwrapped) + Int(entry.head - run.offset)
+        try worker.unpacker.unpack(head, entry, wanted: group.wanted, to: target)
+      }
       var zeros = entry.zero
       while zeros != 0 {
         let place = FrameUnpacker.position(zeros.trailingZeroBitCount, group.wanted)
@@ -197,5 +144,27 @@ private final class BatchBuffer {
         zeros &= zeros &- 1
       }
     }
+  }
+
+  /// Hands the pages out, as many whole groups at a time as `limit` pages have room for.
+  func forEachBatch(_ limit: Int, _ body: (PageBatch) throws -> Void) throws {
+    var group = 0
+    while group < groups.count {
+      let start = groups[group].first
+      var end = start
+      while group < groups.count {
+        let next = groups[group].first + groups[group].wanted.nonzeroBitCount
+        if next - start > limit { break }
+        (group, end) = (group + 1, next)
+      }
+      if end > start { try body(batch(start..<end)) }
+    }
+  }
+
+  private func batch(_ range: Range<Int>) -> PageBatch {
+    PageBatch(
+      pfns: UnsafeBufferPointer(rebasing: pfns[range]), types: UnsafeBufferPointer(rebasing: types[range]),
+      bytes: UnsafeRawBufferPointer(
+        rebasing: bytes[(range.lowerBound * EpochFormat.pageSize)..<(range.upperBound * EpochFormat.pageSize)]))
   }
 }

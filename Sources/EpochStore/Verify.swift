@@ -3,9 +3,9 @@ import Glibc
 import Synchronization
 
 extension EpochReader {
-  /// Proves everything that the epoch is made of: each frame matches its checksum and unpacks, in whichever file it
-  /// stands, each record matches its checksum, and between header and index of the epoch's own file nothing stands that
-  /// no checksum covers. Stops at the first damage and throws it.
+  /// Proves everything that the epoch is made of: each frame of its own file matches its checksums and unpacks, and so
+  /// does each block that it needs of another file; each record matches its checksum, and between header and index of the
+  /// epoch's own file nothing stands that no checksum covers. Stops at the first damage and throws it.
   ///
   /// - Parameters:
   ///   - threads: how many to work with, 1...64.
@@ -14,7 +14,7 @@ extension EpochReader {
     var extents = extents()
     Extent.sort(&extents)
     try checkTiles(extents)
-    try check(extents, threads: threads, progress: progress) { _, error throws(StoreError) in throw error }
+    try check(extents, threads: threads, progress: progress) { _, error, _ throws(StoreError) in throw error }
   }
 
   /// Looks at the epoch as thoroughly as `method` says and collects what is damaged, instead of stopping at the first.
@@ -34,16 +34,20 @@ extension EpochReader {
     switch method {
     case .quick: extents = []
     case .subset(let share): draw(share, from: &extents, &random)
-    case .full: extents.removeAll { isFrame($0) && known.isProven(index[$0.number]) }
+    case .full: extents.removeAll { isFrame($0) && known.isProven(index[$0.number], whole: isOwn($0)) }
     }
     let total = extents.reduce(0) { $0 + Int($1.length) }
     try check(extents, threads: threads, progress: progress.map { progress in { progress(min($0, total), total) } }) {
-      extent, error throws(StoreError) in
+      extent, error, pages throws(StoreError) in
       guard error.isDamage else { throw error }
-      findings.withLock { $0.add(error, frame: isFrame(extent) ? index[extent.number] : nil) }
+      findings.withLock {
+        $0.add(error, frame: isFrame(extent) ? Findings.Frame(entry: index[extent.number], pages: pages) : nil)
+      }
     }
     let found = findings.withLock { $0 }
-    if method == .full { known.add(proven: extents.filter(isFrame).map { index[$0.number] }, but: found) }
+    if method == .full {
+      known.add(proven: extents.filter(isFrame).map { index[$0.number] }, of: trailer.epoch, but: found)
+    }
     return found
   }
 
@@ -66,6 +70,8 @@ extension EpochReader {
   }
 
   private func isFrame(_ extent: Extent) -> Bool { extent.number < index.pageEntries }
+  /// All of the epoch's own file is looked at, and of others what it needs.
+  private func isOwn(_ extent: Extent) -> Bool { extent.epoch == trailer.epoch }
 
   /// Those of the epoch's own file must cover its data area exactly, without gap or overlap.
   private func checkTiles(_ sorted: [Extent]) throws(StoreError) {
@@ -87,11 +93,16 @@ extension EpochReader {
     extents.removeAll { extent in
       guard isFrame(extent) else { return false }
       let entry = index[extent.number]
-      var what: String?
-      if let size = sizes[extent.epoch], extent.end > size { what = "lies behind the end of the file at byte \(size)" }
-      if known.isDamaged(entry) { what = "is damaged, as another epoch showed" }
-      if let what { findings.add(files.damaged(entry, what), frame: entry) }
-      return what != nil
+      if let size = sizes[extent.epoch], extent.end > size {
+        let error = files.damaged(entry, "lies behind the end of the file at byte \(size)")
+        findings.add(error, frame: .init(entry: entry, pages: .max))
+        return true
+      }
+      let pages = known.damage(entry, whole: isOwn(extent))
+      guard pages != 0 else { return false }
+      findings.add(
+        files.damaged(entry, "is damaged, as another epoch showed"), frame: .init(entry: entry, pages: pages))
+      return true
     }
     return findings
   }
@@ -109,11 +120,12 @@ extension EpochReader {
     }
   }
 
-  /// Reads and checks some frames and records. What is wrong with one is handed to `found`, from any thread, which
-  /// throws to stop.
+  /// Told what is wrong with a frame or record, and with which pages of the frame, from any thread; throws to stop.
+  fileprivate typealias Found = (Extent, StoreError, UInt16) throws(StoreError) -> Void
+
+  /// Reads and checks some frames and records.
   private func check(
-    _ extents: [Extent], threads: Int, progress: ((Int) -> Void)?,
-    _ found: (Extent, StoreError) throws(StoreError) -> Void
+    _ extents: [Extent], threads: Int, progress: ((Int) -> Void)?, _ found: Found
   ) throws(StoreError) {
     var extents = extents
     let runs = ReadRun.plan(&extents, limit: RunChecker.bufferBytes)
@@ -150,14 +162,14 @@ private final class RunChecker {
   }
 
   func check(
-    _ run: ReadRun, _ extents: ArraySlice<Extent>, _ found: (Extent, StoreError) throws(StoreError) -> Void
+    _ run: ReadRun, _ extents: ArraySlice<Extent>, _ found: EpochReader.Found
   ) throws(StoreError) {
     do {
       if run.length > Self.bufferBytes, let record = extents.first { return try checkLongRecord(record) }
       let bytes = UnsafeMutableRawBufferPointer(rebasing: buffer[..<Int(run.length)])
       try reader.files.file(run.epoch).read(bytes, at: run.offset)
     } catch {
-      if extents.count == 1, let extent = extents.first { return try found(extent, error) }
+      if extents.count == 1, let extent = extents.first { return try found(extent, error, .max) }
       // One bad sector says nothing about the frames around it.
       for index in extents.indices {
         let extent = extents[index]
@@ -166,17 +178,15 @@ private final class RunChecker {
       return
     }
     for extent in extents {
-      do { try check(extent, buffer.baseAddress.unsafelyUnwrapped + Int(extent.offset - run.offset)) } catch {
-        try found(extent, error)
+      let start = buffer.baseAddress.unsafelyUnwrapped + Int(extent.offset - run.offset)
+      if extent.number < reader.index.pageEntries {
+        let isOwn = extent.epoch == reader.trailer.epoch
+        let entry = reader.index[extent.number]
+        let damage = unpacker.damage(start + Int(entry.lower), entry, whole: isOwn)
+        if let damage { try found(extent, damage.error, damage.pages) }
+      } else {
+        do { try compare(XXH3_64bits(start, Int(extent.length)), extent) } catch { try found(extent, error, .max) }
       }
-    }
-  }
-
-  private func check(_ extent: Extent, _ start: UnsafeRawPointer) throws(StoreError) {
-    if extent.number < reader.index.pageEntries {
-      try unpacker.check(start, reader.index[extent.number])
-    } else {
-      try compare(XXH3_64bits(start, Int(extent.length)), extent)
     }
   }
 

@@ -116,7 +116,7 @@ public struct XLConfig: Equatable, Sendable {
   /// The stream cannot carry virtual NUMA; libxl refuses to save such a guest.
   public var hasVNUMA: Bool { json["b_info"]?["vnuma_nodes"]?.elements?.isEmpty == false }
 
-  private func holds(_ list: String) -> Bool { json[list]?.elements?.isEmpty == false }
+  func holds(_ list: String) -> Bool { json[list]?.elements?.isEmpty == false }
 
   /// Allows a restore to populate so much memory, in KiB. A guest that was ballooning while it was saved had more than it was told
   /// to have; restored with the target alone, Xen stops at the limit (EBUSY from populate_physmap).

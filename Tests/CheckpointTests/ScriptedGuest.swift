@@ -226,6 +226,9 @@ final class ScriptedDisks: DiskSet {
     if self.fault == fault { throw fault }
   }
   func forgetUnpublished(published: Set<Int>) { journal.note("published: \(published.sorted())") }
+  func mountedEpochs() -> Set<Int> { mounted.withLock { $0 } }
+  /// Epochs that somebody looks at.
+  let mounted = Mutex<Set<Int>>([])
   /// How full the pools are, asked again and again; the last one stays.
   private let looks: Mutex<[[PoolRoom]]>
   func rooms() -> [PoolRoom] { looks.withLock { $0.count > 1 ? $0.removeFirst() : $0.first ?? [] } }

@@ -2,51 +2,6 @@ import EpochStore
 import Foundation
 import Testing
 
-/// Runs the built `ckpt`, as a user would on a machine without Xen.
-func ckpt(_ arguments: [String]) throws -> (status: Int32, output: String, errors: String) {
-  let process = Process()
-  // The test bundle and the product lie in the same folder.
-  let bundle = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
-  process.executableURL = bundle.deletingLastPathComponent().appendingPathComponent("ckpt")
-  process.arguments = arguments
-  process.environment = ["PATH": "/usr/bin:/bin"]
-  let (output, errors) = (Pipe(), Pipe())
-  (process.standardOutput, process.standardError, process.standardInput) = (output, errors, FileHandle.nullDevice)
-  try process.run()
-  let text = String(decoding: output.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-  let complaint = String(decoding: errors.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-  process.waitUntilExit()
-  return (process.terminationStatus, text, complaint)
-}
-
-/// A store with two epochs of a guest `web`.
-final class SampleStore {
-  var folder: String { path + "/11111111-2222-3333-4444-555555555555" }
-  let path = FileManager.default.temporaryDirectory.path + "/ckpt-command-\(UInt64.random(in: 0...UInt64.max))"
-
-  init() throws {
-    let uuid = "11111111-2222-3333-4444-555555555555"
-    let folder = try EpochStore(path: path).folder(uuid: uuid, create: true)
-    for epoch in 1...2 {
-      let writer = try folder.create(epoch: epoch, reserving: 0)
-      try writer.append(record: 1, [1, 2, 3])
-      _ = try writer.publish(
-        EpochManifest(
-          guest: "web", uuid: uuid, epoch: epoch, kind: .pvh, vcpus: 1, memoryBytes: 1 << 28, pauseMs: 12.5,
-          stopMs: 3.25, disks: [], phases: ["copy": 2.5], suspendPath: "xenstore", xenVersion: "4.17"))
-    }
-  }
-  deinit { try? FileManager.default.removeItem(atPath: path) }
-
-  /// Changes the record that is all an epoch's file holds.
-  func damage(_ epoch: Int) throws {
-    let file = path + "/11111111-2222-3333-4444-555555555555/0000000\(epoch).epoch"
-    let handle = try #require(FileHandle(forUpdatingAtPath: file))
-    try handle.seek(toOffset: 40)
-    try handle.write(contentsOf: [9])
-  }
-}
-
 private let hasXen = FileManager.default.fileExists(atPath: "/dev/xen/privcmd")
 
 @Suite("The command")
@@ -66,6 +21,10 @@ struct CommandTests {
       (["list", "--store", "/nowhere"], Int32(10), "no store at /nowhere"),
       (["show", "web", "1", "--store", "/nowhere"], 10, "no store at /nowhere"),
       (["status", "--store", "/nowhere"], 10, "no store at /nowhere"),
+      (["diff", "web", "1", "2", "--store", "/nowhere"], 10, "no store at /nowhere"),
+      (["mount", "--store", "/nowhere"], 10, "no store at /nowhere"),
+      (["umount", "--all", "--store", "/nowhere"], 10, "no store at /nowhere"),
+      (["export", "web", "1", "--format", "core", "/tmp/never", "--store", "/nowhere"], 10, "no store at /nowhere"),
       (["status", "--config", "/nowhere/ckpt.conf"], 12, "/nowhere/ckpt.conf: No such file"),
       (["pool", "grow", "main", "--data-size", "lots"], 12, "'lots' is no size"),
       (["disk", "create", "web", "xvda", "--size", "lots"], 12, "'lots' is no size"),
@@ -88,21 +47,29 @@ struct CommandTests {
   @Test(
     "Wrong usage has its own status",
     arguments: [
-      ["take"], ["restore", "web"], ["restore", "web", "first"], ["pool", "create", "main"], ["pool", "grow"],
+      ["take"], ["restore", "web"], ["restore", "web", "first one"], ["restore", "web", "@noon"],
+      ["restore", "web", "-0"],
+      ["restore", "web", "-x"], ["restore", "web", "1", "--as", "x", "--disks-only"], ["undo"], ["remove", "web"],
+      ["restore", "web", "1", "--paused", "--disks-only"], ["note", "web", "1", "two\nlines"],
+      ["pool", "create", "main"], ["pool", "grow"],
       ["adopt"], ["release"], ["pool", "create", "--vg", "vg0"],
       ["pool", "create", "--vg", "vg0", "--file", "/x", "--size", "1G"],
       ["pool", "create", "main", "--data", "/dev/x"], ["disk", "create", "web", "xvda"], ["nonsense"],
       ["verify", "--subset", "5"], ["verify", "--subset", "0%"], ["verify", "--subset", "100%"],
-      ["verify", "--subset", "5%", "--full"], ["verify", "web", "first"],
+      ["verify", "--subset", "5%", "--full"], ["verify", "web", "@"],
       ["prune", "web", "--keep-last", "-1"], ["prune", "--keep-within", "5"], ["prune", "--keep-last", "many"],
-      ["mark", "web", "1"], ["mark", "web", "1", "--tag", "a b"],
+      ["tag", "web", "1"], ["tag", "web", "1", "a b"], ["tag", "web", "1", "latest"], ["tag", "web", "1", "7"],
+      ["export", "web", "1", "-", "--format", "dump"], ["diff", "web", "1"], ["mount", "web"], ["mount", "web", "1"],
+      ["mount", "--at", "/mnt"], ["umount"], ["umount", "web", "1"], ["umount", "web", "1", "xvda", "--all"],
     ])
   func usage(arguments: [String]) throws { #expect(try ckpt(arguments).status == 64) }
 
   @Test(
     "Every command explains itself",
     arguments: [
-      ["take"], ["restore"], ["status"], ["list"], ["show"], ["export"], ["verify"], ["prune"], ["mark"],
+      ["take"], ["restore"], ["status"], ["list"], ["show"], ["export"], ["verify"], ["prune"], ["undo"], ["remove"],
+      ["tag"], ["untag"], ["pin"], ["unpin"], ["note"], ["rename"], ["disk", "remove"],
+      ["diff"], ["mount"], ["umount"],
       ["schedule", "set"], ["schedule", "list"], ["pool", "create"],
       ["pool", "show"],
       ["pool", "grow"],
@@ -269,11 +236,6 @@ struct CommandTests {
 
   // MARK: Retention
 
-  private func epochs(_ store: SampleStore) throws -> [Int] {
-    try EpochStore(path: store.path).folder(uuid: "11111111-2222-3333-4444-555555555555", create: false).epochs()
-      .allNumbers
-  }
-
   @Test("A dry run shows every epoch with its reason and removes none")
   func dryRun() throws {
     let store = try SampleStore()
@@ -341,34 +303,6 @@ struct CommandTests {
     #expect(try ckpt(["prune", "web", "--keep-last", "1", "--yes", "--store", store.path]).status == 11)
     withExtendedLifetime(lock) {}
     #expect(try epochs(store) == [1, 2])
-  }
-
-  @Test("Pins and tags are set, shown and obeyed")
-  func marks() throws {
-    let store = try SampleStore()
-    let pinned = try ckpt(["mark", "web", "1", "--pin", "--tag", "b", "--tag", "a", "--store", store.path])
-    #expect(pinned.status == 0 && pinned.output == "web: epoch 1: pinned, tag a, tag b\n")
-    #expect(try ckpt(["list", "web", "--store", store.path]).output.contains("pinned,a,b"))
-    _ = try ckpt(["prune", "web", "--keep-last", "1", "--yes", "--store", store.path])
-    #expect(try epochs(store) == [1, 2])
-    _ = try ckpt(["mark", "web", "1", "--no-pin", "--untag", "a", "--store", store.path])
-    _ = try ckpt(["prune", "web", "--keep-last", "1", "--keep-tag", "b", "--yes", "--store", store.path])
-    #expect(try epochs(store) == [1, 2])
-    _ = try ckpt(["prune", "web", "--keep-last", "1", "--keep-tag", "a", "--yes", "--store", store.path])
-    #expect(try epochs(store) == [2])
-    #expect(try ckpt(["mark", "web", "7", "--pin", "--store", store.path]).status == 10)
-  }
-
-  @Test("Marks that cannot be read pin their epoch, and it is said")
-  func unreadableMarks() throws {
-    let store = try SampleStore()
-    try Data("x".utf8).write(to: URL(fileURLWithPath: store.folder + "/00000001.marks"))
-    let result = try ckpt(["prune", "web", "--keep-last", "1", "--yes", "--store", store.path])
-    #expect(result.status == 0 && result.errors.contains("counts as pinned"))
-    #expect(try epochs(store) == [1, 2])
-    _ = try ckpt(["mark", "web", "1", "--no-pin", "--store", store.path])
-    #expect(try ckpt(["prune", "web", "--keep-last", "1", "--yes", "--store", store.path]).errors.isEmpty)
-    #expect(try epochs(store) == [2])
   }
 
   @Test("An epoch whose manifest is damaged can be removed, and holds nothing for ever")

@@ -20,10 +20,14 @@ struct ControlLineTests {
     #expect(
       try line(Line.event(.reading(guest: "web", epoch: 3, done: 1, total: 2)))
         == #"{"done":1,"epoch":3,"event":"reading","guest":"web","total":2}"#)
-    let question = RestoreQuestion(guest: "web", epoch: 3, time: EpochTime(milliseconds: 0), domain: 5)
+    let question = RestorePlan(
+      guest: "web", epoch: 3, time: EpochTime(milliseconds: 0), domain: 5, memoryBytes: 4096,
+      disks: [.init(vdev: "xvda", path: "/dev/x", pool: "p", sizeBytes: 1, fate: .goesBack)], takesSafetyEpoch: true)
     #expect(
-      try line(Line.event(.confirm(question))) == #"{"event":"confirm","question":{"domain":5,"epoch":3,"guest":"web","#
-        + #""time":"1970-01-01T00:00:00.000Z"}}"#)
+      try line(Line.event(.confirm(question))) == #"{"event":"confirm","question":{"disks":["#
+        + #"{"fate":"goes-back","path":"/dev/x","pool":"p","size_bytes":1,"vdev":"xvda"}],"domain":5,"epoch":3,"guest":"web","#
+        + #""memory_bytes":4096,"safety_epoch":true,"start":"running","time":"1970-01-01T00:00:00.000Z","warnings":[]}}"#
+    )
     #expect(
       try line(Line.result(EpochMarks(pinned: true, tags: ["a/b"].filter { _ in false })))
         == #"{"event":"result","result":{"pinned":true,"tags":[]}}"#)
@@ -47,7 +51,7 @@ struct ControlLineTests {
     let events: [ControlEvent] = [
       .started(operation: "1"), .phase("probe"), .round(round), .note("a hook failed"), .step("verify"),
       .verified(sound), .pruned(report),
-      .confirm(RestoreQuestion(guest: "web", epoch: 1, time: .now, domain: nil)),
+      .confirm(RestorePlan(guest: "web", epoch: 1, time: .now, domain: nil)),
       .reading(guest: "web", epoch: 1, done: 0, total: 9),
     ]
     let lines = events.map { ControlLine<EpochMarks>.event($0) } + [.result(marks), .failure(.init(DiskFull()))]
@@ -93,6 +97,18 @@ struct ControlLineTests {
     #expect(VerifyRequest(guest: nil, epoch: 1).anyFault != nil)
     #expect(VerifyRequest(guest: "web", epoch: 1, full: true, subset: 0.5).anyFault != nil)
     #expect(VerifyRequest(guest: "web", epoch: 1, subset: 1).anyFault != nil)
+    var restore = RestoreRequest(guest: "web", epoch: .latest)
+    #expect(restore.anyFault == nil)
+    (restore.disksOnly, restore.paused) = (true, true)
+    #expect(restore.anyFault != nil)
+    (restore.clone, restore.paused) = ("copy", nil)
+    #expect(restore.anyFault != nil)
+    #expect(RemoveRequest(guest: "web", epochs: []).anyFault != nil)
+    var mark = MarkRequest(guest: "web", epoch: 1)
+    mark.note = "fine"
+    #expect(mark.anyFault == nil)
+    mark.tag = ["7"]
+    #expect(mark.anyFault != nil)
   }
 
   @Test(

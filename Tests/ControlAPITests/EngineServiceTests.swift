@@ -86,6 +86,36 @@ struct EngineServiceTests {
     #expect(received.map(\.verdict) == told.map(\.verdict))
   }
 
+  @Test("Marks are changed one by one, by any name of the epoch")
+  func marks() throws {
+    let store = try Store()
+    func mark(_ epoch: EpochReference, _ change: (inout MarkRequest) -> Void) throws -> MarkAnswer {
+      var request = MarkRequest(guest: "web", epoch: epoch)
+      change(&request)
+      return try store.service.mark(request, Call())
+    }
+    #expect(try mark(.latest) { $0.tag = ["a", "b"] }.epoch == 3)
+    #expect(try mark(.tag("b")) { $0.note = "n" }.tags == ["a", "b"])
+    #expect(try mark(3) { $0.pin = true }.note == "n")
+    let last = try mark(.newest(1)) { ($0.untag, $0.note) = (["a"], "") }
+    #expect((last.pinned, last.tags, last.note) == (true, ["b"], nil))
+    #expect(throws: CheckpointError.noSuchEpoch(guest: "web", "has no epoch tagged 'a'; its tags are b")) {
+      try mark(.tag("a")) { $0.pin = false }
+    }
+  }
+
+  @Test("What would be removed is told, and nothing goes before")
+  func remove() throws {
+    let store = try Store()
+    let plan = try store.service.remove(
+      RemoveRequest(guest: "web", epochs: [.latest, 1, .newest(3)], dryRun: true), Call())
+    #expect(plan.dryRun && plan.removed == [1, 3])
+    #expect(try store.folder.epochs().allNumbers == [1, 2, 3])
+    let removed = try store.service.remove(RemoveRequest(guest: uuid, epochs: [1, 3]), Call())
+    #expect(!removed.dryRun && removed.removed == [1, 3] && removed.guest == "web")
+    #expect(try store.folder.epochs().allNumbers == [2])
+  }
+
   @Test("A guest's memory is for one take at a time, and is let go when its domain is gone")
   func memories() throws {
     let memories = ResidentMemories(store: "/store")

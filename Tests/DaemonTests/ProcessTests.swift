@@ -93,9 +93,9 @@ struct ProcessTests {
     try FileManager.default.copyItem(atPath: store, toPath: copy)
     let commands = [
       ["take", "web"], ["take", "web", "--json"], ["restore", "web", "1", "--yes"], ["recover"],
-      ["mark", "web", "1", "--tag", "a"], ["mark", "web", "1", "--json", "--pin"], ["mark", "web", "9", "--pin"],
+      ["tag", "web", "1", "a"], ["pin", "web", "1", "--json"], ["pin", "web", "9"],
       ["verify"], ["verify", "web", "2", "--full"], ["verify", "web", "9"], ["prune", "db", "--keep-last", "1"],
-      ["prune", "web", "--keep-last", "1", "--yes"], ["mark", "web", "1", "--no-pin"],
+      ["prune", "web", "--keep-last", "1", "--yes"], ["unpin", "web", "1"],
       ["prune", "--keep-last", "1"], ["prune", "web", "--keep-last", "1", "--dry-run", "--json"],
       ["prune", "--keep-tag", "gold", "--yes"], ["prune", "--keep-last", "1", "--yes"], ["prune", "--yes", "--json"],
     ]
@@ -149,7 +149,7 @@ struct ProcessTests {
       let refused = try await run(other)
       #expect(refused.status == 11 && refused.errors.contains("another ckptd"))
       #expect(refused.errors.filter { $0 == "\n" }.count == 1)
-      #expect(try await ckpt(["mark", "web", "1", "--pin"]).status == 0)
+      #expect(try await ckpt(["pin", "web", "1"]).status == 0)
     }
     #expect(log.contains("<4>no Xen here") && log.contains("<5>ended\n"))
     #expect(!FileManager.default.fileExists(atPath: socket))
@@ -203,7 +203,7 @@ struct ProcessTests {
       let ready = try await blocking { manager.receive() }
       #expect(ready == "READY=1")
       let answer = try await blocking { early.read { $0.contains("}") } }
-      let later = try await ckpt(["mark", "web", "1", "--no-pin"])
+      let later = try await ckpt(["unpin", "web", "1"])
       #expect(answer.contains(#""pinned":true"#) && later.status == 0)
     }
     #expect(log.contains("ready on \(socket)"))
@@ -221,7 +221,7 @@ struct ProcessTests {
     kill(first.processIdentifier, SIGKILL)
     try await blocking { first.waitUntilExit() }
     let log = try await withDaemon { _, _ in
-      let marked = try await ckpt(["mark", "web", "2", "--pin"])
+      let marked = try await ckpt(["pin", "web", "2"])
       #expect(marked.status == 0)
     }
     #expect(log.contains("was left by a ckptd that is dead; it is replaced"))
@@ -252,7 +252,7 @@ struct ProcessTests {
       #expect(other.status == 12 && other.errors.contains("ckptd works on the store \(store), not on \(folder.path)"))
       let config = try await ckpt(["take", "web", "--config", "/dev/null"])
       #expect(config.status == 12 && config.errors.contains("not from /dev/null"))
-      #expect(try await ckpt(["mark", "web", "1", "--pin", "--store", store + "/"]).status == 0)
+      #expect(try await ckpt(["pin", "web", "1", "--store", store + "/"]).status == 0)
       // A verification needs no daemon.
       #expect(try await ckpt(["verify", "--store", folder.path]).errors.contains("ckptd") == false)
     }

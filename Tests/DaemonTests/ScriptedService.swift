@@ -38,14 +38,22 @@ final class ScriptedService: ControlService {
   }
 
   func restore(_ request: RestoreRequest, _ call: Call) throws -> RestoreAnswer {
-    call.report(.step("verify"))
-    if request.yes != true {
-      try call.confirm(RestoreQuestion(guest: request.guest, epoch: request.epoch, time: .now, domain: 5))
+    guard case .number(let epoch) = request.epoch else {
+      throw CheckpointError.noSuchEpoch(guest: request.guest, "has no epoch called \(request.epoch)")
     }
+    call.report(.step("verify"))
+    let plan = RestorePlan(
+      guest: request.guest, epoch: epoch, time: .now, domain: 5, clone: request.clone,
+      takesSafetyEpoch: request.safety != false)
+    if request.yes != true { try call.confirm(plan) }
     try call.mayGoOn()
     restored.withLock { $0.append("destroy") }
     return RestoreAnswer(
-      guest: request.guest, uuid: "u", epoch: request.epoch, domain: 6, steps: [.init(name: "destroy", ms: 1)])
+      guest: request.guest, uuid: "u", epoch: epoch, domain: 6, steps: [.init(name: "destroy", ms: 1)], plan: plan)
+  }
+
+  func undo(_ request: UndoRequest, _ call: Call) throws -> RestoreAnswer {
+    throw CheckpointError.nothingToUndo(guest: request.guest, "it was never brought back to an epoch")
   }
 
   func recover(_ request: RecoverRequest, _ call: Call) throws -> RecoverAnswer { try recovery() }
@@ -57,11 +65,17 @@ final class ScriptedService: ControlService {
 
   func planPrune(_ request: PrunePlanRequest, _ call: Call) throws -> [PrunePlanAnswer] { [] }
   func prune(_ request: PruneRequest, _ call: Call) throws -> PruneAnswer { PruneAnswer(reports: [], failures: []) }
-  func mark(_ request: MarkRequest, _ call: Call) throws -> EpochMarks {
-    guard request.epoch == 1 else {
-      throw CheckpointError.noSuchEpoch(guest: request.guest, epoch: request.epoch, known: "it has 1")
+  func mark(_ request: MarkRequest, _ call: Call) throws -> MarkAnswer {
+    guard request.epoch == 1 || request.epoch == .latest else {
+      throw CheckpointError.noSuchEpoch(guest: request.guest, "has no epoch \(request.epoch); it has 1")
     }
-    return try EpochMarks(pinned: request.pin ?? false, tags: request.tag ?? [])
+    return MarkAnswer(epoch: 1, try EpochMarks(pinned: request.pin ?? false, tags: request.tag ?? []))
+  }
+  func rename(_ request: RenameRequest, _ call: Call) throws -> RenameAnswer {
+    RenameAnswer(uuid: "u", old: request.guest, name: request.name)
+  }
+  func remove(_ request: RemoveRequest, _ call: Call) throws -> RemoveAnswer {
+    throw CheckpointError.pinned(guest: request.guest, epochs: [1])
   }
 }
 

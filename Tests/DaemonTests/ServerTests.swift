@@ -45,12 +45,16 @@ struct ServerTests {
         return (
           failure { _ = try client.take(TakeRequest(guest: "web"), Call()) },
           failure { _ = try client.mark(MarkRequest(guest: "web", epoch: 9), Call()) },
-          failure { _ = try client.take(TakeRequest(guest: "web", limitRate: 0), Call()) }
+          failure { _ = try client.take(TakeRequest(guest: "web", limitRate: 0), Call()) },
+          failure { _ = try client.undo(UndoRequest(guest: "web"), Call()) },
+          failure { _ = try client.remove(RemoveRequest(guest: "web", epochs: [.latest]), Call()) }
         )
       }
       #expect(failures.0?.exitStatus == .locked && failures.0?.message == "\(CheckpointError.beingSaved(guest: "web"))")
       #expect(failures.1?.exitStatus == .notFound && failures.1?.message == "guest 'web' has no epoch 9; it has 1")
       #expect(failures.2?.exitStatus == .badConfiguration)
+      #expect(failures.3?.exitStatus == .notFound && failures.3?.message.contains("nothing to undo") == true)
+      #expect(failures.4?.exitStatus == .badConfiguration && failures.4?.message.contains("pinned") == true)
     }
   }
 

@@ -104,6 +104,82 @@ import Testing
     #expect(try cache.read() == good)
   }
 
+  // MARK: The cache of the base, brought up to date
+
+  private func inode() -> UInt64 {
+    var status = stat()
+    return lstat(cache.path, &status) == 0 ? UInt64(status.st_ino) : 0
+  }
+
+  /// Publishes `image` on a base that a process kept; the cache must be as one that is made anew.
+  private func publish(_ image: Image, epoch: Int, on base: EpochBase) throws -> EpochBase {
+    let writer = try store.folder.create(epoch: epoch, reserving: 0, base: base)
+    try image.append(to: writer)
+    _ = try writer.publish(store.manifest(epoch))
+    let written = try cache.read()
+    unlink(cache.path)
+    _ = try store.folder.base()
+    #expect(try cache.read() == written)
+    return try #require(writer.nextBase)
+  }
+
+  @Test func onlyChangedChunksAreWritten() throws {
+    var base = try #require(try store.folder.base())
+    var image = image
+    let known = image.pages.keys.sorted()
+    for (epoch, pfn) in zip(2..., [known[0], known[30], known[59], known[0]]) {
+      image.pages[pfn] = Random(UInt64(epoch)).fixedPage()
+      let before = inode()
+      let writer = try store.folder.create(epoch: epoch, reserving: 0, base: base)
+      try Image(pages: [pfn: image.pages[pfn]!]).append(to: writer)
+      _ = try writer.publish(store.manifest(epoch))
+      #expect(inode() == before)
+      base = try #require(writer.nextBase)
+      let written = try cache.read()
+      try expectRight(image, "epoch \(epoch)")
+      unlink(cache.path)
+      _ = try store.folder.base()
+      #expect(try cache.read() == written)
+    }
+  }
+
+  @Test func aPageInANewChunkMakesTheCacheAnew() throws {
+    let base = try #require(try store.folder.base())
+    var image = image
+    image.pages[1 << 38] = Random(3).fixedPage()
+    _ = try publish(image, epoch: 2, on: base)
+    try expectRight(image, "grown")
+  }
+
+  /// The process that keeps a base finds a cache that is not the base's: of another epoch, damaged, half written.
+  @Test func aCacheThatIsNotTheBasesIsNotBroughtUpToDate() throws {
+    var image = image
+    let pfn = try #require(image.pages.keys.min())
+    image.pages[1 << 30] = Random(1).fixedPage()
+    var base = try #require(try store.folder.base())
+    var old: [UInt8] = []
+    for epoch in 2...6 {
+      image.pages[pfn] = Random(UInt64(epoch)).fixedPage()
+      base = try publish(image, epoch: epoch, on: base)
+      switch epoch {
+      case 2: old = try cache.read()
+      case 3: try cache.write(old)
+      case 4: try cache.write([UInt8](repeating: 0, count: 64))
+      case 5: cache.cut(to: old.count - 1)
+      default: break
+      }
+    }
+    // Damage in a chunk that is not written again is found when it is read.
+    try cache.write([try cache.read()[old.count - 9] ^ 1], at: old.count - 9)
+    image.pages[pfn] = Random(9).fixedPage()
+    let writer = try store.folder.create(epoch: 7, reserving: 0, base: base)
+    try Image(pages: [pfn: image.pages[pfn]!]).append(to: writer)
+    _ = try writer.publish(store.manifest(7))
+    let hash = try store.folder.open(epoch: 7).trailer.hash
+    #expect(HashCache(folder: store.folder, epoch: 7, fileHash: hash).read() == nil)
+    try expectRight(image, "damaged")
+  }
+
   @Test func anEpochThatCannotBeTrustedIsNoBase() throws {
     try Tamper(path: store.path("00000001.json")).write([0], at: 10)
     #expect(try store.folder.base() == nil)
@@ -170,8 +246,8 @@ import Testing
 }
 
 extension EpochReader {
-  /// Where the payload of the first frame starts.
+  /// Where the first frame names its first block.
   var firstFrame: Int? {
-    (0..<index.pageEntries).first { index[$0].hasFrame }.map { Int(index[$0].offset) + EpochFormat.frameHeaderBytes }
+    (0..<index.pageEntries).first { index[$0].hasFrame }.map { Int(index[$0].head) + EpochFormat.frameHeaderBytes }
   }
 }

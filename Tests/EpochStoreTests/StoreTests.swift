@@ -60,8 +60,10 @@ import Testing
   }
 
   @Test func anotherFormatIsNamed() throws {
-    let sealed = ManifestFile.seal(Array("{\n  \"format\" : 3".utf8))
-    #expect(throws: StoreError.otherFormat(path: "p", version: 3)) { try ManifestFile.decode(sealed, path: "p") }
+    let sealed = ManifestFile.seal(Array("{\n  \"format\" : \(EpochFormat.version + 1)".utf8))
+    #expect(throws: StoreError.otherFormat(path: "p", version: EpochFormat.version + 1)) {
+      try ManifestFile.decode(sealed, path: "p")
+    }
   }
 
   @Test(

@@ -34,6 +34,7 @@ check "the store is as before" store_is_as_before
 
 xl pause web
 check "a paused guest" refuses 1 "is paused" ckpt take web
+check "a paused guest that could not be taken before it goes back" refuses 1 "--no-safety" ckpt restore web 1 --yes
 check "it stays paused" eval '[[ $(state_of web) == --p--- ]]'
 xl unpause web
 check "the guest is right" guest_is_right web "$nonce"

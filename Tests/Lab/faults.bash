@@ -140,7 +140,7 @@ cell() { # KIND FAULT PHASE
   check "$cell: the next take" eval "ckpt take $kind --json >/run/lab/taken"
   check "$cell: nothing is left" until_true 2 nothing_is_left "$kind"
   for epoch in "$(shuf -n 1 <<<"$before")" "$(json_number epoch </run/lab/taken)"; do
-    check "$cell: back to epoch $epoch" ckpt restore "$kind" "$epoch" --yes
+    check "$cell: back to epoch $epoch" ckpt restore "$kind" "$epoch" --yes --no-safety
     check "$cell: right in epoch $epoch" guest_is_right "$kind" "$nonce"
   done
   # The pool is small: old epochs go, the first stays as the oldest.
@@ -208,12 +208,12 @@ power_is_back() { # KIND NONCE PHASE
   check "$cell: no epoch is lost ($(xargs <<<"$before") | $(xargs <<<"$after"))" test "$before" = "$(head -n "$(wc -l <<<"$before")" <<<"$after")"
   check "$cell: all are whole" ckpt verify "$kind"
   epoch=$(shuf -n 1 <<<"$before")
-  check "$cell: back to epoch $epoch" ckpt restore "$kind" "$epoch" --yes
+  check "$cell: back to epoch $epoch" ckpt restore "$kind" "$epoch" --yes --no-safety
   check "$cell: right in epoch $epoch" guest_is_right "$kind" "$nonce"
   check "$cell: the next take" eval "ckpt take $kind --json >/run/lab/taken"
   check "$cell: nothing is left" until_true 2 nothing_is_left "$kind"
   epoch=$(json_number epoch </run/lab/taken)
-  check "$cell: back to epoch $epoch" ckpt restore "$kind" "$epoch" --yes
+  check "$cell: back to epoch $epoch" ckpt restore "$kind" "$epoch" --yes --no-safety
   check "$cell: right in epoch $epoch" guest_is_right "$kind" "$nonce"
   ckpt prune "$kind" --keep-last 3 --yes >/dev/null || check "$cell: prune" false
 }

@@ -44,7 +44,9 @@ dd if=/dev/urandom of="$other" bs=1M count=128 oflag=direct status=none
 check "a pool that is nearly full" refuses 1 "data" ckpt take web
 check "the guest was not asked to suspend" no_suspend_since "$lines"
 check "the guest is untouched" is_untouched
-check "older epochs restore" ckpt restore web 1 --yes
+check "no restore begins that could not take the guest before" refuses 1 "say --no-safety" ckpt restore web 1 --yes
+check "the guest is untouched" is_untouched
+check "older epochs restore" ckpt restore web 1 --yes --no-safety
 check "and are right" guest_is_right web "$nonce"
 guest_stop web
 

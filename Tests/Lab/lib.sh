@@ -36,6 +36,8 @@ lab_finish() {
   # What Xen and the guests' consoles said last explains many a failure.
   if ((lab_failed > 0)); then
     xl dmesg | sed '1,/Freed .* init memory/d' | tail -n 60 | sed 's/^/      /'
+    # Where a program of ours fell over.
+    dmesg | grep -E 'traps:|segfault|general protection' | tail -n 20 | sed 's/^/      /'
     tail -n 15 /var/log/xen/console/guest-*.log | sed 's/^/      /'
   fi
   echo "$lab_passed passed, $lab_failed failed"

@@ -75,6 +75,59 @@ struct XLConfigTests {
     #expect((read.targetKiB, read.maximumKiB) == (2_000_000, 2_000_000))
   }
 
+  @Test func aCloneSharesNothingThatTwoGuestsCannotShare() throws {
+    var config = try XLConfig(json: Array(Self.config.utf8))
+    #expect(config.interfaceCount == 2 && config.obstacleToClone == nil)
+    try config.becomeClone(
+      name: "copy", uuid: "0a0a44de-0000-4000-8000-5b9c1f2e3d4c", macs: ["00:16:3e:00:00:01", "00:16:3e:00:00:02"],
+      paths: ["xvda": "/dev/mapper/copy"])
+    let read = try XLConfig(json: config.encoded())
+    #expect(read == config)
+    #expect((read.name, read.uuid) == ("copy", "0a0a44de-0000-4000-8000-5b9c1f2e3d4c"))
+    #expect(read.macs == ["00:16:3e:00:00:01", "00:16:3e:00:00:02"])
+    #expect(read.disks.map(\.path) == ["/dev/mapper/copy", "/srv/tools.iso", nil])
+    // Everything else is the original's.
+    var expected = try JSONValue(parsing: Array(Self.config.utf8))
+    expected["c_info"]?["domid"] = nil
+    expected["c_info"]?["name"] = .string("copy")
+    expected["c_info"]?["uuid"] = .string("0a0a44de-0000-4000-8000-5b9c1f2e3d4c")
+    expected["nics"] = try JSONValue(
+      parsing: Array(
+        #"[{"devid":0,"mac":"00:16:3e:00:00:01","bridge":"br0"},{"devid":1,"mac":"00:16:3e:00:00:02"}]"#.utf8))
+    var disks = try #require(expected["disks"]?.elements)
+    disks[0]["pdev_path"] = .string("/dev/mapper/copy")
+    expected["disks"] = .array(disks)
+    #expect(try JSONValue(parsing: config.encoded()) == expected)
+  }
+
+  @Test func aClonesDisplayIsTheNextThatIsFree() throws {
+    var json = try JSONValue(parsing: Array(Self.config.utf8))
+    json["vfbs"] = try JSONValue(
+      parsing: Array(
+        #"[{"devid":0,"vnc":{"enable":"True","listen":"127.0.0.1","display":3}},{"devid":1,"sdl":{}}]"#.utf8))
+    var config = try XLConfig(json: json.encoded())
+    try config.becomeClone(name: "copy", uuid: "u", macs: ["a", "b"], paths: [:])
+    #expect(
+      try JSONValue(parsing: config.encoded())["vfbs"]
+        == JSONValue(
+          parsing: Array(
+            #"[{"devid":0,"vnc":{"enable":"True","listen":"127.0.0.1","findunused":"True"}},{"devid":1,"sdl":{}}]"#.utf8
+          )))
+  }
+
+  @Test func whatCannotBecomeACloneIsNamed() throws {
+    var json = try JSONValue(parsing: Array(Self.config.utf8))
+    json["channels"] = .array([.object(["connection": .string("socket")])])
+    var config = try XLConfig(json: json.encoded())
+    #expect(config.obstacleToClone?.contains("channel") == true)
+    #expect(throws: XLConfigError.badField("nics")) {
+      try config.becomeClone(name: "copy", uuid: "u", macs: ["a"], paths: [:])
+    }
+    #expect(throws: XLConfigError.badField("disk xvdz")) {
+      try config.becomeClone(name: "copy", uuid: "u", macs: ["a", "b"], paths: ["xvdz": "/dev/x"])
+    }
+  }
+
   @Test func whatIsNoConfigIsRefusedByName() {
     let cases: [(String, XLConfigError)] = [
       ("", .notJSON), ("[", .notJSON), ("xl: command not found", .notJSON), ("[]", .noSuchDomain(7)),

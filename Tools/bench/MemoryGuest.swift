@@ -93,6 +93,7 @@ final class MemoryGuest: Guest, @unchecked Sendable {
 final class NoDisks: DiskSet {
   let disks: [DiskEpoch] = []
   func forgetUnpublished(published: Set<Int>) {}
+  func mountedEpochs() -> Set<Int> { [] }
   func rooms() -> [PoolRoom] { [] }
   func reserve(epoch: Int) {}
   func snapshot() -> [String: Double] { [:] }

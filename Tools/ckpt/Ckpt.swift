@@ -12,9 +12,11 @@ struct Ckpt: ParsableCommand {
       host or this guest's configuration does not allow it, 64 wrong usage, 130 interrupted.
       """,
     subcommands: [
-      StatusCommand.self, TakeCommand.self, RestoreCommand.self, ListCommand.self, ShowCommand.self, ExportCommand.self,
-      VerifyCommand.self, RecoverCommand.self, PruneCommand.self, MarkCommand.self, ScheduleCommand.self,
-      PoolCommand.self, DiskCommand.self, AdoptCommand.self, ReleaseCommand.self, ConfigCommand.self,
+      StatusCommand.self, TakeCommand.self, RestoreCommand.self, UndoCommand.self, ListCommand.self, ShowCommand.self,
+      ExportCommand.self, VerifyCommand.self, RecoverCommand.self, PruneCommand.self, RemoveCommand.self,
+      TagCommand.self, UntagCommand.self, PinCommand.self, UnpinCommand.self, NoteCommand.self, RenameCommand.self,
+      DiffCommand.self, MountCommand.self, UnmountCommand.self, ScheduleCommand.self, PoolCommand.self,
+      DiskCommand.self, AdoptCommand.self, ReleaseCommand.self, ConfigCommand.self,
     ])
 
   /// Like the parser's own `main`, but an error of ours is one line and has its documented status.
@@ -23,7 +25,7 @@ struct Ckpt: ParsableCommand {
     signal(SIGPIPE, SIG_IGN)
     signal(SIGXFSZ, SIG_IGN)
     do {
-      var command = try parseAsRoot()
+      var command = try parseAsRoot(EpochArgument.admitNegatives(Array(CommandLine.arguments.dropFirst())))
       try command.run()
     } catch let status as ExitStatus {
       // The command has said all there is to say.

@@ -3,7 +3,7 @@ import Checkpoint
 
 struct DiskCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "disk", abstract: "Guests' disks in the pools.", subcommands: [Create.self, List.self])
+    commandName: "disk", abstract: "Guests' disks in the pools.", subcommands: [Create.self, List.self, Remove.self])
 
   struct Create: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -40,6 +40,27 @@ struct DiskCommand: ParsableCommand {
         ]
       }
       Terminal.printTable([["GUEST", "DISK", "POOL", "SIZE", "EPOCHS", "PATH"]] + rows)
+    }
+  }
+
+  struct Remove: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Remove a guest's disks for good: all, or one.",
+      discussion: "Refused while something uses one, and while epochs of the guest are restored to it (ckpt remove).")
+
+    @Argument(help: "Name of the guest.") var vm: String
+    @Argument(help: "Name of the disk in the guest; all when left out.") var vdev: String?
+    @Flag(help: "Do not ask; needed without a terminal.") var yes = false
+    @OptionGroup var common: CommonOptions
+
+    func run() throws {
+      _ = try common.engine.existingStore()
+      let disks = Disks(try common.engine.pools())
+      let found = try disks.removable(guest: vm, vdev: vdev)
+      try Terminal.confirm("All content is lost: \(found.map(\.path).joined(separator: ", ")).", yes: yes)
+      let removed = try disks.remove(guest: vm, vdev: vdev)
+      if common.json { return try Terminal.printJSON(removed.map(View.init)) }
+      for entry in removed { print("\(entry.path): removed from pool \(entry.pool)") }
     }
   }
 

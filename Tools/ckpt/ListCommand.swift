@@ -5,7 +5,7 @@ import EpochStore
 struct ListCommand: ParsableCommand {
   static let configuration = CommandConfiguration(commandName: "list", abstract: "List epochs.")
 
-  @Argument(help: "Name or uuid of a guest; all guests when left out.") var vm: String?
+  @Argument(help: "Name or uuid of a guest; all guests when left out.", completion: .guests) var vm: String?
   @OptionGroup var common: CommonOptions
 
   func run() throws {
@@ -14,7 +14,10 @@ struct ListCommand: ParsableCommand {
       warn(lists.flatMap(\.damaged))
       return try Terminal.printJSON(
         lists.flatMap { list in
-          list.epochs.map { ManifestWithVerdict(manifest: $0, verdict: list.verdicts[$0.epoch]) }
+          list.epochs.map {
+            ManifestWithVerdict(
+              manifest: $0, verdict: list.verdicts[$0.epoch], marks: list.marks[$0.epoch])
+          }
         })
     }
     let overviews = try common.engine.overview(vm)
@@ -25,11 +28,16 @@ struct ListCommand: ParsableCommand {
           epoch.guest, String(epoch.epoch), epoch.time.description, Quantity.milliseconds(epoch.pauseMs),
           Quantity.milliseconds(epoch.stopMs), Quantity.bytes(epoch.bytes),
           overview.verdicts[epoch.epoch]?.summary ?? "-", epoch.disks.joined(separator: ","),
-          ((overview.isPinned(epoch.epoch) ? ["pinned"] : []) + overview.tags(epoch.epoch)).joined(separator: ","),
+          marks(of: epoch.epoch, overview),
         ]
       }
     }
     Terminal.printTable([["GUEST", "EPOCH", "TIME", "PAUSE", "STOP", "SIZE", "VERIFIED", "DISKS", "MARKS"]] + rows)
+  }
+
+  private func marks(of epoch: Int, _ overview: EpochOverview) -> String {
+    let words = ((overview.isPinned(epoch) ? ["pinned"] : []) + overview.tags(epoch)).joined(separator: ",")
+    return [words, overview.marks[epoch]?.note ?? ""].filter { !$0.isEmpty }.joined(separator: " ")
   }
 
   private func warn(_ damaged: [DamagedEpoch]) {

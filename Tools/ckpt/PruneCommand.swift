@@ -12,7 +12,7 @@ struct PruneCommand: ParsableCommand {
       interrupted takes left. Younger epochs are never harmed: what they need of a removed one is kept.
       """)
 
-  @Argument(help: "Name or uuid of a guest; all guests when left out.") var vm: String?
+  @Argument(help: "Name or uuid of a guest; all guests when left out.", completion: .guests) var vm: String?
   @OptionGroup var keep: KeepOptions
   @Flag(name: [.long, .customShort("n")], help: "Only show what would be removed.") var dryRun = false
   @Flag(help: "Do not ask; needed without a terminal.") var yes = false
@@ -55,15 +55,8 @@ struct PruneCommand: ParsableCommand {
   }
 
   private static func show(removed report: PruneReport) {
-    let count = report.removed.count
-    var line =
-      "\(report.guest): \(count) epoch\(count == 1 ? "" : "s") removed, \(Quantity.bytes(report.freedBytes)) freed in the store"
-    if report.heldBytes > 0 { line += ", \(Quantity.bytes(report.heldBytes)) kept because younger epochs need it" }
-    for pool in report.pools {
-      line += "; \(Quantity.bytes(pool.freedBytes)) freed in pool \(pool.pool) (\(pool.snapshots) snapshots)"
-      if pool.inUse > 0 { line += ", \(pool.inUse) snapshots are in use and go later" }
-    }
-    Swift.print(line)
+    Swift.print(
+      RemovalText.line(report.guest, report.removed.count, report.freedBytes, report.heldBytes, report.pools))
     for note in report.notes { Swift.print("\(report.guest): \(note)") }
   }
 }

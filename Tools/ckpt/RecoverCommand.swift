@@ -11,7 +11,7 @@ struct RecoverCommand: ParsableCommand {
       what was never published is removed from the store and its pools.
       """)
 
-  @Argument(help: "Name, id or uuid of the guest; all guests when left out.") var vm: String?
+  @Argument(help: "Name, id or uuid of the guest; all guests when left out.", completion: .guests) var vm: String?
   @OptionGroup var common: CommonOptions
 
   func run() throws {

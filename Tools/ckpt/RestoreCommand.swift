@@ -1,48 +1,88 @@
 import ArgumentParser
 import Checkpoint
 import ControlAPI
+import EpochStore
 
 struct RestoreCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "restore", abstract: "Bring a guest, memory and disks, back to an epoch.",
-    discussion: "The whole epoch is verified before the running guest is touched.")
+    commandName: "restore", abstract: "Bring a guest, memory and disks, back to an epoch, or start it as a clone.",
+    discussion: """
+      The whole epoch is verified before the running guest is touched, and an epoch of it as it is then is taken: ckpt undo \
+      goes back to that. With --as the epoch is started as a guest of its own, with a new uuid, new MAC addresses and disks that are \
+      snapshots of the epoch's; the original is not touched.
+      """)
 
   @Argument(help: "Name, id or uuid of the guest.") var vm: String
-  @Argument(help: "Number of the epoch.") var epoch: Int
+  @Argument(help: EpochArgument.help, transform: EpochArgument.parse) var epoch: EpochReference
+  @Option(name: .customLong("as"), help: ArgumentHelp("Start a clone of this name beside it.", valueName: "name"))
+  var clone: String?
   @Flag(help: "Turn the disks back and start nothing: for `xl restore` of an exported epoch.") var disksOnly = false
-  @Flag(help: "Do not ask; needed without a terminal.") var yes = false
+  @OptionGroup var how: RestoreOptionGroup
+  @OptionGroup var common: CommonOptions
+
+  func validate() throws {
+    if disksOnly, how.paused { throw ValidationError("--disks-only starts nothing that could be paused.") }
+    if disksOnly, clone != nil { throw ValidationError("--disks-only is for a restore in place, --as is for a clone.") }
+  }
+
+  func run() throws {
+    var request = RestoreRequest(guest: vm, epoch: epoch)
+    (request.clone, request.paused, request.disksOnly) = (clone, how.paused, disksOnly)
+    (request.safety, request.dryRun, request.yes) = (!how.noSafety, how.dryRun, how.yes)
+    let (call, service) = (how.call, try common.service())
+    try how.show(service.restore(request, call), json: common.json)
+  }
+}
+
+struct UndoCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "undo", abstract: "Bring a guest back to what it was before it was last brought back.",
+    discussion: """
+      It goes to the epoch that the last ckpt restore took before it destroyed the guest. An epoch of the guest as it is \
+      now is taken first, so that another undo returns here.
+      """)
+
+  @Argument(help: "Name, id or uuid of the guest.") var vm: String
+  @OptionGroup var how: RestoreOptionGroup
   @OptionGroup var common: CommonOptions
 
   func run() throws {
-    let yes = yes
-    let restored = try common.service().restore(
-      RestoreRequest(guest: vm, epoch: epoch, disksOnly: disksOnly, yes: yes),
-      Call(
-        report: { if case .step(let step) = $0 { Terminal.progress("\(step)…") } },
-        confirm: { question in
-          let loses =
-            question.domain.map { "The running guest '\(question.guest)' (domain \($0)) is destroyed;" }
-            ?? "Guest '\(question.guest)' does not run;"
-          try Terminal.confirm(
-            "\(loses) its disks go back to epoch \(question.epoch) of \(question.time).", yes: yes)
-        }))
-    if common.json {
-      return try Terminal.printJSON(
-        Report(
-          guest: restored.guest, uuid: restored.uuid, epoch: epoch, domain: restored.domain,
-          steps: Dictionary(uniqueKeysWithValues: restored.steps.map { ($0.name, $0.ms) })))
-    }
-    let steps = restored.steps.map { "\($0.name) \(Quantity.milliseconds($0.ms))" }
-    let what = restored.domain.map { "runs as domain \($0)" } ?? "has its disks back, nothing was started"
-    print("\(restored.guest): epoch \(epoch) \(what) (\(steps.joined(separator: ", ")))")
+    var request = UndoRequest(guest: vm)
+    (request.paused, request.safety) = (how.paused, !how.noSafety)
+    (request.dryRun, request.yes) = (how.dryRun, how.yes)
+    let (call, service) = (how.call, try common.service())
+    try how.show(service.undo(request, call), json: common.json)
+  }
+}
+
+/// What restore and undo have in common.
+struct RestoreOptionGroup: ParsableArguments {
+  @Flag(help: "Leave what is started paused, for `xl unpause`.") var paused = false
+  @Flag(help: "Take no epoch of the running guest before it is destroyed.") var noSafety = false
+  @Flag(name: [.long, .customShort("n")], help: "Only show what would be done.") var dryRun = false
+  @Flag(help: "Do not ask; needed without a terminal.") var yes = false
+
+  var call: Call {
+    let (cancellation, yes) = (TakeCancellation(), self.yes)
+    return Call(
+      cancellation: cancellation,
+      report: { event in
+        // Until then nothing was begun that would have to be given up in order.
+        if case .step(RestoreAnswer.safetyStep) = event { Interrupts.cancel(cancellation) }
+        if case .step(let step) = event { Terminal.progress("\(step)…") }
+        TakeCommand.show(event)
+      },
+      confirm: { try Terminal.confirm($0.question, yes: yes) })
   }
 
-  private struct Report: Encodable {
-    let guest: String
-    let uuid: String
-    let epoch: Int
-    let domain: UInt32?
-    /// Milliseconds.
-    let steps: [String: Double]
+  func show(_ restored: RestoreAnswer, json: Bool) throws {
+    if json { return try Terminal.printJSON(RestoreReport(restored)) }
+    if restored.dryRun { return Terminal.printTable(restored.plan.rows) }
+    let steps = restored.steps.map { "\($0.name) \(Quantity.milliseconds($0.ms))" }
+    print("\(restored.guest): \(restored.text) (\(steps.joined(separator: ", ")))")
+    if let safety = restored.safetyEpoch {
+      print("\(restored.guest): what it was before is epoch \(safety); `ckpt undo \(restored.guest)` goes back to it")
+    }
+    for warning in restored.plan.warnings { Terminal.error("ckpt: note: \(warning)") }
   }
 }

@@ -21,7 +21,7 @@ struct ScheduleCommand: ParsableCommand {
         The guest need not exist yet.
         """)
 
-    @Argument(help: "Name or uuid of the guest.") var vm: String
+    @Argument(help: "Name or uuid of the guest.", completion: .guests) var vm: String
     @Option(help: ArgumentHelp("Take an epoch so often, like 5m or 1h30m (units: s m h d w).", valueName: "interval"))
     var every: String?
     @Option(
@@ -79,7 +79,7 @@ struct ScheduleCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Show schedules, the next runs, and what came of the last ones.")
 
-    @Argument(help: "Name or uuid of a guest; all schedules when left out.") var vm: String?
+    @Argument(help: "Name or uuid of a guest; all schedules when left out.", completion: .guests) var vm: String?
     @OptionGroup var common: CommonOptions
 
     func run() throws {
@@ -91,7 +91,7 @@ struct ScheduleCommand: ParsableCommand {
   struct Pause: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Take no more epochs by schedule until it is resumed.")
 
-    @Argument(help: "Name or uuid of the guest.") var vm: String
+    @Argument(help: "Name or uuid of the guest.", completion: .guests) var vm: String
     @OptionGroup var common: CommonOptions
 
     func run() throws { try common.change(vm) { $0.isPaused = true } }
@@ -100,7 +100,7 @@ struct ScheduleCommand: ParsableCommand {
   struct Resume: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Go on with a schedule that was paused.")
 
-    @Argument(help: "Name or uuid of the guest.") var vm: String
+    @Argument(help: "Name or uuid of the guest.", completion: .guests) var vm: String
     @OptionGroup var common: CommonOptions
 
     func run() throws {
@@ -115,7 +115,7 @@ struct ScheduleCommand: ParsableCommand {
   struct Remove: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Remove a guest's schedule; its epochs stay.")
 
-    @Argument(help: "Name or uuid of the guest.") var vm: String
+    @Argument(help: "Name or uuid of the guest.", completion: .guests) var vm: String
     @OptionGroup var common: CommonOptions
 
     func run() throws {

@@ -6,13 +6,14 @@ struct ShowCommand: ParsableCommand {
   static let configuration = CommandConfiguration(commandName: "show", abstract: "Show one epoch.")
 
   @Argument(help: "Name or uuid of the guest.") var vm: String
-  @Argument(help: "Number of the epoch.") var epoch: Int
+  @Argument(help: EpochArgument.help, transform: EpochArgument.parse) var epoch: EpochReference
   @OptionGroup var common: CommonOptions
 
   func run() throws {
-    let manifest = try common.engine.show(vm, epoch: epoch)
-    let verdict = try common.engine.verdict(vm, epoch: epoch)
-    if common.json { return try Terminal.printJSON(ManifestWithVerdict(manifest: manifest, verdict: verdict)) }
+    let (manifest, verdict, marks) = try common.engine.show(vm, epoch: epoch)
+    if common.json {
+      return try Terminal.printJSON(ManifestWithVerdict(manifest: manifest, verdict: verdict, marks: marks))
+    }
     var rows = [
       ["guest", "\(manifest.guest) (\(manifest.kind.rawValue), \(manifest.vcpus) vCPU)"],
       ["uuid", manifest.uuid],
@@ -28,6 +29,7 @@ struct ShowCommand: ParsableCommand {
       ["verified", verdict?.line ?? "never"],
     ]
     if let verdict, verdict.isDamaged { rows.append(["damage", verdict.damageText]) }
+    rows += rowsOfMarks(marks)
     for disk in manifest.disks {
       let snapshot = disk.thinID.map { "pool \(disk.pool), thin id \($0)" } ?? "read-only, left alone"
       rows.append(["disk \(disk.vdev)", "\(disk.device): \(snapshot)"])
@@ -38,6 +40,13 @@ struct ShowCommand: ParsableCommand {
     }
     Terminal.printTable(rows)
     if let statistics = manifest.statistics { showStatistics(statistics) }
+  }
+
+  private func rowsOfMarks(_ marks: EpochMarks?) -> [[String]] {
+    guard let marks else { return [["marks", "cannot be read, so no policy removes it"]] }
+    return (marks.pinned ? [["pinned", "no policy removes it"]] : [])
+      + (marks.tags.isEmpty ? [] : [["tags", marks.tags.joined(separator: ", ")]])
+      + (marks.note.map { [["note", $0]] } ?? [])
   }
 
   private func showStatistics(_ statistics: TakeStatistics) {

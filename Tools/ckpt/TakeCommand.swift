@@ -7,7 +7,7 @@ struct TakeCommand: ParsableCommand {
     commandName: "take", abstract: "Take an epoch of a running guest; it runs on.",
     discussion: "Ctrl-C gives the take up: the guest runs on, nothing is left behind.")
 
-  @Argument(help: "Name, id or uuid of the guest.") var vm: String
+  @Argument(help: "Name, id or uuid of the guest.", completion: .guests) var vm: String
   @Option(help: ArgumentHelp("Copy live at most so many bytes per second, like 50M.", valueName: "bytes"))
   var limitRate: String?
   @Option(help: ArgumentHelp("Give up when the pause has not begun after so many seconds.", valueName: "seconds"))
@@ -33,7 +33,7 @@ struct TakeCommand: ParsableCommand {
         + "stop \(Quantity.milliseconds(manifest.stopMs)), \(Quantity.bytes(manifest.bytes)) stored")
   }
 
-  @Sendable private static func show(_ event: ControlEvent) {
+  @Sendable static func show(_ event: ControlEvent) {
     switch event {
     case .phase(let phase): Terminal.progress("\(phase)…")
     case .round(let round):

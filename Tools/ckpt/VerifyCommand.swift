@@ -13,7 +13,7 @@ struct VerifyCommand: ParsableCommand {
       """)
 
   @Argument(help: "Name or uuid of a guest; all guests when left out.") var vm: String?
-  @Argument(help: "Number of the epoch; all when left out.") var epoch: Int?
+  @Argument(help: EpochArgument.help, transform: EpochArgument.parse) var epoch: EpochReference?
   @Flag(help: "Read and check every frame and record.") var full = false
   @Option(help: ArgumentHelp("Check this share of the frames, others each time, like 5%.", valueName: "share"))
   var subset: Share?
@@ -93,16 +93,19 @@ extension EpochVerdict {
   var summary: String { isDamaged ? "damaged" : "\(method.name) \(time.description.prefix(10))" }
 }
 
-/// A manifest with its verdict beside, as `list` and `show` print it in JSON.
+/// A manifest with its verdict and marks beside, as `list` and `show` print it in JSON.
 struct ManifestWithVerdict: Encodable {
   let manifest: EpochManifest
   let verdict: EpochVerdict?
+  /// nil when they cannot be read.
+  let marks: EpochMarks?
 
-  enum CodingKeys: String, CodingKey { case verified }
+  enum CodingKeys: String, CodingKey { case verified, marks }
 
   func encode(to encoder: any Encoder) throws {
     try manifest.encode(to: encoder)
     var container = encoder.container(keyedBy: CodingKeys.self)
     try container.encodeIfPresent(verdict, forKey: .verified)
+    try container.encodeIfPresent(marks, forKey: .marks)
   }
 }

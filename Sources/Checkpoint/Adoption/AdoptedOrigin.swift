@@ -37,6 +37,12 @@ extension PoolCatalog {
     volumes[index].origin = origin
   }
 
+  /// - Throws: `AdoptionError.isAdopted` for an adopted disk.
+  func refuseAdopted(_ device: String, to what: String) throws {
+    guard let volume = volumes.first(where: { $0.device == device }), let origin = volume.origin else { return }
+    throw AdoptionError.isAdopted(guest: volume.guest, vdev: volume.vdev, volume: origin.volume, what: what)
+  }
+
   /// Forgets a volume and all that was made of it; the pool is still to delete them.
   mutating func drop(_ volume: Volume) {
     doomed.append(volume.thinID)

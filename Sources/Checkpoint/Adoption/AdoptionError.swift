@@ -13,6 +13,8 @@ public enum AdoptionError: Error, Equatable, CustomStringConvertible {
   case replaced(guest: String, vdev: String, volume: String, found: String)
   /// Somebody wrote to the old volume since the adoption.
   case originChanged(guest: String, vdev: String, volume: String)
+  /// What cannot be done with an adopted disk.
+  case isAdopted(guest: String, vdev: String, volume: String, what: String)
   /// A release was begun and did not come to its end.
   case releasing(guest: String, vdev: String)
   /// The volume's device is not there, or is another one.
@@ -74,6 +76,9 @@ public enum AdoptionError: Error, Equatable, CustomStringConvertible {
       "disk \(vdev) of \(guest): \(volume) was written to since it was adopted, so neither the disk nor its epochs can be trusted; "
         + "nothing was changed; to give up what the pool has of it and keep the volume as it is: "
         + "ckpt release \(guest) \(vdev) --discard"
+    case .isAdopted(let guest, let vdev, let volume, let what):
+      "disk \(vdev) of \(guest) is adopted and stands on \(volume), so it cannot be \(what); nothing was changed; "
+        + "to give it back to LVM: ckpt release \(guest) \(vdev)"
     case .releasing(let guest, let vdev):
       "disk \(vdev) of \(guest): its release was begun; end it first: ckpt release \(guest) \(vdev)"
     case .volumeGone(let volume, let why): "volume \(volume): \(why)"

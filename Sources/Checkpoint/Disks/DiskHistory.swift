@@ -20,21 +20,33 @@ public struct DiskHistory: Sendable {
     return Set(all.map(\.epoch)).sorted()
   }
 
+  /// The epochs whose disks somebody looks at: they cannot be removed.
+  public func mountedEpochs() throws -> Set<Int> { try EpochViews(pools: pools).epochs(of: guestUUID) }
+
   /// Finds out, changing nothing, whether the pools still hold every snapshot that an epoch's manifest names.
   ///
   /// - Throws: `DiskError.noSuchEpoch`, `DiskError.cannotRollBack`.
   public func check(epoch: Int, expected: [DiskEpoch]) throws {
-    let catalogs = try pools.catalogs()
-    for disk in expected where disk.thinID != nil {
-      guard let catalog = catalogs.first(where: { $0.name == disk.pool }),
-        let snapshot = catalog.snapshots(guestUUID, epoch).first(where: { $0.vdev == disk.vdev }),
-        snapshot.thinID == disk.thinID
-      else { throw DiskError.noSuchEpoch(guest: guestUUID, epoch: epoch) }
+    for (catalog, snapshot) in try snapshots(epoch: epoch, expected: expected) {
       let volume = try self.volume(of: snapshot, in: catalog)
       // Before the first start of the pool after a boot there is no origin to look at; rolling back looks again.
       if volume.origin != nil, try pools.operations.info(volume.originDevice) != nil {
         try pools.operations.requireUntouched(volume)
       }
+    }
+  }
+
+  /// The snapshots that an epoch's manifest names, with their pools' catalogues.
+  ///
+  /// - Throws: `DiskError.noSuchEpoch` when one of them is gone.
+  func snapshots(epoch: Int, expected: [DiskEpoch]) throws -> [(PoolCatalog, PoolCatalog.Snapshot)] {
+    let catalogs = try pools.catalogs()
+    return try expected.filter { $0.thinID != nil }.map { disk in
+      guard let catalog = catalogs.first(where: { $0.name == disk.pool }),
+        let snapshot = catalog.snapshots(guestUUID, epoch).first(where: { $0.vdev == disk.vdev }),
+        snapshot.thinID == disk.thinID
+      else { throw DiskError.noSuchEpoch(guest: guestUUID, epoch: epoch) }
+      return (catalog, snapshot)
     }
   }
 

@@ -8,6 +8,8 @@ public protocol DiskSet: AnyObject, Sendable {
   var disks: [DiskEpoch] { get }
   /// Drops what takes that ended between the disks' commit and the manifest left in the pools.
   func forgetUnpublished(published: Set<Int>) throws
+  /// Epochs whose disks somebody looks at.
+  func mountedEpochs() throws -> Set<Int>
   /// How full the pools are, by name. May make them larger where that costs nobody anything.
   func rooms() throws -> [PoolRoom]
   /// Checks that the pools can bear one more epoch, gives out the thin ids and writes the journal.

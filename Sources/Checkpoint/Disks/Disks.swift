@@ -53,8 +53,7 @@ public struct Disks: Sendable {
     guest: String, vdev: String, sectors: UInt64, in pool: OpenPool
   ) throws -> String {
     let device = try Self.deviceName(guest: guest, vdev: vdev)
-    let taken = try pools.catalogs().contains { $0.volumes.contains { $0.device == device } }
-    guard try !taken && pool.operations.info(device) == nil else { throw DiskError.exists(device: device) }
+    guard try isFree(device) else { throw DiskError.exists(device: device) }
     try PoolReserve.checkHealth(pool.name, pool.operations.poolStatus(pool.device))
 
     var id: ThinID = 0

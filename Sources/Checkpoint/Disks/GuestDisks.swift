@@ -92,6 +92,8 @@ public final class GuestDisks: DiskSet {
     try DiskHistory(pools, guestUUID: guestUUID).forgetUnpublished(published: published)
   }
 
+  public func mountedEpochs() throws -> Set<Int> { try EpochViews(pools: pools).epochs(of: guestUUID) }
+
   public func rooms() throws -> [PoolRoom] {
     try Set(members.map(\.pool)).sorted().map { name in
       func look() throws -> (PoolCatalog, PoolStatus) {

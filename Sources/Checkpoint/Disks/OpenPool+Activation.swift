@@ -40,6 +40,8 @@ extension OpenPool {
       if let origin = volume.origin {
         do { try settle(volume, origin) } catch let error as AdoptionError {
           faults.append((volume.device, error))
+        } catch let error as DeviceMapperError {
+          faults.append((volume.device, error))
         }
         continue
       }
@@ -77,7 +79,13 @@ extension OpenPool {
   func table(of volume: PoolCatalog.Volume) throws -> Target {
     try .thin(
       pool: number(of: device), id: volume.thinID, sectors: volume.sizeSectors,
-      origin: volume.origin == nil ? nil : number(of: volume.originDevice))
+      origin: origin(of: volume.device))
+  }
+
+  /// The device that volumes, and snapshots of them, read what they do not hold from: that of an adopted disk.
+  func origin(of device: String) throws -> DeviceNumber? {
+    guard let volume = catalog.volumes.first(where: { $0.device == device }), volume.origin != nil else { return nil }
+    return try number(of: volume.originDevice)
   }
 
   func number(of device: String) throws -> DeviceNumber {

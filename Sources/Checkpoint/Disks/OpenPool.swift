@@ -11,7 +11,7 @@ final class OpenPool {
   let operations: any ThinPoolOperations
   private(set) var catalog: PoolCatalog
   /// Adopted disks that could not be made active, and why: others of the pool are not kept from working by it.
-  var faults: [(device: String, error: AdoptionError)] = []
+  var faults: [(device: String, error: any Error)] = []
   /// Seconds to wait for whoever has a device open for an instant, as udev does.
   let patience: Double
   private let lock: PoolLock
@@ -57,7 +57,11 @@ final class OpenPool {
       if case .takeEpoch(let snapshots) = intent.change { catalog.epochs += snapshots }
       Self.finish(intent, &catalog)
     }
-    if case .createVolume(let volume) = intent.change { try activate(volume) }
+    switch intent.change {
+    case .createVolume(let volume): try activate(volume)
+    case .cloneEpoch(let volumes): for volume in volumes { try activate(volume) }
+    case .takeEpoch, .rollBack, .undoRollback, .removeVolumes: break
+    }
   }
 
   /// Takes the begun change back.
@@ -125,14 +129,19 @@ final class OpenPool {
     switch intent.change {
     case .rollBack(let swaps), .undoRollback(let swaps):
       for swap in swaps { try show(swap.old, on: swap.device) }
-    case .createVolume, .takeEpoch: break
+    case .removeVolumes(let volumes):
+      for volume in volumes where try operations.info(volume.device) == nil {
+        try activate(volume)
+      }
+    case .createVolume, .takeEpoch, .cloneEpoch: break
     }
     try change { catalog in
       switch intent.change {
       case .createVolume(let volume): catalog.doomed.append(volume.thinID)
       case .takeEpoch(let snapshots): catalog.doomed += snapshots.map(\.thinID)
       case .rollBack(let swaps): catalog.doomed += swaps.map(\.new)
-      case .undoRollback: break
+      case .cloneEpoch(let volumes): catalog.doomed += volumes.map(\.thinID)
+      case .undoRollback, .removeVolumes: break
       }
       catalog.intent = nil
     }
@@ -155,6 +164,8 @@ final class OpenPool {
         catalog.superseded.removeAll { $0.thinID == swap.new }
         catalog.doomed.append(swap.old)
       }
+    case .cloneEpoch(let volumes): catalog.volumes += volumes
+    case .removeVolumes(let volumes): catalog.remove(volumes)
     }
     catalog.transactionID = intent.from + 1
     catalog.intent = nil
@@ -179,6 +190,14 @@ final class OpenPool {
 }
 
 extension PoolCatalog {
+  /// What rollbacks kept of them goes too.
+  fileprivate mutating func remove(_ volumes: [Volume]) {
+    let devices = Set(volumes.map(\.device))
+    doomed += volumes.map(\.thinID) + superseded.filter { devices.contains($0.device) }.map(\.thinID)
+    self.volumes.removeAll { devices.contains($0.device) }
+    superseded.removeAll { devices.contains($0.device) }
+  }
+
   fileprivate mutating func setLive(_ swap: Swap) {
     guard let index = volumes.firstIndex(where: { $0.device == swap.device }) else { return }
     volumes[index].thinID = swap.new

@@ -83,6 +83,9 @@ struct PoolCatalog: Codable, Equatable, Sendable {
       case rollBack(swaps: [Swap])
       /// Back from a rollback: the new ids are the superseded volumes.
       case undoRollback(swaps: [Swap])
+      /// The new ids are snapshots of an epoch, for another guest.
+      case cloneEpoch(volumes: [Volume])
+      case removeVolumes(volumes: [Volume])
     }
 
     var from: UInt64

@@ -66,7 +66,12 @@ public enum DiskError: Error, Equatable, CustomStringConvertible {
   case tableDiffers(device: String, found: String, expected: String)
   case badName(String, why: String)
   case exists(device: String)
-  case unknown(device: String)
+  /// A guest has no such disk.
+  case unknown(disk: String)
+  /// Something has the device open.
+  case inUse(device: String)
+  /// Epochs hold snapshots of the disk.
+  case hasEpochs(guest: String, device: String, epochs: [Int])
   case noSuchEpoch(guest: String, epoch: Int)
   /// The volume to roll back is gone or has another size.
   case cannotRollBack(device: String, why: String)
@@ -85,9 +90,14 @@ public enum DiskError: Error, Equatable, CustomStringConvertible {
     case .badName(let name, let why):
       "'\(name)': \(why)"
     case .exists(let device):
-      "disk \(device): exists already"
-    case .unknown(let device):
-      "disk \(device): there is none; run: ckpt disk list"
+      "disk \(device): exists already; see: ckpt disk list"
+    case .unknown(let disk):
+      "there is no disk \(disk); see: ckpt disk list"
+    case .inUse(let device):
+      "disk \(device): is in use; nothing was removed; destroy the guest first, or unmount it"
+    case .hasEpochs(let guest, let device, let epochs):
+      "disk \(device): epochs are restored to it; nothing was removed; remove them first: ckpt remove \(guest) "
+        + epochs.map(String.init).joined(separator: " ")
     case .noSuchEpoch(let guest, let epoch):
       "guest \(guest): no pool has disks of epoch \(epoch)"
     case .cannotRollBack(let device, let why):

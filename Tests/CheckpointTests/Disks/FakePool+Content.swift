@@ -50,7 +50,7 @@ extension FakePool {
     let above = kernel.devices.values.filter { other in
       other.table.contains { $0.parameters.split(separator: " ").contains { DeviceNumber($0) == this.number } }
     }
-    return this.openCount + above.count
+    return this.openCount + above.count + (this.isOpen && kernel.showsOpen ? 1 : 0)
   }
 
   func swapLive(_ device: String, to table: [Target], flushing old: String) throws -> UInt64 {

@@ -16,6 +16,7 @@ final class FakePool: ThinPoolOperations {
     var suspended = false
     var inactive = false
     var openCount = 0
+    var isOpen = false
     var readOnly = false
   }
 
@@ -40,6 +41,13 @@ final class FakePool: ThinPoolOperations {
     var dataSectors: UInt64 = 65536 * 128
     /// What files were enlarged to, and what the pool takes in when its table is loaded anew.
     var enlarged: [String: UInt64] = [:]
+    /// Devices that are open are seen to be; else they are opened a moment later.
+    var showsOpen = true
+    /// The metadata snapshot, and what `thin_delta` finds in it.
+    var metadataHeld = false
+    var thinDelta = ""
+    /// A device that somebody has open.
+    var held: String?
     /// A device that cannot be resumed.
     var stuck: String?
     /// Content of what lies under linear devices that are no device of ours, by the parameters of their tables.
@@ -115,6 +123,7 @@ final class FakePool: ThinPoolOperations {
       if kernel.status.mode == .failed { return PoolStatus(mode: .failed, needsCheck: true) }
       var status = kernel.status
       status.transactionID = kernel.transactionID
+      status.heldMetadataRoot = kernel.metadataHeld ? 7 : nil
       return status
     }
   }
@@ -125,8 +134,7 @@ final class FakePool: ThinPoolOperations {
       try Self.checkIDs(table, device, kernel)
       if table.first?.type == "thin-pool" { kernel.formatted = true }
       kernel.devices[device] = Device(
-        uuid: uuid, number: DeviceNumber(major: 253, minor: kernel.nextMinor), table: table,
-        readOnly: readOnly)
+        uuid: uuid, number: DeviceNumber(major: 253, minor: kernel.nextMinor), table: table, readOnly: readOnly)
       kernel.nextMinor += 1
     }
   }
@@ -161,8 +169,31 @@ final class FakePool: ThinPoolOperations {
   func clear(_ device: String) throws { try change { $0.devices[device]?.inactive = false } }
   func remove(_ device: String) throws {
     try change { kernel in
-      guard Self.openCount(device, kernel) == 0 else { throw Self.refused(.remove, device, EBUSY) }
+      guard Self.openCount(device, kernel) == 0, kernel.devices[device]?.isOpen != true, kernel.held != device else {
+        throw Self.refused(.remove, device, EBUSY)
+      }
       kernel.devices[device] = nil
+    }
+  }
+
+  func reserveMetadataSnapshot(pool: String) throws {
+    try change { kernel in
+      guard !kernel.metadataHeld else { throw Self.refused(.message, pool, EBUSY) }
+      kernel.metadataHeld = true
+    }
+  }
+
+  func releaseMetadataSnapshot(pool: String) throws {
+    try change { kernel in
+      guard kernel.metadataHeld else { throw Self.refused(.message, pool, EINVAL) }
+      kernel.metadataHeld = false
+    }
+  }
+
+  func thinDelta(_ backing: PoolCatalog.Backing, from older: ThinID, to younger: ThinID) throws -> [UInt8] {
+    try look { kernel in
+      guard kernel.metadataHeld else { throw Self.refused(.open, "thin_delta", EBUSY) }
+      return Array(kernel.thinDelta.utf8)
     }
   }
 

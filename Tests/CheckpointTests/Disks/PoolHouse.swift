@@ -39,7 +39,10 @@ final class PoolHouse {
   }
 
   deinit {
-    for file in ["p.data", "p.metadata", "pools/p/catalog.json", "pools/p/catalog.json.new", "pools/p/lock"] {
+    for file in [
+      "p.data", "p.metadata", "pools/p/catalog.json", "pools/p/catalog.json.new", "pools/p/lock",
+      "pools/p/metadata-snapshot",
+    ] {
       unlink("\(store)/\(file)")
     }
     for folder in ["pools/p", "pools", ""] { rmdir("\(store)/\(folder)") }

@@ -7,7 +7,7 @@ import Testing
 /// operation finds must be the state before or the state after.
 struct SettleTests {
   enum Change: String, CaseIterable {
-    case createDisk, take, rollBack, undoRollback, commitRollback, forget, abandon
+    case createDisk, take, rollBack, undoRollback, commitRollback, forget, abandon, cloneDisks, removeDisks
   }
 
   @Test(arguments: Change.allCases, [false, true])
@@ -26,6 +26,7 @@ struct SettleTests {
     let house = try PoolHouse()
     try house.take(1)
     for device in house.devices { house.fake.write("second", to: device) }
+    if change == .removeDisks { _ = try Disks(house.pools).clone("copy", ofGuest: PoolHouse.uuid, epoch: 1) }
     if change == .undoRollback || change == .commitRollback { try house.history.rollBack(to: 1) }
     let before = try house.catalog()
 
@@ -59,6 +60,8 @@ struct SettleTests {
       try disks.reserve(epoch: 2)
       _ = try disks.snapshot()
       try disks.abandon()
+    case .cloneDisks: _ = try Disks(house.pools).clone("copy", ofGuest: PoolHouse.uuid, epoch: 1)
+    case .removeDisks: try Disks(house.pools).remove(guest: "copy")
     }
   }
 
@@ -77,6 +80,9 @@ struct SettleTests {
     case .commitRollback: #expect(live == rolledBack, context)
     default: #expect(live == old, context)
     }
+    // All disks of a clone, or none.
+    let cloned = ["ckpt-copy-xvda", "ckpt-copy-xvdb"].map { house.fake.content(of: $0) }
+    #expect(cloned == ["first", "first"] || cloned == [nil, nil], context)
     // Ids are never given twice.
     #expect(try house.catalog().nextThinID >= before.nextThinID, context)
   }

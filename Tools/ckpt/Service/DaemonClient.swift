@@ -22,13 +22,16 @@ struct DaemonClient: ControlService {
   // A take goes on when this process is killed; of a restore, a verification or a prune somebody must see the end.
   func take(_ request: TakeRequest, _ call: Call) throws -> EpochManifest { try follow(request, call) }
   func restore(_ request: RestoreRequest, _ call: Call) throws -> RestoreAnswer { try follow(leashed(request), call) }
+  func undo(_ request: UndoRequest, _ call: Call) throws -> RestoreAnswer { try follow(leashed(request), call) }
   func recover(_ request: RecoverRequest, _ call: Call) throws -> RecoverAnswer { try follow(request, call) }
   func verify(_ request: VerifyRequest, _ call: Call) throws -> [VerifiedAnswer] {
     try follow(leashed(request), call)
   }
   func planPrune(_ request: PrunePlanRequest, _ call: Call) throws -> [PrunePlanAnswer] { try ask(request) }
   func prune(_ request: PruneRequest, _ call: Call) throws -> PruneAnswer { try follow(leashed(request), call) }
-  func mark(_ request: MarkRequest, _ call: Call) throws -> EpochMarks { try ask(request) }
+  func mark(_ request: MarkRequest, _ call: Call) throws -> MarkAnswer { try ask(request) }
+  func rename(_ request: RenameRequest, _ call: Call) throws -> RenameAnswer { try ask(request) }
+  func remove(_ request: RemoveRequest, _ call: Call) throws -> RemoveAnswer { try follow(request, call) }
 
   private func leashed<Request: ControlRequest>(_ request: Request) -> Request {
     var request = request
@@ -71,7 +74,7 @@ struct DaemonClient: ControlService {
     throw DaemonError.lost(socket)
   }
 
-  private func answer(_ question: RestoreQuestion, _ operation: String, _ call: Call) throws {
+  private func answer(_ question: RestorePlan, _ operation: String, _ call: Call) throws {
     func send(_ yes: Bool) throws {
       _ = try DaemonConnection(socket).ask(
         "POST", ControlPath.answer(operation), ControlJSON.encode(OperationAnswer(yes: yes))

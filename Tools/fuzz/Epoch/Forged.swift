@@ -11,7 +11,7 @@ struct Forged {
   private var recordEntries = 0
 
   /// - Parameters:
-  ///   - repairs: bits: 1 the header; 2 magic, version, epoch and place in the trailer; 4 counts of pages; 8 frames' checksums;
+  ///   - repairs: bits: 1 the header; 2 magic, version, epoch and place in the trailer; 4 counts of pages; 8 checksums of frames and blocks;
   ///     16 records' checksums; 32 the index's and the trailer's; 64 the manifest.
   ///   - older: the file of epoch 1.
   init(_ given: [UInt8], repairs: UInt8, older: [UInt8]) {
@@ -64,11 +64,31 @@ struct Forged {
   private mutating func sealFrames(_ older: [UInt8]) {
     for number in 0..<pageEntries {
       let entry = entry(number)
+      if entry.epoch == 2 { sealBlocks(entry) }
       let file = entry.epoch == 2 ? bytes : older
-      guard entry.hasFrame, entry.offset < UInt64(file.count), entry.frameBytes <= UInt64(file.count) - entry.offset
-      else { continue }
-      let frame = file[Int(entry.offset)..<Int(entry.offset + entry.frameBytes)]
-      bytes.setLittle(index + number * EpochFormat.pageEntryBytes + 16, ManifestFile.hash(Array(frame)))
+      guard let head = head(entry, in: file) else { continue }
+      bytes.setLittle(index + number * EpochFormat.pageEntryBytes + 16, ManifestFile.hash(Array(file[head])))
+    }
+  }
+
+  /// Where the head of a frame is that lies within the file.
+  private func head(_ entry: PageEntry, in file: [UInt8]) -> Range<Int>? {
+    guard entry.hasFrame, entry.offset < UInt64(file.count), entry.frameBytes <= UInt64(file.count) - entry.offset
+    else { return nil }
+    return Int(entry.head)..<Int(entry.head + entry.headBytes)
+  }
+
+  private mutating func sealBlocks(_ entry: PageEntry) {
+    guard let head = head(entry, in: bytes) else { return }
+    var next = Int(entry.offset)
+    for place in stride(
+      from: head.lowerBound + EpochFormat.frameHeaderBytes, to: head.upperBound, by: EpochFormat.blockEntryBytes)
+    {
+      if next == head.lowerBound { next = head.upperBound }
+      let end = next + Int(bytes.little(place, UInt16.self))
+      guard end <= bytes.count else { return }
+      bytes.setLittle(place + 2, hash(next..<end))
+      next = end
     }
   }
 

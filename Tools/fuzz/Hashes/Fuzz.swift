@@ -13,7 +13,7 @@ public func begin(_: UnsafeMutableRawPointer?, _: UnsafeMutableRawPointer?) -> C
   let cache = FuzzStore.read("hashes", of: folder)
   header = Array(cache.prefix(40))
   Fuzz.offer {
-    [[0xff] + cache, [0xff] + cache.prefix(56) + [0, 0, 0, 0, 0, 0, 0, 0], [0xff] + cache + cache.dropFirst(56)]
+    [[0xff] + cache, [0xff] + cache.prefix(64), [0xff] + cache + cache.dropFirst(64)]
   }
   return 0
 }
@@ -44,12 +44,19 @@ private func repaired(_ given: [UInt8], _ repairs: UInt8) -> [UInt8] {
   var bytes = given
   guard bytes.count >= 64 else { return bytes }
   if repairs & 1 != 0 { bytes.replaceSubrange(0..<40, with: header) }
+  let chunks = (bytes.count - 64) / PageHashes.entryBytes
   if repairs & 2 != 0 {
-    let chunk = 8 + PageHashes.chunkBytes
-    let chunks = (bytes.count - 64) / chunk
-    bytes.removeLast((bytes.count - 64) % chunk)
+    bytes.removeLast((bytes.count - 64) % PageHashes.entryBytes)
     bytes.setLittle(48, UInt64(chunks))
   }
-  if repairs & 4 != 0 { bytes.setLittle(bytes.count - 8, ManifestFile.hash(Array(bytes.dropLast(8)))) }
+  if repairs & 4 != 0 {
+    var run = Array(bytes.prefix(56))
+    for chunk in 0..<chunks {
+      let start = 64 + chunk * PageHashes.entryBytes
+      let hash = ManifestFile.hash(Array(bytes[start..<(start + PageHashes.entryBytes)]))
+      withUnsafeBytes(of: hash.littleEndian) { run += $0 }
+    }
+    bytes.setLittle(56, ManifestFile.hash(run))
+  }
   return bytes
 }

@@ -7,6 +7,20 @@ delivery_bytes=$((256 << 20))
 delivery_paths=()
 delivery_add() { delivery_paths+=("$@"); }
 
+# delivery_add_needs SCRIPT: what its line "# needs: …" names, as `lab help` says.
+delivery_add_needs() {
+  local need packages=$repo_dir/.build-lab/packages
+  for need in $(sed -n 's/^# needs: *//p' "$1"); do
+    case $need in
+      packages)
+        "$repo_dir/Tools/package" "$packages" >/dev/null
+        delivery_add "$packages"
+        ;;
+      *) die "$1: needs '$need', which is none of: packages" ;;
+    esac
+  done
+}
+
 # delivery_pack [dom0]: writes the drive of the machine that is being prepared. With 'dom0' only what the boot needs.
 delivery_pack() {
   local stage=$machine_dir/stage path

@@ -37,7 +37,9 @@ run_script() {
   local script=$1 status printer
   shift
   if [[ -f $script ]]; then
+    delivery_add_needs "$script"
     delivery_add "$script"
+    if grep -q '^# symbols: vmlinux$' "$script"; then delivery_add "$(cache_get symbols)/vmlinux.zst"; fi
     script=/lab/$(basename "$script")
     run_start bash "$script" "$@"
   else

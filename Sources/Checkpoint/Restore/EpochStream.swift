@@ -4,8 +4,9 @@ public import MigrationStream
 /// Turns an epoch back into the stream that `xl restore` reads.
 public struct EpochStream {
   let reader: EpochReader
-  /// The guest's configuration as the epoch holds it, with room for all pages of the epoch.
-  public private(set) var config: XLConfig
+  /// The guest's configuration as the epoch holds it, with room for all pages of the epoch, and under the name that the guest has
+  /// in the store.
+  public internal(set) var config: XLConfig
   private let records: [Record]
 
   /// Reads the epoch's records and checks that they can make a guest.
@@ -19,6 +20,7 @@ public struct EpochStream {
         guest: reader.manifest.guest, epoch: reader.manifest.epoch, "it holds no configuration")
     }
     self.config = try XLConfig(json: config.body)
+    if let name = reader.givenName { self.config.rename(to: name) }
     self.config.raiseTarget(toKiB: UInt64(reader.pageCount * EpochFormat.pageSize) >> 10)
     records = stored.filter { $0.type != GuestRecords.configuration }.map {
       Record(type: RecordType(rawValue: $0.type), body: $0.body)

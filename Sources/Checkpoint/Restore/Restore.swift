@@ -5,8 +5,8 @@ public import Xen
 
 /// Brings a guest back to one of its epochs, in place: memory and disks of one instant.
 ///
-/// ``init(_:_:in:epoch:)`` and ``prepare()`` change nothing: they find every reason not to begin while the old guest
-/// still runs. ``perform()`` destroys it.
+/// ``prepare()`` changes nothing: it finds every reason not to begin while the old guest still runs. ``perform()`` destroys it.
+/// Between the two, ``Engine/takeSafetyEpoch(before:options:memory:cancellation:report:)`` makes the way back.
 public final class Restore {
   /// How long the steps took, and what now runs.
   public struct Outcome: Sendable {
@@ -19,28 +19,32 @@ public final class Restore {
   private let hypervisor: Hypervisor
   private let store: XenStore
   private let disks: DiskHistory
-  private let folder: GuestFolder
+  let folder: GuestFolder
   private let epoch: Int
-  private let report: (String) -> Void
-  private var lock: FolderLock?
+  private let options: RestoreOptions
+  private let steps: RestoreSteps
+  private(set) var lock: FolderLock?
   private var stream: EpochStream?
-  private var steps: [(name: String, milliseconds: Double)] = []
 
   public private(set) var manifest: EpochManifest
   /// The running guest that will be destroyed, if there is one.
   public private(set) var running: Domain?
+  private(set) var safety = Safety.none("it was not prepared")
+  /// The epoch that was taken of the guest before.
+  public internal(set) var safetyEpoch: Int?
 
   /// - Throws: `StoreError.notFound` for an unknown epoch.
   public init(
     _ hypervisor: Hypervisor, _ store: XenStore, disks: DiskHistory, in folder: GuestFolder, epoch: Int,
-    report: @escaping (String) -> Void = { _ in }
+    options: RestoreOptions = RestoreOptions(), report: @escaping (String) -> Void = { _ in }
   ) throws {
     self.hypervisor = hypervisor
     self.store = store
     self.disks = disks
     self.folder = folder
     self.epoch = epoch
-    self.report = report
+    self.options = options
+    steps = RestoreSteps(report)
     manifest = try folder.manifest(epoch)
   }
 
@@ -49,7 +53,7 @@ public final class Restore {
     lock = try folder.lock(.exclusive)
     let reader = try folder.open(epoch: epoch)
     manifest = reader.manifest
-    try step("verify") { try reader.verify(threads: Take.processors) }
+    try steps.step("verify") { try reader.verify(threads: Take.processors) }
     let stream = try EpochStream(reader)
     self.stream = stream
     let domains = try hypervisor.domains()
@@ -60,11 +64,26 @@ public final class Restore {
     }
     if let running { try requireRoom(replacing: running) }
     try disks.check(epoch: epoch, expected: manifest.disks)
+    safety = try Safety(wanted: options.safety, guest: manifest.guest, running?.state)
+  }
+
+  /// What ``perform()`` will do. Call ``prepare()`` first.
+  public var plan: RestorePlan {
+    var plan = RestorePlan(manifest, start: options.start)
+    plan.domain = running?.id
+    plan.disks = manifest.disks.map { disk in
+      RestorePlan.Disk(
+        vdev: disk.vdev, path: disk.device, pool: disk.pool, sizeBytes: disk.sizeBytes,
+        fate: disk.thinID == nil ? .stays : .goesBack)
+    }
+    if case .none(let reason) = safety { plan.noSafetyReason = reason }
+    plan.takesSafetyEpoch = safety == .take
+    return plan
   }
 
   /// The old guest's memory comes free; together with what is free now the image must fit.
   private func requireRoom(replacing old: Domain) throws {
-    let needed = UInt64(manifest.pages + manifest.zeroPages) * UInt64(EpochFormat.pageSize)
+    let needed = manifest.imageBytes
     let available = try hypervisor.freeBytes() + old.pages * UInt64(EpochFormat.pageSize)
     guard needed <= available else {
       throw CheckpointError.hostFull(guest: manifest.guest, needed: needed, available: available)
@@ -73,47 +92,48 @@ public final class Restore {
 
   /// Destroys the old guest, turns its disks back and starts the epoch.
   ///
-  /// - Parameter start: false leaves the start to somebody else, who has the epoch's memory from
-  ///   ``Engine/export(_:epoch:to:)``.
-  /// - Throws: ``CheckpointError/restoreFailed(guest:epoch:message:)`` when nothing runs afterwards.
-  public func perform(start: Bool = true) throws -> Outcome {
+  /// - Throws: ``CheckpointError/restoreFailed(guest:epoch:message:safetyEpoch:)`` when nothing runs afterwards.
+  public func perform() throws -> Outcome {
     guard let stream else { return try failed("it was not prepared") }
+    try rememberRollback()
     if let running {
-      try step("destroy") {
+      try steps.step("destroy") {
         try Command.run(["xl", "destroy", String(running.id)])
         try awaitGone(running)
       }
     }
+    let starts = options.start != .nothing
     do {
       if manifest.disks.contains(where: { $0.thinID != nil }) {
-        try step("disks") { try disks.rollBack(to: epoch) }
+        try steps.step("disks") { try disks.rollBack(to: epoch) }
       }
-      if start { try step("start") { try feed(stream) } }
+      if starts { try steps.step("start") { try stream.start(paused: options.start == .paused) } }
     } catch {
       // The newest content of the disks is worth more than a branch of an epoch that did not start.
       _ = try? disks.undoRollback()
       return try failed("\(error)")
     }
-    guard start else {
+    guard starts else {
       try disks.commitRollback()
-      return Outcome(domain: nil, steps: steps)
+      return Outcome(domain: nil, steps: steps.times)
     }
     guard let domain = try hypervisor.domains().first(where: { $0.uuid == folder.uuid }) else {
       return try failed("xl restore ended well but no such domain runs")
     }
     try disks.commitRollback()
-    return Outcome(domain: domain.id, steps: steps)
+    return Outcome(domain: domain.id, steps: steps.times)
+  }
+
+  /// What `ckpt undo` goes by, also after a restore that fails.
+  private func rememberRollback() throws {
+    var reason = ""
+    if safetyEpoch == nil, case .none(let why) = safety { reason = why }
+    try folder.setLastRollback(Rollback(epoch: epoch, safetyEpoch: safetyEpoch, reason: reason))
   }
 
   private func failed(_ message: String) throws -> Outcome {
-    throw CheckpointError.restoreFailed(guest: manifest.guest, epoch: epoch, message: message)
-  }
-
-  private func step(_ name: String, _ body: () throws -> Void) throws {
-    report(name)
-    let start = ContinuousClock.now
-    try body()
-    steps.append((name, (ContinuousClock.now - start).milliseconds))
+    throw CheckpointError.restoreFailed(
+      guest: manifest.guest, epoch: epoch, message: message, safetyEpoch: safetyEpoch)
   }
 
   /// A backend that still lives may still write: the disks must not be turned back under it.
@@ -126,21 +146,5 @@ public final class Restore {
       usleep(20_000)
     }
     throw CheckpointError.backendsLinger(guest: manifest.guest, domain: domain.id)
-  }
-
-  /// Feeds `xl restore` through a pipe; it makes devices, store and console as for any saved guest.
-  private func feed(_ stream: EpochStream) throws {
-    let arguments = ["xl", "restore", "/dev/stdin"]
-    let child = try Child(arguments)
-    let fed = Result {
-      var writer = StreamWriter(DescriptorSink(child.input))
-      try stream.write(to: &writer)
-    }
-    let ended = try child.wait()
-    guard ended.status == 0 else {
-      throw CheckpointError.tool(
-        command: arguments.joined(separator: " "), status: ended.status, message: Command.firstLines(ended.errors))
-    }
-    try fed.get()
   }
 }

@@ -1,0 +1,125 @@
+import DeviceMapper
+public import EpochStore
+import Glibc
+
+// Disks that another guest gets of an epoch, and disks that nobody needs any more.
+extension Disks {
+  /// Finds out, changing nothing, whether a guest named `clone` can get the disks of an epoch.
+  ///
+  /// - Throws: `DiskError.noSuchEpoch`, `DiskError.exists` when it has such a disk already, `PoolError` for a pool without room.
+  public func checkClone(_ clone: String, ofGuest uuid: String, epoch: Int, expected: [DiskEpoch]) throws {
+    let found = try DiskHistory(pools, guestUUID: uuid).snapshots(epoch: epoch, expected: expected)
+    for (_, snapshot) in found {
+      let device = try Self.deviceName(guest: clone, vdev: snapshot.vdev)
+      guard try isFree(device) else { throw DiskError.exists(device: device) }
+    }
+    for catalog in found.map(\.0) {
+      // The status of a pool that is not active yet is looked at when it is.
+      if let status = try? pools.operations.poolStatus(catalog.poolDevice) { try PoolReserve.check(catalog, status) }
+    }
+  }
+
+  /// Makes disks for a guest named `clone`, each a thin snapshot of a disk of the epoch: they share what neither side writes.
+  ///
+  /// - Returns: the new paths, by vdev.
+  public func clone(_ clone: String, ofGuest uuid: String, epoch: Int) throws -> [String: String] {
+    var paths: [String: String] = [:]
+    do {
+      for catalog in try pools.catalogs() where catalog.has(uuid, epoch) {
+        let pool = try pools.open(catalog.name)
+        try PoolReserve.check(pool.catalog, pool.operations.poolStatus(pool.device))
+        for volume in try makeClone(clone, pool.catalog.snapshots(uuid, epoch), in: pool) {
+          paths[volume.vdev] = "/dev/mapper/\(volume.device)"
+        }
+      }
+    } catch {
+      // The first error is the one to report. What was made in another pool is nobody's.
+      for vdev in paths.keys { _ = try? remove(guest: clone, vdev: vdev) }
+      throw error
+    }
+    return paths
+  }
+
+  private func makeClone(
+    _ clone: String, _ snapshots: [PoolCatalog.Snapshot], in pool: OpenPool
+  ) throws -> [PoolCatalog.Volume] {
+    var volumes: [PoolCatalog.Volume] = []
+    try pool.change { catalog in
+      volumes = try snapshots.map { snapshot in
+        try catalog.refuseAdopted(snapshot.device, to: "cloned")
+        let device = try Self.deviceName(guest: clone, vdev: snapshot.vdev)
+        guard try isFree(device) else { throw DiskError.exists(device: device) }
+        return PoolCatalog.Volume(
+          guest: clone, vdev: snapshot.vdev, thinID: try catalog.takeThinID(), sizeSectors: snapshot.sizeSectors,
+          device: device)
+      }
+    }
+    try pool.perform(.cloneEpoch(volumes: volumes)) {
+      for (snapshot, volume) in zip(snapshots, volumes) {
+        try pool.operations.createSnapshot(pool: pool.device, id: volume.thinID, of: snapshot.thinID)
+      }
+    }
+    return volumes
+  }
+
+  /// No disk is called so, in any pool, nor any other device.
+  func isFree(_ device: String) throws -> Bool {
+    let taken = try pools.catalogs().contains { $0.volumes.contains { $0.device == device } }
+    return try !taken && pools.operations.info(device) == nil
+  }
+
+  /// The disks of a guest that ``remove(guest:vdev:)`` would remove.
+  ///
+  /// - Throws: `DiskError.unknown` when there is none, `DiskError.hasEpochs`, `DiskError.inUse`.
+  public func removable(guest: String, vdev: String? = nil) throws -> [Entry] {
+    let catalogs = try pools.catalogs()
+    let volumes = catalogs.flatMap { catalog in catalog.volumes(guest, vdev).map { (catalog, $0) } }
+    guard !volumes.isEmpty else { throw DiskError.unknown(disk: "\(vdev.map { "\($0) " } ?? "")of guest '\(guest)'") }
+    for (catalog, volume) in volumes { try checkUnused(volume, in: catalog) }
+    let paths = Set(volumes.map { "/dev/mapper/\($0.1.device)" })
+    return try list().filter { paths.contains($0.path) }
+  }
+
+  /// Removes disks of a guest for good: all, or one. Snapshots that others have of them stay.
+  ///
+  /// - Returns: what is gone.
+  /// - Throws: as ``removable(guest:vdev:)``; nothing was removed then.
+  @discardableResult
+  public func remove(guest: String, vdev: String? = nil) throws -> [Entry] {
+    let entries = try removable(guest: guest, vdev: vdev)
+    for name in Set(entries.map(\.pool)).sorted() {
+      let pool = try pools.open(name)
+      let volumes = pool.catalog.volumes(guest, vdev)
+      for volume in volumes { try checkUnused(volume, in: pool.catalog) }
+      try pool.perform(.removeVolumes(volumes: volumes)) {
+        for volume in volumes where try pool.operations.info(volume.device) != nil {
+          do { try pool.operations.remove(volume.device) } catch let error as DeviceMapperError
+            where error.code == EBUSY
+          {
+            throw DiskError.inUse(device: volume.device)
+          }
+        }
+      }
+      try pool.deleteDoomed()
+    }
+    return entries
+  }
+
+  private func checkUnused(_ volume: PoolCatalog.Volume, in catalog: PoolCatalog) throws {
+    try catalog.refuseAdopted(volume.device, to: "removed")
+    let epochs = Set(catalog.epochs.filter { $0.device == volume.device }.map(\.epoch)).sorted()
+    guard epochs.isEmpty else {
+      throw DiskError.hasEpochs(guest: volume.guest, device: volume.device, epochs: epochs)
+    }
+    if let info = try pools.operations.info(volume.device), info.openCount > 0 {
+      throw DiskError.inUse(device: volume.device)
+    }
+  }
+}
+
+extension PoolCatalog {
+  /// A guest's disks: all, or one.
+  fileprivate func volumes(_ guest: String, _ vdev: String?) -> [Volume] {
+    volumes.filter { $0.guest == guest && (vdev == nil || $0.vdev == vdev) }
+  }
+}

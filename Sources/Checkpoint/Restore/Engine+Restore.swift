@@ -1,0 +1,28 @@
+public import EpochStore
+import Xen
+
+extension Engine {
+  /// A restore in place that has not begun; see ``Restore``.
+  public func restore(
+    _ guest: String, epoch: EpochReference, options: RestoreOptions = RestoreOptions(),
+    report: @escaping (String) -> Void = { _ in }
+  ) throws -> Restore {
+    let hypervisor = try Hypervisor()
+    let folder = try folder(of: guest)
+    return try Restore(
+      hypervisor, XenStore(), disks: DiskHistory(pools(), guestUUID: folder.uuid), in: folder,
+      epoch: resolve(epoch, in: folder, of: guest), options: options, report: report)
+  }
+
+  /// A clone that has not begun; see ``Clone``.
+  public func clone(
+    _ guest: String, epoch: EpochReference, as name: String, options: RestoreOptions = RestoreOptions(),
+    report: @escaping (String) -> Void = { _ in }
+  ) throws -> Clone {
+    let hypervisor = try Hypervisor()
+    let folder = try folder(of: guest)
+    return try Clone(
+      hypervisor, XenStore(), disks: Disks(pools()), in: folder, epoch: resolve(epoch, in: folder, of: guest),
+      as: name, options: options, report: report)
+  }
+}

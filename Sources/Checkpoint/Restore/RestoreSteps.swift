@@ -1,0 +1,36 @@
+import MigrationStream
+
+/// What a restore in place and a clone have in common: steps that are told and timed, and the start through xl.
+final class RestoreSteps {
+  private let report: (String) -> Void
+  /// Milliseconds per step, in order.
+  private(set) var times: [(name: String, milliseconds: Double)] = []
+
+  init(_ report: @escaping (String) -> Void) { self.report = report }
+
+  func step<Result>(_ name: String, _ body: () throws -> Result) throws -> Result {
+    report(name)
+    let start = ContinuousClock.now
+    let result = try body()
+    times.append((name, (ContinuousClock.now - start).milliseconds))
+    return result
+  }
+}
+
+extension EpochStream {
+  /// Feeds `xl restore` through a pipe; it makes devices, store and console as for any saved guest.
+  func start(paused: Bool) throws {
+    let arguments = ["xl", "restore"] + (paused ? ["-p"] : []) + ["/dev/stdin"]
+    let child = try Child(arguments)
+    let fed = Result {
+      var writer = StreamWriter(DescriptorSink(child.input))
+      try write(to: &writer)
+    }
+    let ended = try child.wait()
+    guard ended.status == 0 else {
+      throw CheckpointError.tool(
+        command: arguments.joined(separator: " "), status: ended.status, message: Command.firstLines(ended.errors))
+    }
+    try fed.get()
+  }
+}

@@ -1,0 +1,99 @@
+import DeviceMapper
+import Glibc
+import Testing
+
+@testable import Checkpoint
+
+@Suite("Blocks of two epochs compared")
+struct ThinDeltaTests {
+  // As thin_delta 0.9.0 printed it for a pool made with thin_restore.
+  static let output = """
+    <superblock uuid="" time="1" transaction="2" data_block_size="128" nr_data_blocks="64">
+      <diff left="1" right="2">
+        <same begin="0" length="3"/>
+        <different begin="3" length="2"/>
+        <left_only begin="9" length="1"/>
+        <right_only begin="12" length="4"/>
+        <right_only begin="20" length="1"/>
+      </diff>
+    </superblock>
+
+    """
+
+  private func house() throws -> PoolHouse {
+    let house = try PoolHouse()
+    house.fake.kernel { $0.thinDelta = Self.output }
+    return house
+  }
+
+  private func delta(_ house: PoolHouse) throws -> ThinDelta { try house.pools.delta("p", from: 1, to: 2).0 }
+
+  @Test("Ranges are counted by kind") func counts() throws {
+    let house = try house()
+    var expected = ThinDelta()
+    (expected.same, expected.changed, expected.added, expected.removed) = (3, 2, 5, 1)
+    #expect(try delta(house) == expected)
+    #expect(try house.pools.delta("p", from: 1, to: 2).blockBytes == 65536)
+    #expect(house.fake.kernel { $0.metadataHeld } == false)
+  }
+
+  @Test("Output that breaks off or makes no sense is not counted")
+  func broken() {
+    #expect(ThinDelta(thinDelta: Array(Self.output.utf8.dropLast(20))) == nil)
+    #expect(ThinDelta(thinDelta: Array(Self.output.utf8)) != nil)
+    for length in ["-1", "99999999999999999999", "281474976710656", ""] {
+      let text = "<superblock>\n<same begin=\"0\" length=\"\(length)\"/>\n</superblock>\n"
+      #expect(ThinDelta(thinDelta: Array(text.utf8)) == nil)
+    }
+  }
+
+  @Test("A metadata snapshot that a killed ckpt left is released; another tool's is not touched") func stale() throws {
+    let house = try house()
+    house.fake.kernel { $0.metadataHeld = true }
+    let error = #expect(throws: PoolError.self) { try delta(house) }
+    #expect(error?.description.contains("release_metadata_snap") == true)
+    #expect(house.fake.kernel { $0.metadataHeld })
+    house.fake.kernel { $0.metadataHeld = false }
+
+    // Killed while it reads: snapshot and mark stay, the flock does not.
+    house.fake.kernel { $0.metadataHeld = true }
+    let mark = "\(house.store)/pools/p/metadata-snapshot"
+    let descriptor = open(mark, O_WRONLY | O_CREAT, 0o600)
+    #expect(write(descriptor, "1", 1) == 1)
+    close(descriptor)
+    #expect(try delta(house).same == 3)
+    #expect(house.fake.kernel { $0.metadataHeld } == false)
+  }
+
+  @Test("One reads at a time, and takes go on meanwhile") func sharing() throws {
+    let house = try house()
+    var pool: OpenPool? = try house.pools.open("p")
+    let snapshot = try MetadataSnapshot(#require(pool))
+    pool = nil
+    #expect(throws: PoolError.locked(pool: "p")) { try delta(house) }
+    try house.take(1)
+    #expect(house.fake.kernel { $0.metadataHeld })
+    _ = consume snapshot
+    #expect(try delta(house).same == 3)
+  }
+}
+
+@Suite("Memory by region")
+struct RegionTests {
+  @Test("At most sixteen rows, of one size, with all pages", arguments: [1, 17, 300, 5000] as [UInt64])
+  func rows(stretches: UInt64) {
+    var counter = RegionCounter()
+    for number in 0..<stretches {
+      counter.count(number * 600) { ($0.pages, $0.changed) = ($0.pages + 2, $0.changed + 1) }
+    }
+    // What Xen puts below 4 GiB in a small PVH guest.
+    counter.count(0xfeff8) { $0.pages += 1 }
+    let regions = counter.regions(most: 16)
+    #expect((1...16).contains(regions.count))
+    #expect(Set(regions.map(\.bytes)).count == 1)
+    #expect(regions.reduce(0) { $0 + $1.pages } == Int(stretches) * 2 + 1)
+    #expect(regions.reduce(0) { $0 + $1.changed } == Int(stretches))
+    #expect(regions.allSatisfy { $0.start % $0.bytes == 0 })
+    #expect(zip(regions, regions.dropFirst()).allSatisfy { $0.start < $1.start })
+  }
+}

@@ -1,0 +1,153 @@
+import EpochStore
+import Foundation
+import Testing
+import Xen
+
+@testable import Checkpoint
+
+@Suite("Restoring")
+struct RestoreTests {
+  private static let cases: [(Domain.State?, Bool, Safety)] = [
+    (.running, true, .take), (.running, false, .none("--no-safety")),
+    (nil, true, .none("the guest did not run")), (nil, false, .none("the guest did not run")),
+    (.crashed, true, .none("the guest had crashed")), (.shutdown(reason: 0), true, .none("the guest was shut down")),
+    (.dying, true, .none("the guest was being destroyed")), (.paused, false, .none("--no-safety")),
+    (.suspended, false, .none("--no-safety")),
+  ]
+
+  @Test("The guest is taken before it goes, where it can lose something", arguments: cases)
+  func safety(state: Domain.State?, wanted: Bool, safety: Safety) throws {
+    #expect(try Safety(wanted: wanted, guest: "web", state) == safety)
+  }
+
+  @Test(
+    "A guest that cannot be taken as it is, but could run on, is not destroyed by default",
+    arguments: [
+      (Domain.State.paused, "xl unpause"), (.suspended, "ckpt recover"),
+    ])
+  func cannotBeTaken(state: Domain.State, words: String) {
+    #expect {
+      try Safety(wanted: true, guest: "web", state)
+    } throws: { "\($0)".contains("was not touched") && "\($0)".contains(words) && "\($0)".contains("--no-safety") }
+  }
+
+  private func publish(_ epochs: ClosedRange<Int>, in folder: GuestFolder, guest: String = "web") throws {
+    for epoch in epochs {
+      _ = try folder.create(epoch: epoch, reserving: 0).publish(
+        EpochManifest(guest: guest, uuid: folder.uuid, epoch: epoch, kind: .pvh, vcpus: 1, memoryBytes: 1 << 20))
+    }
+  }
+
+  @Test("What can be undone is the last rollback, and only with the epoch that was taken before it")
+  func undo() throws {
+    let store = try TemporaryStore()
+    let engine = Engine(storePath: store.path)
+    try publish(1...4, in: store.folder)
+    func refusal() -> String {
+      do { return "\(try engine.undoEpoch("web"))" } catch { return "\(error)" }
+    }
+    #expect(refusal() == "guest 'web': there is nothing to undo: it was never brought back to an epoch")
+    try store.folder.setLastRollback(Rollback(epoch: 1, safetyEpoch: 4))
+    #expect(try engine.undoEpoch("web") == 4)
+    try store.folder.setMarks(EpochMarks(tags: [Rollback.tag]), of: 4)
+    try store.folder.setLastRollback(Rollback(epoch: 2, safetyEpoch: nil, reason: "--no-safety"))
+    #expect(refusal().contains("before it went back to epoch 2 at 20") && refusal().contains("(--no-safety)"))
+    #expect(refusal().contains("the newest that was taken before a rollback is 4 of 20"))
+    try store.folder.setLastRollback(Rollback(epoch: 1, safetyEpoch: 3))
+    _ = try store.folder.remove(epochs: [3])
+    #expect(refusal() == "guest 'web' has no epoch 3; it has 1, 2, 4")
+  }
+
+  @Test("A clone is told what it shares with the original")
+  func warnings() {
+    #expect(Clone.warnings(of: "web", interfaces: 0).count == 1)
+    let two = Clone.warnings(of: "web", interfaces: 2)
+    #expect(two[0].contains("machine-id") && two[1].contains("2 network interfaces") && two[1].contains("--paused"))
+  }
+
+  @Test("A clone's MAC addresses are of Xen's range and differ")
+  func macs() {
+    let macs = (0..<64).map { _ in Clone.randomMAC() }
+    #expect(macs.allSatisfy { $0.wholeMatch(of: /00:16:3e:[0-7][0-9a-f]:[0-9a-f]{2}:[0-9a-f]{2}/) != nil })
+    #expect(Set(macs).count > 60)
+  }
+
+  @Test(
+    "A guest's name cannot be taken for something else",
+    arguments: [
+      "", "5", "-x", ".x", "a b", "a/b", "é", String(repeating: "x", count: 65), "Domain-0",
+      "11111111-2222-3333-4444-555555555555",
+    ])
+  func badNames(name: String) {
+    #expect {
+      try GuestName.check(name)
+    } throws: { ExitStatus($0) == .badConfiguration && "\($0)".contains("nothing was changed") }
+  }
+
+  @Test("Other names are fine", arguments: ["web", "web-2", "2web", "Web_3.old+x", String(repeating: "x", count: 64)])
+  func goodNames(name: String) { #expect(throws: Never.self) { try GuestName.check(name) } }
+
+  @Test("A guest is renamed unless another is called so")
+  func rename() throws {
+    let store = try TemporaryStore()
+    let engine = Engine(storePath: store.path)
+    let other = try store.store.folder(uuid: "22222222-2222-3333-4444-555555555555", create: true)
+    try publish(1...1, in: store.folder)
+    try publish(1...1, in: other, guest: "db")
+    #expect(throws: CheckpointError.badName("db", "guest \(other.uuid) of this store is called so")) {
+      try engine.rename("web", to: "db")
+    }
+    #expect(try engine.rename("web", to: "old").old == "web")
+    #expect(try engine.rename("old", to: "older").old == "old")
+    #expect(throws: CheckpointError.noEpochs(guest: "web")) { try engine.show("web", epoch: .latest) }
+    #expect(try engine.show("older", epoch: .latest).manifest.guest == "older")
+    // Back to what it was.
+    #expect(try engine.rename("older", to: "web").old == "older")
+  }
+
+  // MARK: Removing
+
+  @Test("Epochs go with their disks, and take nothing from others")
+  func remove() throws {
+    let guest = try PruneHouse(epochs: 4)
+    let plan = try RemovePlan(guest.folder, guest: "web", epochs: [1, 3], force: false)
+    let removed = try plan.perform(disks: { guest.house.history })
+    #expect(removed.removal.epochs == [1, 3] && removed.removal.retained == [1])
+    #expect(removed.pools.map(\.snapshots) == [4])
+    try guest.expect([2, 4], "after a removal")
+  }
+
+  @Test("A pinned epoch stays, and so does what was to go with it")
+  func pinned() throws {
+    let guest = try PruneHouse(epochs: 3)
+    let plan = try RemovePlan(guest.folder, guest: "web", epochs: [1, 2], force: false)
+    try guest.folder.setMarks(EpochMarks(pinned: true), of: 2)
+    let error = CheckpointError.pinned(guest: "web", epochs: [2])
+    // Also when it was pinned after somebody was asked.
+    #expect(throws: error) { try plan.perform(disks: { guest.house.history }) }
+    #expect(throws: error) { try RemovePlan(guest.folder, guest: "web", epochs: [1, 2], force: false) }
+    try guest.expect([1, 2, 3], "with a pinned epoch")
+    _ = try RemovePlan(guest.folder, guest: "web", epochs: [1, 2], force: true).perform(disks: { guest.house.history })
+    try guest.expect([3], "by force")
+  }
+
+  @Test("A take under the caller's lock needs no other, and leaves it locked")
+  func takeUnderLock() throws {
+    let store = try TemporaryStore()
+    let journal = Journal()
+    let lock = try store.folder.lock(.exclusive)
+    func take(under lock: FolderLock?) throws -> EpochManifest {
+      var options = TakeOptions()
+      options.stagingBytes = 64 * 4096
+      return try Take(
+        ScriptedGuest(pages: [1: page(1)], journal: journal), disks: ScriptedDisks(journal: journal),
+        into: store.folder,
+        options: options, under: lock
+      ).run()
+    }
+    #expect(throws: StoreError.self) { try take(under: nil) }
+    #expect(try take(under: lock).epoch == 1)
+    #expect(throws: StoreError.self) { try store.folder.lock(.shared) }
+    withExtendedLifetime(lock) {}
+  }
+}

@@ -1,0 +1,126 @@
+import DeviceMapper
+import EpochStore
+import Foundation
+import Testing
+
+@testable import Checkpoint
+
+@Suite("Disks of epochs to look at")
+struct EpochViewTests {
+  private let device = "ckpt-web-xvda-epoch1"
+
+  private func views(_ house: PoolHouse, mounts: String = "") -> EpochViews {
+    EpochViews(pools: house.pools, mountTable: { mounts })
+  }
+
+  private func manifest(_ house: PoolHouse, epoch: Int = 1) throws -> EpochManifest {
+    let snapshots = try house.catalog().snapshots(PoolHouse.uuid, epoch)
+    var disks = snapshots.map {
+      EpochManifest.Disk(
+        vdev: $0.vdev, pool: "p", thinID: $0.thinID, sizeBytes: $0.sizeSectors * 512,
+        device: "/dev/mapper/\($0.device)",
+        readOnly: false)
+    }
+    disks.append(.init(vdev: "xvdc", pool: "", thinID: nil, sizeBytes: 0, device: "/dev/loop7", readOnly: true))
+    return EpochManifest(
+      guest: "web", uuid: PoolHouse.uuid, epoch: epoch, kind: .pvh, vcpus: 1, memoryBytes: 1 << 20, disks: disks)
+  }
+
+  /// Epoch 1 has "first" on both disks, the guest wrote "second" since.
+  private func house() throws -> PoolHouse {
+    let house = try PoolHouse()
+    try house.take(1)
+    for device in house.devices { house.fake.write("second", to: device) }
+    return house
+  }
+
+  @Test("A whole view is the epoch's own snapshot, read-only") func whole() throws {
+    let house = try house()
+    let view = try views(house).make(.whole, "xvda", of: manifest(house))
+    #expect(view.path == "/dev/mapper/\(device)" && view.isReadOnly)
+    #expect(house.fake.content(of: device) == "first")
+    #expect(house.fake.kernel { $0.devices[device]?.readOnly } == true)
+    #expect(try views(house).list() == [view])
+    #expect(try house.history.mountedEpochs() == [1])
+    try views(house).remove(view)
+    #expect(try views(house).list() == [])
+    try house.expectSettled("after a view")
+  }
+
+  @Test("A scratch view takes writes, changes no epoch, and is thrown away") func scratch() throws {
+    let house = try house()
+    let view = try views(house).make(.scratch, "xvda", of: manifest(house))
+    #expect(!view.isReadOnly && house.fake.content(of: device) == "first")
+    house.fake.write("replayed", to: device)
+    #expect(try house.content(ofEpoch: 1)["xvda"] == "first")
+    // Takes go on, and do not lose it.
+    try house.take(2)
+    #expect(house.fake.content(of: device) == "replayed")
+    try views(house).remove(view)
+    try house.expectSettled("after a scratch view")
+  }
+
+  @Test("After a crash or a reboot the pool throws it away by itself", arguments: 1...3)
+  func crash(dieAfter step: Int) throws {
+    let house = try house()
+    house.fake.kernel { $0.dieAfter = $0.changes + step }
+    _ = try? views(house).make(.scratch, "xvda", of: manifest(house))
+    house.fake.restart(reboot: true)
+    try house.pools.ensureActive("p")
+    try house.expectSettled("died after \(step)")
+    #expect(try views(house).list() == [])
+  }
+
+  @Test("What a killed mount left is swept, what is mounted stays") func abandoned() throws {
+    let house = try house()
+    let view = try views(house).make(.scratch, "xvda", of: manifest(house))
+    let whole = try views(house).make(.whole, "xvdb", of: manifest(house))
+    let table = "36 28 \(view.number) / /mnt/a\\040b ro,relatime shared:1 - ext4 \(view.path) ro\n"
+    let mounted = try #require(try views(house, mounts: table).list().first)
+    #expect(mounted.mounts == ["/mnt/a b"])
+    #expect(try views(house, mounts: table).removeAbandoned(of: PoolHouse.uuid) == [])
+    #expect(try views(house).removeAbandoned(of: PoolHouse.uuid) == [device])
+    #expect(try views(house).list() == [whole])
+  }
+
+  @Test("Words for what cannot be shown") func refusals() throws {
+    let house = try house()
+    let manifest = try manifest(house)
+    #expect(throws: ViewError.noDisk(vdev: "xvdz", epoch: 1, known: ["xvda", "xvdb", "xvdc"])) {
+      try views(house).make(.whole, "xvdz", of: manifest)
+    }
+    #expect(throws: ViewError.noSnapshot(vdev: "xvdc", device: "/dev/loop7")) {
+      try views(house).make(.whole, "xvdc", of: manifest)
+    }
+    let view = try views(house).make(.whole, "xvda", of: manifest)
+    #expect(throws: ViewError.exists(vdev: "xvda", epoch: 1, device: view.path)) {
+      try views(house).make(.scratch, "xvda", of: manifest)
+    }
+    house.fake.kernel { $0.held = device }
+    let error = #expect(throws: ViewError.self) { try views(house).remove(view) }
+    #expect(error?.exitStatus == .locked)
+    try house.history.forget(epoch: 1)
+    #expect(throws: DiskError.noSuchEpoch(guest: "web", epoch: 1)) {
+      try views(house).make(.whole, "xvdb", of: manifest)
+    }
+  }
+
+  @Test("A device of that name that is not ours is left alone") func foreign() throws {
+    let house = try house()
+    house.fake.kernel {
+      $0.devices[device] = .init(uuid: "LVM-1", number: DeviceNumber(major: 253, minor: 99), table: [])
+    }
+    #expect(throws: PoolError.self) { try views(house).make(.whole, "xvda", of: manifest(house)) }
+    #expect(try views(house).list() == [])
+  }
+
+  @Test("A mounted epoch is not pruned, and nothing else is then") func pruned() throws {
+    let house = try PruneHouse(epochs: 3)
+    let view = try views(house.house).make(.whole, "xvda", of: manifest(house.house, epoch: 2))
+    #expect(throws: ViewError.epochsMounted(guest: "web", epochs: [2])) { try house.prune(keeping: 1) }
+    try house.expect([1, 2, 3], "refused")
+    try views(house.house).remove(view)
+    try house.prune(keeping: 1)
+    try house.expect([3], "after umount")
+  }
+}

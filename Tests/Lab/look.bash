@@ -1,0 +1,138 @@
+# Sourced by look-pv.sh and look-pvh.sh with the kind of guest; each has a machine of its own.
+#
+# Looking inside epochs: a core file is what Xen itself dumps of the same instant; disks are shown read-only and mounted, and cleaned up; what
+# changed between two epochs is counted as it is.
+
+read_core() { python3 /lab/read-core.py "$@"; }
+views() { dmsetup ls | grep -c -- '-epoch[0-9]' || true; }
+snapshots() { ckpt pool show main --json | json_number snapshots; }
+digest() { dd if="$1" bs=1M iflag=direct status=none | sha256sum; }
+sparse() { (($(du -k "$1" | cut -f1) * 1024 < $(stat -c %s "$1"))); }
+narrow() { awk 'length > 80 { bad = 1; print } END { exit bad }' <<<"$1"; }
+
+gdb_shows() { # CORE: rip and rsp of the first vCPU
+  local expected rip rsp text
+  expected=$(read_core registers "$1")
+  rip=$(answer_field "$expected" rip) rsp=$(answer_field "$expected" rsp)
+  text=$(gdb -batch -nx -ex 'info threads' -ex 'info registers' --core "$1" 2>&1)
+  echo "$expected"
+  echo "$text"
+  grep -q "^rip  *$rip" <<<"$text" && grep -q "^rsp  *$rsp" <<<"$text" && grep -q 'LWP 1' <<<"$text"
+}
+
+refuses_writes() { # DEVICE
+  [[ $(blockdev --getro "$1") == 1 ]] && ! dd if=/dev/zero of="$1" bs=4k count=1 oflag=direct 2>/dev/null
+}
+
+changed_blocks() { # DEVICE DEVICE: blocks of 64 KiB with another content
+  python3 - "$1" "$2" <<'PYTHON'
+import sys
+files = [open(path, "rb") for path in sys.argv[1:]]
+count = 0
+while True:
+    blocks = [file.read(65536) for file in files]
+    if not blocks[0]:
+        break
+    count += blocks[0] != blocks[1]
+print(count)
+PYTHON
+}
+
+is_between() { (($1 <= $2 && $2 <= $3)); }
+
+cores() { # KIND NONCE
+  local kind=$1 nonce=$2 epoch core
+  for epoch in 1 2; do
+    core=/run/lab/store/core-$epoch
+    check "$kind epoch $epoch becomes a core" ckpt export "$kind" "$epoch" "$core" --format core
+    check "$kind core $epoch is for its owner only" test "$(stat -c %a "$core")" = 600
+    check "$kind core $epoch has holes" sparse "$core"
+    check "$kind core $epoch through a pipe is the same" \
+      eval "ckpt export $kind $epoch - --format core | cat | cmp - $core"
+    check "$kind core $epoch shows its registers to gdb" gdb_shows "$core"
+  done
+  check "$kind epoch 1 goes out for xl" ckpt export "$kind" 1 /run/lab/store/xl
+  check "$kind goes back to the disks of epoch 1" ckpt restore "$kind" 1 --disks-only --yes
+  check "$kind epoch 1 stands still" xl restore -p /run/lab/store/xl
+  check "$kind is dumped by Xen" xl dump-core "$kind" /run/lab/store/xen
+  check "$kind core 1 is what Xen dumped: $(read_core same /run/lab/store/core-1 /run/lab/store/xen)" \
+    read_core same /run/lab/store/core-1 /run/lab/store/xen
+  rm -f /run/lab/store/{xl,xen}
+  xl unpause "$kind"
+  check "$kind is right" guest_is_right "$kind" "$nonce"
+}
+
+mounts() { # KIND
+  local kind=$1 device before=/run/lab/digest held
+  held=$(snapshots)
+  check "$kind has a disk of epoch 1 to look at" eval "ckpt mount $kind 1 xvdb >/run/lab/device"
+  device=$(cat /run/lab/device)
+  check "$kind device $device takes no writes" refuses_writes "$device"
+  digest "$device" >$before
+  mkdir -p /run/lab/mnt
+  check "$kind journalled file system of epoch 1 is mounted" ckpt mount "$kind" 1 xvda --at /run/lab/mnt
+  check "$kind file system is read-only" eval '! touch /run/lab/mnt/new 2>/dev/null'
+  check "$kind files are there" test -s /run/lab/mnt/direct -a -s /run/lab/mnt/cached
+  check "$kind works on meanwhile" guest_goes_on "$kind"
+  check "$kind device shows what it showed" eval "digest $device | cmp - $before"
+  check "both are listed" test "$(ckpt mount --json | grep -c '"device"')" = 2
+  check "no disk is mounted twice" refuses 11 'is there already' ckpt mount "$kind" 1 xvda
+  check "a mounted epoch is not pruned" refuses 11 'mounted' ckpt prune "$kind" --keep-last 1 --yes
+  check "and is still there" ckpt show "$kind" 1
+  check "a file system in use stays" eval "(cd /run/lab/mnt && refuses 11 'in use' ckpt umount $kind 1 xvda)"
+  check "one is unmounted" ckpt umount "$kind" 1 xvda
+  check "all are" ckpt umount --all
+  check "nothing is left of them" test "$(views) $(snapshots)" = "0 $held"
+  check "what is not mounted cannot be unmounted" refuses 10 'is not mounted' ckpt umount "$kind" 1 xvda
+  # As after a ckpt mount that was killed: a device that nobody mounted.
+  ckpt mount "$kind" 1 xvda --at /run/lab/mnt >/dev/null && umount /run/lab/mnt
+  check "recover takes away what was left" eval "ckpt recover | grep 'mount that did not come'"
+  check "nothing is left of that" test "$(views)" = 0
+  check "a disk that does not mount leaves nothing" refuses 1 'cannot be mounted' ckpt mount "$kind" 1 xvdb --at /run/lab/mnt
+  check "nothing at all" test "$(views) $(snapshots)" = "0 $held"
+}
+
+differences() { # KIND
+  local kind=$1 text pages content counted
+  text=$(ckpt diff "$kind" 1 2)
+  check "$kind differences fit 80 columns" narrow "$text"
+  sed 's/^/      | /' <<<"$text"
+  pages=$(ckpt diff "$kind" 1 2 --json | sed -n '/"memory"/,/}/p' | json_number changed)
+  check "$kind changed pages are counted as the cores differ ($pages)" \
+    test "$pages" = "$(read_core changed /run/lab/store/core-1 /run/lab/store/core-2)"
+  ckpt mount "$kind" 1 xvdb >/run/lab/first
+  ckpt mount "$kind" 2 xvdb >/run/lab/second
+  content=$(changed_blocks "$(cat /run/lab/first)" "$(cat /run/lab/second)")
+  counted=$(awk '$1 == "xvdb" { print $4 + $5 + $6 }' <<<"$text")
+  check "$kind changed blocks ($counted) hold those with another content ($content)" is_between "$content" "$counted" 1024
+  check "$kind stamps were written in between" is_between 1 "$content" 1024
+  check "all are unmounted" ckpt umount --all
+  text=$(ckpt diff "$kind" 2 2)
+  check "$kind an epoch does not differ from itself" \
+    test "$(awk '$1 == "total" { print $4 + $5 + $6 } $1 == "xvda" || $1 == "xvdb" { print $4 + $5 + $6 }' <<<"$text" | xargs)" = "0 0 0"
+}
+
+look() { # KIND
+  local kind=$1 root data nonce epoch
+  root=$(ckpt disk create "$kind" xvda --size 64M)
+  data=$(ckpt disk create "$kind" xvdb --size 64M)
+  mkfs.ext4 -q -F "$root"
+  guest_start "$kind" "$kind" memory=128 area=16 rate=2 stamps=20 disks="phy:$root,xvda,w;phy:$data,xvdb,w"
+  nonce=$(guest_nonce "$kind")
+  for epoch in 1 2; do
+    check "$kind epoch $epoch" ckpt take "$kind"
+    sleep 3
+  done
+  mounts "$kind"
+  cores "$kind" "$nonce"
+  differences "$kind"
+  guest_stop "$kind"
+}
+
+# Cores are large: they go to a disk of their own.
+mkdir -p /run/lab/store
+mkfs.ext4 -q -F /dev/vde
+mount /dev/vde /run/lab/store
+ckpt pool create main --data /dev/vdc --metadata /dev/vdd --yes
+look "$1"
+lab_finish
