@@ -12,7 +12,7 @@ struct AdoptCommand: ParsableCommand {
       it; each take looks for that. Volumes of an LVM thin pool are adopted in the same way, as origins outside of the pool.
       """)
 
-  @Argument(help: "Name, id or uuid of the guest.") var vm: String
+  @Argument(help: "Name, id or uuid of the guest.", completion: .guests) var vm: String
   @Argument(help: "Names of its disks, like xvda; all writable ones when left out.") var disks: [String] = []
   @Option(help: "Pool; may be left out when there is only one.") var pool: String?
   @OptionGroup var xl: XLFileOptions
