@@ -7,7 +7,7 @@ struct XLFileTests {
   @Test func onlyTheNamedPathsChange() throws {
     var template = Array("/tmp/ckpt-xl.XXXXXX".utf8CString)
     let descriptor = mkstemp(&template)
-    let path = String(cString: template)
+    let path = template.withUnsafeBufferPointer { String(cString: $0.baseAddress!) }
     defer { unlink(path) }
     close(descriptor)
     chmod(path, 0o640)
@@ -31,7 +31,7 @@ struct XLFileTests {
     let expected = text.split(separator: "\n", omittingEmptySubsequences: false).enumerated().map { index, line in
       index < 2 || index > 3
         ? String(line)
-        : line.replacing("/dev/vg0/web,", with: "/dev/mapper/ckpt-web-xvda,")
+        : String(line).replacing("/dev/vg0/web,", with: "/dev/mapper/ckpt-web-xvda,")
           .replacing("target=/dev/vg0/web'", with: "target=/dev/mapper/ckpt-web-xvda'")
           .replacing("target=/dev/vg0/web ", with: "target=/dev/mapper/ckpt-web-xvda ")
     }
