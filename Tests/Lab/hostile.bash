@@ -1,4 +1,4 @@
-# Sourced by hostile-pv.sh and hostile-pvh.sh with the kind of guest; each has a machine of its own.
+# Sourced by soak-hostile-pv.sh and hostile-pvh.sh with the kind of guest; each has a machine of its own.
 #
 # Guests whose kernel works against whoever takes them (Tools/lab/hostile). Each take ends with one clear line and its status, the
 # guest is in the state that was said, nothing is left, and an honest guest of the same host is taken right after.

@@ -1,4 +1,4 @@
-# Sourced by look-pv.sh and look-pvh.sh with the kind of guest; each has a machine of its own.
+# Sourced by soak-look-pv.sh and soak-look-pvh.sh with the kind of guest; each has a machine of its own.
 #
 # Looking inside epochs: a core file is what Xen itself dumps of the same instant; disks are shown read-only and mounted, and cleaned up; what
 # changed between two epochs is counted as it is.
