@@ -35,7 +35,7 @@ suspend_floor() {
 }
 
 held_is_short() { # FLOOR, and ckpt's JSON on standard input
-  awk -v floor="$1" '/"held_ms"/ {gsub(/[^0-9.]/, "", $3); print $3; if ($3 > 20 * floor) bad = 1} END {exit bad}'
+  awk -v floor="$1" '/"held_ms"/ {gsub(/[^0-9.]/, "", $3); print $3; if ($3 + 0 > 20 * floor) bad = 1} END {exit bad}'
 }
 
 no_io_error() { ! grep -iE 'I/O error|Buffer I/O|EXT4-fs error' "/var/log/xen/console/guest-$1.log"; }
