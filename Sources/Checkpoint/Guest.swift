@@ -89,7 +89,10 @@ public protocol Guest: AnyObject {
   /// Asks the guest to suspend.
   func request() throws
   /// Waits until it is. When this throws, the guest runs on.
-  func awaitSuspended() throws
+  ///
+  /// - Parameter isTaken: whether the keeper has let it go meanwhile.
+  /// - Returns: false when it did; the guest is not held for us then.
+  func awaitSuspended(unless isTaken: () -> Bool) throws -> Bool
   /// Reads CPUs and clock of the suspended guest; on any thread, beside copies.
   func readProcessors() throws
   /// The suspended guest without its memory. ``readProcessors()`` and `settle` come first.

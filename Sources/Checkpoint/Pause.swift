@@ -38,7 +38,10 @@ extension Take {
     do {
       try times.measure(.request, guest.request)
       freezing = FreezeRound(self, staging)
-      do { try times.measure(.freeze, guest.awaitSuspended) } catch {
+      do {
+        let isOurs = try times.measure(.freeze) { try guest.awaitSuspended { keeper?.hasTaken == true } }
+        guard isOurs else { throw tooLong }
+      } catch {
         _ = try? freezing.end()
         throw error
       }

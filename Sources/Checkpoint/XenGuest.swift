@@ -120,7 +120,9 @@ public final class XenGuest: Guest {
 
   public func prepareRequest() throws { try suspension?.prepare() }
   public func request() throws { try suspension?.request() }
-  public func awaitSuspended() throws { try suspension?.awaitSuspended() }
+  public func awaitSuspended(unless isTaken: () -> Bool) throws -> Bool {
+    try suspension?.awaitSuspended(unless: isTaken) ?? false
+  }
 
   public func readProcessors() throws {
     let read = try image.processors()

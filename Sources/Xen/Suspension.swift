@@ -151,8 +151,10 @@ public final class Suspension {
 
   /// Waits until the hypervisor holds the guest suspended.
   ///
+  /// - Parameter isTaken: looked at again and again; when another process of ours let the guest go, it will not suspend for us any more.
+  /// - Returns: false when `isTaken` says so; ``handOver()`` is to be called then.
   /// - Throws: the state of the guest that makes waiting useless; the request is then withdrawn.
-  public func awaitSuspended() throws(XenError) {
+  public func awaitSuspended(unless isTaken: () -> Bool = { false }) throws(XenError) -> Bool {
     let asked = ContinuousClock.now
     var taken = path == .eventChannel ? asked : nil
     // Less and less often: xenstored is busy enough with a guest that freezes its devices.
@@ -168,7 +170,7 @@ public final class Suspension {
         nextLook = now + interval
       }
       if isSuspended {
-        if taken != nil { return }
+        if taken != nil { return true }
         try refuseForeignSuspend()
       }
       if let taken, now > taken + .seconds(Suspension.freezeSeconds) {
@@ -181,6 +183,7 @@ public final class Suspension {
         try watchForLateSuspend()
         throw .suspendIgnored(domain: domain.id, seconds: Suspension.answerSeconds)
       }
+      if isTaken() { return false }
       // The event wakes us; the short limit is for one that got lost.
       wait(milliseconds: 2, rang: rang)
     }

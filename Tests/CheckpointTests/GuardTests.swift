@@ -143,15 +143,16 @@ private final class ScriptedKeeper: PauseKeeper, Sendable {
   let journal: Journal
   let takesOver: Bool
   let isDead: Bool
-  init(_ journal: Journal, takesOver: Bool = false, isDead: Bool = false) {
-    (self.journal, self.takesOver, self.isDead) = (journal, takesOver, isDead)
+  let hasTaken: Bool
+  init(_ journal: Journal, takesOver: Bool = false, isDead: Bool = false, hasTaken: Bool = false) {
+    (self.journal, self.takesOver, self.isDead, self.hasTaken) = (journal, takesOver, isDead, hasTaken)
   }
   func awaitReady() { journal.note("awaitReady") }
   func asked(seconds: Double) throws {
     journal.note("asked")
     if isDead { throw GuardError.died }
   }
-  func release() -> Bool { !takesOver }
+  func release() -> Bool { !takesOver && !hasTaken }
   func resumed() { journal.note("resumed") }
   func released() { journal.note("released") }
   func dismiss(calm: Bool) { journal.note("dismiss \(calm)") }
@@ -191,6 +192,14 @@ struct KeptTakeTests {
     }
     #expect(journal.position("resume") == nil)
     _ = try order(["handOver", "dismiss true"])
+  }
+
+  @Test("a guest that the guard let go before it was seen suspended is not waited for") func takenEarly() throws {
+    #expect(throws: CheckpointError.pauseTooLong(guest: "web", seconds: TakeOptions().mostPauseSeconds)) {
+      try take(ScriptedKeeper(journal, hasTaken: true))
+    }
+    #expect(journal.position("copy") == nil && journal.position("resume") == nil)
+    _ = try order(["request", "handOver", "dismiss true"])
   }
 
   @Test("without a guard the guest is not asked") func dead() throws {

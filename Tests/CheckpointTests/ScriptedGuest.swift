@@ -178,12 +178,15 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
 
   func prepareRequest() throws { try happens("prepareRequest", .prepareRequest) }
   func request() throws { try happens("request", .request) }
-  func awaitSuspended() throws {
+  func awaitSuspended(unless isTaken: () -> Bool) throws -> Bool {
     // The last thing that a PV guest's kernel does is to write its start_info, which is page 1 here.
     if identity.kind == .pv, let page = pages[1] { write(1, page) }
     whileSuspending(self)
     try happens("suspended", .awaitSuspended)
+    // Let go by the keeper before anybody saw it suspended.
+    if isTaken() { return false }
     condition = .suspended
+    return true
   }
   func readProcessors() throws { try happens("processors", .processors) }
   func state() throws -> GuestState {

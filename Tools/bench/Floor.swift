@@ -38,7 +38,7 @@ struct Floor: ParsableCommand {
       let requested = ContinuousClock.now
       try suspension.request()
       try askAgain(suspension)
-      try suspension.awaitSuspended()
+      _ = try suspension.awaitSuspended()
       let suspended = ContinuousClock.now
       try askAgain(suspension)
       try suspension.resume()

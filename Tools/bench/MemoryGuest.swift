@@ -78,10 +78,11 @@ final class MemoryGuest: Guest, @unchecked Sendable {
 
   func prepareRequest() {}
   func request() {}
-  func awaitSuspended() {
+  func awaitSuspended(unless isTaken: () -> Bool) -> Bool {
     // After the round that runs while a guest freezes: what comes now is left to the pause.
     usleep(20_000)
     dirty.formUnion(dirtyAtSuspend)
+    return true
   }
   func readProcessors() {}
   func state() -> GuestState { GuestState(records: []) }

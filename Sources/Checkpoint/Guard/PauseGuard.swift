@@ -120,6 +120,8 @@ final class PauseGuard: PauseKeeper, @unchecked Sendable {
 
   func release() -> Bool { claim.change(.asked, to: .lettingGo) }
 
+  var hasTaken: Bool { claim.state == .taken }
+
   func resumed() { if claim.change(.lettingGo, to: .over) { _ = say(.look) } }
 
   func released() {

@@ -13,6 +13,8 @@ public protocol PauseKeeper: AnyObject, Sendable {
   func asked(seconds: Double) throws
   /// Asks for the right to let the guest go. False: the keeper has taken the guest; the engine must not touch it any more.
   func release() -> Bool
+  /// It has taken the guest away from the engine.
+  var hasTaken: Bool { get }
   /// The guest was let go: it runs, and nothing that was asked of it is open any more.
   func resumed()
   /// The guest was not suspended, as far as the engine knows.

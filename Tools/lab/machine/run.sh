@@ -39,7 +39,7 @@ run_script() {
   if [[ -f $script ]]; then
     delivery_add_needs "$script"
     delivery_add "$script"
-    if grep -q '^# symbols: vmlinux$' "$script"; then delivery_add "$(cache_get symbols)/vmlinux.zst"; fi
+    if grep -q '^# symbols: vmlinux$' "$script"; then delivery_add "$(cache_get symbols)"/{vmlinux,crash.tar}.zst; fi
     script=/lab/$(basename "$script")
     run_start bash "$script" "$@"
   else
