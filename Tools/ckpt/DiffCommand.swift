@@ -10,7 +10,7 @@ struct DiffCommand: ParsableCommand {
       not the same, by thin_delta; a block that was written with what it held counts as changed.
       """)
 
-  @Argument(help: "Name or uuid of the guest.") var vm: String
+  @Argument(help: "Name or uuid of the guest.", completion: .guests) var vm: String
   @Argument(help: EpochArgument.help, transform: EpochArgument.parse) var first: EpochReference
   @Argument(help: EpochArgument.help, transform: EpochArgument.parse) var second: EpochReference
   @OptionGroup var common: CommonOptions

@@ -5,7 +5,7 @@ import EpochStore
 struct ShowCommand: ParsableCommand {
   static let configuration = CommandConfiguration(commandName: "show", abstract: "Show one epoch.")
 
-  @Argument(help: "Name or uuid of the guest.") var vm: String
+  @Argument(help: "Name or uuid of the guest.", completion: .guests) var vm: String
   @Argument(help: EpochArgument.help, transform: EpochArgument.parse) var epoch: EpochReference
   @OptionGroup var common: CommonOptions
 

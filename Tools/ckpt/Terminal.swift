@@ -24,6 +24,11 @@ enum Terminal {
     if isatty(STDERR_FILENO) == 1 { write("\r\u{1b}[K" + line) }
   }
 
+  /// Colours are for a terminal whose user has not said no (no-color.org).
+  static var usesColor: Bool {
+    isatty(STDOUT_FILENO) == 1 && environment("NO_COLOR") == nil && environment("TERM") != "dumb"
+  }
+
   /// Asks before something is destroyed.
   ///
   /// - Throws: ``UsageRefused`` where nobody can answer, or when the answer is no.
