@@ -53,7 +53,7 @@ let package = Package(
       name: "EpochStore", dependencies: ["CLZ4", "CXXHash", "CLinux"], swiftSettings: settings),
     .target(
       name: "Checkpoint",
-      dependencies: ["Xen", "DeviceMapper", "MigrationStream", "EpochStore", "CLinux"],
+      dependencies: ["Xen", "DeviceMapper", "MigrationStream", "EpochStore", "CLinux", "CXXHash"],
       swiftSettings: settings),
     .target(name: "ControlAPI", dependencies: ["Checkpoint", "EpochStore", "Xen"], swiftSettings: settings),
 

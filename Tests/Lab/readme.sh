@@ -85,25 +85,43 @@ is_listed() {
   return 1
 }
 
-type_in() { (cd $work && printf 'y\ny\n' | script -qec "$1" /dev/null); }
+# A host on which nothing was done.
+start_anew() {
+  local guest turn device
+  if pkill -x ckptd; then until_true 60 eval '! pgrep -x ckptd'; fi
+  for guest in $(xl list | awk 'NR > 1 && $1 != "Domain-0" {print $1}'); do guest_stop "$guest"; done
+  # Adopted volumes lie on pools, and those on volumes: each turn takes away what nothing lies on.
+  for turn in {1..6}; do
+    for device in $(dmsetup ls | awk '!/^No devices/ {print $1}'); do dmsetup remove "$device" 2>/dev/null; done
+  done
+  losetup -D
+  if vgs vg0 >/dev/null 2>&1; then vgremove -qfy vg0; fi
+  rm -rf /dev/vg0 /dev/sd[bc] /var/tmp/sd[bc] /var/lib/ckpt /var/tmp/pool /run/ckpt $work/*
+  mkdir -m 0700 /var/lib/ckpt
+}
 
+# volume_group [NAME…]: the group vg0, with these volumes.
 volume_group() {
-  vgcreate -qy vg0 /dev/vdc && lvcreate -qy -L 3G -n ckpt-data vg0 && lvcreate -qy -L 64M -n ckpt-meta vg0
+  local name
+  vgs vg0 >/dev/null 2>&1 || vgcreate -qy vg0 /dev/vdc || return
+  for name in "$@"; do lvcreate -qy -L 64M -n "$name" vg0 && mkfs.ext4 -q -F "/dev/vg0/$name" || return; done
 }
 
-daemon_runs() {
-  [[ ! -e /run/ckpt/ckptd.sock ]] || return 0
-  setsid ckptd </dev/null >>/run/lab/ckptd.log 2>&1 &
-  until_true 60 test -S /run/ckpt/ckptd.sock
+# runs_on_lvm [POOL]: the guest web, on volumes that are in no pool, beside a pool.
+runs_on_lvm() {
+  volume_group web web-data && guest_start pvh web memory=128 area=16 rate=2 stamps=5 \
+    disks="phy:/dev/vg0/web,xvda,w;phy:/dev/vg0/web-data,xvdb,w" && mkdir -p /etc/xen && cp /run/lab/web.cfg /etc/xen/web.cfg || return
+  [[ -d /var/lib/ckpt/pools ]] || ckpt pool create ${1:+"$1"} --vg vg0 --size 40% --yes
 }
+
+is_adopted() { runs_on_lvm && ckpt adopt web --write-config && guest_stop web; }
 
 has_disk() {
   [[ ! -e /dev/mapper/ckpt-web-xvda ]] || return 0
-  volume_group && ckpt pool create main --data /dev/vg0/ckpt-data --metadata /dev/vg0/ckpt-meta --yes &&
-    ckpt disk create web xvda --size 20G
+  volume_group && ckpt pool create --vg vg0 --size 40% --yes && ckpt disk create web xvda --size 20G
 }
 
-# Few inodes, no journal: 20 GB are soon formatted.
+# Few inodes, no journal: 20 GB are soon formatted. One that was adopted has a file system.
 guest_runs() {
   ! guest_domid web >/dev/null || return 0
   has_disk && mkfs.ext4 -q -F -O ^has_journal -N 2048 /dev/mapper/ckpt-web-xvda &&
@@ -112,10 +130,21 @@ guest_runs() {
 
 has_epochs() { ckpt show web latest >/dev/null 2>&1 || { guest_runs && ckpt take web; }; }
 
+two_devices() {
+  raw_disk /var/tmp/sdb 256 && raw_disk /var/tmp/sdc 16 && ln -s "$(losetup -f --show /var/tmp/sdb)" /dev/sdb &&
+    ln -s "$(losetup -f --show /var/tmp/sdc)" /dev/sdc
+}
+
 # prepare COMMAND: what the reader has, or has done, before it; the text around the example says so.
 prepare() {
   case $1 in
-    "ckpt pool create main "*) volume_group ;;
+    "ckpt pool create --vg "*) volume_group ;;
+    "ckpt pool create fast "*) two_devices ;;
+    "ckpt adopt web") runs_on_lvm ;;
+    "ckpt adopt web xvdb --pool data "*) start_anew && runs_on_lvm data ;;
+    "ckpt release web") is_adopted ;;
+    # Another guest than the one that was adopted, of which there can be no clones.
+    "ckpt disk create web xvda "*) start_anew && volume_group && ckpt pool create --vg vg0 --size 40% --yes ;;
     "ckpt take web"*) guest_runs ;;
     "ckpt show web 2") ckpt take web ;;
     "ckpt prune web "*) has_epochs ;;
@@ -123,17 +152,12 @@ prepare() {
   esac
 }
 
-# A host on which nothing was done.
-start_anew() {
-  local guest device
-  if pkill -x ckptd; then until_true 60 eval '! pgrep -x ckptd'; fi
-  for guest in $(xl list | awk 'NR > 1 && $1 != "Domain-0" {print $1}'); do guest_stop "$guest"; done
-  for device in $(dmsetup ls | awk '/^ckpt-/ {print $1}' | sort -r); do [[ $device == *-pool ]] || dmsetup remove --retry "$device"; done
-  for device in $(dmsetup ls | awk '/^ckpt-.*-pool/ {print $1}'); do dmsetup remove --retry "$device"; done
-  losetup -D
-  if vgs vg0 >/dev/null 2>&1; then vgremove -fyq vg0; fi
-  rm -rf /var/lib/ckpt /var/tmp/pool /run/ckpt $work/*
-  mkdir -m 0700 /var/lib/ckpt
+type_in() { (cd $work && printf 'y\ny\n' | script -qec "$1" /dev/null); }
+
+daemon_runs() {
+  [[ ! -e /run/ckpt/ckptd.sock ]] || return 0
+  setsid ckptd </dev/null >>/run/lab/ckptd.log 2>&1 &
+  until_true 60 test -S /run/ckpt/ckptd.sock
 }
 
 run_examples() { # FILE

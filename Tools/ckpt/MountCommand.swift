@@ -42,7 +42,7 @@ struct MountCommand: ParsableCommand {
         view.mounts.joined(separator: " "),
       ]
     }
-    Terminal.printTable([["GUEST", "EPOCH", "DISK", "DEVICE", "MOUNTED AT"]] + rows)
+    Table.show([["GUEST", "EPOCH", "DISK", "DEVICE", "MOUNTED AT"]] + rows)
   }
 }
 

@@ -77,7 +77,7 @@ struct RestoreOptionGroup: ParsableArguments {
 
   func show(_ restored: RestoreAnswer, json: Bool) throws {
     if json { return try Terminal.printJSON(RestoreReport(restored)) }
-    if restored.dryRun { return Terminal.printTable(restored.plan.rows) }
+    if restored.dryRun { return Table.show(restored.plan.rows) }
     let steps = restored.steps.map { "\($0.name) \(Quantity.milliseconds($0.ms))" }
     print("\(restored.guest): \(restored.text) (\(steps.joined(separator: ", ")))")
     if let safety = restored.safetyEpoch {

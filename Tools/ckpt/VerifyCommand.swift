@@ -89,8 +89,8 @@ extension EpochVerdict {
     return "\(isDamaged ? "damaged" : "sound") (\(method.name), \(time))\(last)"
   }
 
-  /// `full 2026-11-20`, `damaged`.
-  var summary: String { isDamaged ? "damaged" : "\(method.name) \(time.description.prefix(10))" }
+  /// `full`, `damaged`.
+  var summary: String { isDamaged ? "damaged" : method.name }
 }
 
 /// A manifest with its verdict and marks beside, as `list` and `show` print it in JSON.

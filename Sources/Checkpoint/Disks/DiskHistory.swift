@@ -28,7 +28,11 @@ public struct DiskHistory: Sendable {
   /// - Throws: `DiskError.noSuchEpoch`, `DiskError.cannotRollBack`.
   public func check(epoch: Int, expected: [DiskEpoch]) throws {
     for (catalog, snapshot) in try snapshots(epoch: epoch, expected: expected) {
-      try checkVolume(of: snapshot, in: catalog)
+      let volume = try self.volume(of: snapshot, in: catalog)
+      // Before the first start of the pool after a boot there is no origin to look at; rolling back looks again.
+      if volume.origin != nil, try pools.operations.info(volume.originDevice) != nil {
+        try pools.operations.requireUntouched(volume)
+      }
     }
   }
 
@@ -55,7 +59,7 @@ public struct DiskHistory: Sendable {
       let pool = try pools.open(catalog.name)
       try PoolReserve.checkHealth(pool.name, pool.operations.poolStatus(pool.device))
       let snapshots = pool.catalog.snapshots(guestUUID, epoch)
-      for snapshot in snapshots { try checkVolume(of: snapshot, in: pool.catalog) }
+      for snapshot in snapshots { try pool.requireSound(volume(of: snapshot, in: pool.catalog)) }
 
       var swaps: [PoolCatalog.Swap] = []
       try pool.change { catalog in
@@ -167,7 +171,9 @@ public struct DiskHistory: Sendable {
     return result
   }
 
-  private func checkVolume(of snapshot: PoolCatalog.Snapshot, in catalog: PoolCatalog) throws {
+  private func volume(
+    of snapshot: PoolCatalog.Snapshot, in catalog: PoolCatalog
+  ) throws -> PoolCatalog.Volume {
     guard let volume = catalog.volumes.first(where: { $0.device == snapshot.device }) else {
       throw DiskError.cannotRollBack(device: snapshot.device, why: "the pool has no such disk any more")
     }
@@ -176,6 +182,7 @@ public struct DiskHistory: Sendable {
         device: snapshot.device,
         why: "it has \(volume.sizeSectors * 512) bytes, the epoch's has \(snapshot.sizeSectors * 512)")
     }
+    return volume
   }
 }
 

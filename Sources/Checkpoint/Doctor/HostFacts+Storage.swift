@@ -85,7 +85,7 @@ extension HostFacts {
       return [
         Finding(
           .warning, .pools, "no pool; epochs need the guests' disks in one",
-          fix: "ckpt pool create main --data DEVICE --metadata DEVICE")
+          fix: "ckpt pool create --vg GROUP --size 20%")
       ]
     }
     return troubles + status.pools.flatMap(findings)
