@@ -36,7 +36,7 @@ s.sendall(f"{method} {url} HTTP/1.1\r\nHost: ckptd\r\nConnection: close\r\nConte
 answer = b""
 while data := s.recv(65536): answer += data
 print(answer.decode())
-sys.exit(0 if answer.startswith(b"HTTP/1.1 200") and b'"failure"' not in answer else 22)
+sys.exit(0 if answer.startswith(b"HTTP/1.1 200") and b'"event":"error"' not in answer else 22)
 PYTHON
 }
 export -f curl
@@ -93,6 +93,8 @@ start_anew() {
   # Adopted volumes lie on pools, and those on volumes: each turn takes away what nothing lies on.
   for turn in {1..6}; do
     for device in $(dmsetup ls | awk '!/^No devices/ {print $1}'); do dmsetup remove "$device" 2>/dev/null; done
+    [[ -n $(dmsetup ls | grep -v '^No devices') ]] || break
+    sleep 0.5
   done
   losetup -D
   if vgs vg0 >/dev/null 2>&1; then vgremove -qfy vg0; fi

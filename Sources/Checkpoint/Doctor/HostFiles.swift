@@ -22,8 +22,9 @@ enum HostFiles {
     return "\(part("version/major")).\(part("version/minor"))\(part("version/extra"))"
   }
 
+  /// Also where root's programs are, which others do not have on their path.
   static func hasProgram(_ name: String) -> Bool {
-    let path = getenv("PATH").map { String(cString: $0) } ?? ""
+    let path = (getenv("PATH").map { String(cString: $0) } ?? "") + ":/usr/sbin:/sbin"
     return path.split(separator: ":").contains { access("\($0)/\(name)", X_OK) == 0 }
   }
 
