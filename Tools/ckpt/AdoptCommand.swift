@@ -27,7 +27,7 @@ struct AdoptCommand: ParsableCommand {
     let written = try xl.rename(all.map { ($0.oldPath, $0.poolPath) }, guest: guest, quiet: common.json)
     if common.json {
       return try Terminal.printJSON(
-        Report(guest: guest, disks: adopted.map(Report.Disk.init), configurationWritten: written))
+        MovedDisks(guest: guest, disks: adopted.map(Disk.init), configurationWritten: written))
     }
     if adopted.isEmpty { print("\(guest): these disks are in a pool already") }
     for disk in adopted {
@@ -37,32 +37,22 @@ struct AdoptCommand: ParsableCommand {
     }
   }
 
-  private struct Report: Encodable {
-    struct Disk: Encodable {
-      let vdev, pool, volume, path: String
-      let oldPath: String
-      let sizeBytes: UInt64
-      let heldMs: Double
-
-      enum CodingKeys: String, CodingKey {
-        case vdev, pool, volume, path
-        case oldPath = "old_path"
-        case sizeBytes = "size_bytes"
-        case heldMs = "held_ms"
-      }
-
-      init(_ disk: AdoptedDisk) {
-        (vdev, pool, volume, path, oldPath) = (disk.vdev, disk.pool, disk.volume, disk.path, disk.oldPath)
-        (sizeBytes, heldMs) = (disk.sizeBytes, Double(disk.heldNanoseconds) / 1e6)
-      }
-    }
-    let guest: String
-    let disks: [Disk]
-    let configurationWritten: Bool
+  private struct Disk: Encodable {
+    let vdev, pool, volume, path: String
+    let oldPath: String
+    let sizeBytes: UInt64
+    let heldMs: Double
 
     enum CodingKeys: String, CodingKey {
-      case guest, disks
-      case configurationWritten = "configuration_written"
+      case vdev, pool, volume, path
+      case oldPath = "old_path"
+      case sizeBytes = "size_bytes"
+      case heldMs = "held_ms"
+    }
+
+    init(_ disk: AdoptedDisk) {
+      (vdev, pool, volume, path, oldPath) = (disk.vdev, disk.pool, disk.volume, disk.path, disk.oldPath)
+      (sizeBytes, heldMs) = (disk.sizeBytes, Double(disk.heldNanoseconds) / 1e6)
     }
   }
 }
@@ -103,8 +93,8 @@ struct ReleaseCommand: ParsableCommand {
       release.disks.map { ($0.poolPath, $0.oldPath) }, guest: vm, quiet: common.json)
     if common.json {
       return try Terminal.printJSON(
-        Report(
-          guest: vm, disks: zip(release.disks, copied).map { .init(vdev: $0.vdev, path: $0.path, copiedBytes: $1) },
+        MovedDisks(
+          guest: vm, disks: zip(release.disks, copied).map { Disk(vdev: $0.vdev, path: $0.path, copiedBytes: $1) },
           configurationWritten: written))
     }
     for (disk, bytes) in zip(release.disks, copied) {
@@ -112,24 +102,26 @@ struct ReleaseCommand: ParsableCommand {
     }
   }
 
-  private struct Report: Encodable {
-    struct Disk: Encodable {
-      let vdev, path: String
-      let copiedBytes: UInt64
-
-      enum CodingKeys: String, CodingKey {
-        case vdev, path
-        case copiedBytes = "copied_bytes"
-      }
-    }
-    let guest: String
-    let disks: [Disk]
-    let configurationWritten: Bool
+  private struct Disk: Encodable {
+    let vdev, path: String
+    let copiedBytes: UInt64
 
     enum CodingKeys: String, CodingKey {
-      case guest, disks
-      case configurationWritten = "configuration_written"
+      case vdev, path
+      case copiedBytes = "copied_bytes"
     }
+  }
+}
+
+/// What became of a guest's disks, as JSON.
+private struct MovedDisks<Disk: Encodable>: Encodable {
+  let guest: String
+  let disks: [Disk]
+  let configurationWritten: Bool
+
+  enum CodingKeys: String, CodingKey {
+    case guest, disks
+    case configurationWritten = "configuration_written"
   }
 }
 
