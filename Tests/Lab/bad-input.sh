@@ -18,6 +18,18 @@ domid=$(guest_domid web)
 ckpt take web
 remember_store
 
+doctor_says() { # STATUS WORDS
+  local text code=0
+  text=$(ckpt doctor --json) || code=$?
+  grep -F '"what"' <<<"$text"
+  ((code == $1)) && grep -qF -- "$2" <<<"$text"
+}
+check "the doctor finds no problem, and tells how the guest would be taken" doctor_says 0 "web: asked through xenstore"
+check "its lines are short" eval '! ckpt doctor | grep -E "^.{81}"'
+chmod 0755 /var/lib/ckpt
+check "it finds a store that all can enter" doctor_says 12 "chmod 0700 /var/lib/ckpt"
+chmod 0700 /var/lib/ckpt
+
 check "unknown guest" refuses 10 "no guest 'nosuch'" ckpt take nosuch
 check "unknown guest to restore" refuses 10 "no epoch of 'nosuch'" ckpt restore nosuch 1 --yes
 check "unknown epoch" refuses 10 "has no epoch 9; it has 1" ckpt restore web 9 --yes
@@ -35,6 +47,7 @@ check "the store is as before" store_is_as_before
 xl pause web
 check "a paused guest" refuses 1 "is paused" ckpt take web
 check "a paused guest that could not be taken before it goes back" refuses 1 "--no-safety" ckpt restore web 1 --yes
+check "the doctor tells what to do" doctor_says 0 '`xl unpause` it'
 check "it stays paused" eval '[[ $(state_of web) == --p--- ]]'
 xl unpause web
 check "the guest is right" guest_is_right web "$nonce"
@@ -70,6 +83,7 @@ raw_disk /run/lab/loose 16
 losetup /dev/loop6 /run/lab/loose
 guest_start pv loose memory=128 area=4 rate=1 stamps=5 disks="phy:/dev/loop6,xvda,w"
 check "a disk that is in no pool" refuses 12 "ckpt disk create loose xvda" ckpt take loose
+check "the doctor has seen it" doctor_says 0 "disk xvda (/dev/loop6) of loose is not in a pool"
 xenstore-write "/local/domain/0/backend/pci/$(guest_domid loose)/0/state" 4
 check "a passed-through device" refuses 12 "PCI device" ckpt take loose
 guest_stop loose

@@ -67,7 +67,7 @@ struct ReleaseCommand: ParsableCommand {
       run again; `ckpt pool start` makes the disk usable until then, with its newest content.
       """)
 
-  @Argument(help: "Name of the guest.") var vm: String
+  @Argument(help: "Name of the guest.", completion: .guests) var vm: String
   @Argument(help: "Names of its disks, like xvda; all adopted ones when left out.") var disks: [String] = []
   @Flag(help: "Copy nothing: keep the volumes as they are, lose what was written since the adoption.") var discard =
     false

@@ -10,7 +10,7 @@ struct DiffCommand: ParsableCommand {
       not the same, by thin_delta; a block that was written with what it held counts as changed.
       """)
 
-  @Argument(help: "Name or uuid of the guest.") var vm: String
+  @Argument(help: "Name or uuid of the guest.", completion: .guests) var vm: String
   @Argument(help: EpochArgument.help, transform: EpochArgument.parse) var first: EpochReference
   @Argument(help: EpochArgument.help, transform: EpochArgument.parse) var second: EpochReference
   @OptionGroup var common: CommonOptions
@@ -27,7 +27,7 @@ struct DiffCommand: ParsableCommand {
       "\(difference.second.guest): epoch \(difference.first.epoch) (\(difference.first.time)) to \(difference.second.epoch) (\(difference.second.time))"
     )
     let memory = difference.memory.map { Self.row(Self.address($0.start), $0) }
-    Terminal.printTable(
+    Table.show(
       [["MEMORY FROM", "SIZE", "PAGES", "CHANGED", "ADDED", "REMOVED", "SHARE"]] + memory
         + [Self.row("total", difference.total)])
     let disks = difference.disks.compactMap { disk in
@@ -41,7 +41,7 @@ struct DiffCommand: ParsableCommand {
     }
     guard !disks.isEmpty else { return }
     print()
-    Terminal.printTable([["DISK", "SIZE", "BLOCK", "CHANGED", "ADDED", "REMOVED", "BYTES"]] + disks)
+    Table.show([["DISK", "SIZE", "BLOCK", "CHANGED", "ADDED", "REMOVED", "BYTES"]] + disks)
   }
 
   private static func row(_ name: String, _ region: EpochDifference.Region) -> [String] {

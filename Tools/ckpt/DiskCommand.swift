@@ -9,7 +9,7 @@ struct DiskCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Make an empty disk; the last line printed is its device path for the xl config.")
 
-    @Argument(help: "Name of the guest.") var vm: String
+    @Argument(help: "Name of the guest.", completion: .guests) var vm: String
     @Argument(help: "Name of the disk in the guest, like xvda.") var vdev: String
     @Option(help: "Size, like 10G.") var size: String
     @Option(help: "Pool; may be left out when there is only one.") var pool: String?
@@ -39,7 +39,7 @@ struct DiskCommand: ParsableCommand {
           $0.path + ($0.origin.map { " over \($0)" } ?? ""),
         ]
       }
-      Terminal.printTable([["GUEST", "DISK", "POOL", "SIZE", "EPOCHS", "PATH"]] + rows)
+      Table.show([["GUEST", "DISK", "POOL", "SIZE", "EPOCHS", "PATH"]] + rows)
     }
   }
 
@@ -48,7 +48,7 @@ struct DiskCommand: ParsableCommand {
       abstract: "Remove a guest's disks for good: all, or one.",
       discussion: "Refused while something uses one, and while epochs of the guest are restored to it (ckpt remove).")
 
-    @Argument(help: "Name of the guest.") var vm: String
+    @Argument(help: "Name of the guest.", completion: .guests) var vm: String
     @Argument(help: "Name of the disk in the guest; all when left out.") var vdev: String?
     @Flag(help: "Do not ask; needed without a terminal.") var yes = false
     @OptionGroup var common: CommonOptions

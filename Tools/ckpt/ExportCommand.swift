@@ -15,7 +15,7 @@ struct ExportCommand: ParsableCommand {
 
   enum Format: String, ExpressibleByArgument, CaseIterable { case xl, core }
 
-  @Argument(help: "Name or uuid of the guest.") var vm: String
+  @Argument(help: "Name or uuid of the guest.", completion: .guests) var vm: String
   @Argument(help: EpochArgument.help, transform: EpochArgument.parse) var epoch: EpochReference
   @Argument(help: "File to make, or - for standard output.") var file = "-"
   @Option(help: "What to write.") var format = Format.xl

@@ -3,7 +3,10 @@ import Checkpoint
 import EpochStore
 
 struct ListCommand: ParsableCommand {
-  static let configuration = CommandConfiguration(commandName: "list", abstract: "List epochs.")
+  static let configuration = CommandConfiguration(
+    commandName: "list", abstract: "List epochs.",
+    discussion:
+      "CHECK is the last verification of an epoch: quick, subset, full, or that it is damaged. See also ckpt show.")
 
   @Argument(help: "Name or uuid of a guest; all guests when left out.", completion: .guests) var vm: String?
   @OptionGroup var common: CommonOptions
@@ -26,13 +29,11 @@ struct ListCommand: ParsableCommand {
       overview.epochs.map { epoch in
         [
           epoch.guest, String(epoch.epoch), epoch.time.description, Quantity.milliseconds(epoch.pauseMs),
-          Quantity.milliseconds(epoch.stopMs), Quantity.bytes(epoch.bytes),
-          overview.verdicts[epoch.epoch]?.summary ?? "-", epoch.disks.joined(separator: ","),
-          marks(of: epoch.epoch, overview),
+          Quantity.bytes(epoch.bytes), overview.verdicts[epoch.epoch]?.summary ?? "-", marks(of: epoch.epoch, overview),
         ]
       }
     }
-    Terminal.printTable([["GUEST", "EPOCH", "TIME", "PAUSE", "STOP", "SIZE", "VERIFIED", "DISKS", "MARKS"]] + rows)
+    Table.show([["GUEST", "EPOCH", "TIME", "PAUSE", "SIZE", "CHECK", "MARKS"]] + rows)
   }
 
   private func marks(of epoch: Int, _ overview: EpochOverview) -> String {

@@ -6,7 +6,7 @@ struct TagCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "tag", abstract: "Give an epoch a tag: a name for it, and for --keep-tag of ckpt prune.")
 
-  @Argument(help: "Name or uuid of the guest.") var vm: String
+  @Argument(help: "Name or uuid of the guest.", completion: .guests) var vm: String
   @Argument(help: EpochArgument.help, transform: EpochArgument.parse) var epoch: EpochReference
   @Argument(help: "Up to 64 letters, digits, '.', '_' or '-'.") var tag: String
   @OptionGroup var common: CommonOptions
@@ -21,7 +21,7 @@ struct TagCommand: ParsableCommand {
 struct UntagCommand: ParsableCommand {
   static let configuration = CommandConfiguration(commandName: "untag", abstract: "Take a tag from an epoch.")
 
-  @Argument(help: "Name or uuid of the guest.") var vm: String
+  @Argument(help: "Name or uuid of the guest.", completion: .guests) var vm: String
   @Argument(help: EpochArgument.help, transform: EpochArgument.parse) var epoch: EpochReference
   @Argument(help: "The tag.") var tag: String
   @OptionGroup var common: CommonOptions
@@ -33,7 +33,7 @@ struct PinCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "pin", abstract: "Keep an epoch: no policy removes it, and ckpt remove wants --force.")
 
-  @Argument(help: "Name or uuid of the guest.") var vm: String
+  @Argument(help: "Name or uuid of the guest.", completion: .guests) var vm: String
   @Argument(help: EpochArgument.help, transform: EpochArgument.parse) var epoch: EpochReference
   @OptionGroup var common: CommonOptions
 
@@ -44,7 +44,7 @@ struct UnpinCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "unpin", abstract: "Let policies remove an epoch that was pinned.")
 
-  @Argument(help: "Name or uuid of the guest.") var vm: String
+  @Argument(help: "Name or uuid of the guest.", completion: .guests) var vm: String
   @Argument(help: EpochArgument.help, transform: EpochArgument.parse) var epoch: EpochReference
   @OptionGroup var common: CommonOptions
 
@@ -56,7 +56,7 @@ struct NoteCommand: ParsableCommand {
     commandName: "note", abstract: "Write down something about an epoch, in place of what was there.",
     discussion: "An empty text takes the note away.")
 
-  @Argument(help: "Name or uuid of the guest.") var vm: String
+  @Argument(help: "Name or uuid of the guest.", completion: .guests) var vm: String
   @Argument(help: EpochArgument.help, transform: EpochArgument.parse) var epoch: EpochReference
   @Argument(help: "One line, at most 1000 bytes.") var text: String
   @OptionGroup var common: CommonOptions

@@ -13,7 +13,7 @@ struct MountCommand: ParsableCommand {
       guest instead.
       """)
 
-  @Argument(help: "Name or uuid of the guest.") var vm: String?
+  @Argument(help: "Name or uuid of the guest.", completion: .guests) var vm: String?
   @Argument(help: EpochArgument.help, transform: EpochArgument.parse) var epoch: EpochReference?
   @Argument(help: "Name of the disk in the guest, like xvda.") var disk: String?
   @Option(help: ArgumentHelp("Folder to mount it at.", valueName: "dir")) var at: String?
@@ -42,7 +42,7 @@ struct MountCommand: ParsableCommand {
         view.mounts.joined(separator: " "),
       ]
     }
-    Terminal.printTable([["GUEST", "EPOCH", "DISK", "DEVICE", "MOUNTED AT"]] + rows)
+    Table.show([["GUEST", "EPOCH", "DISK", "DEVICE", "MOUNTED AT"]] + rows)
   }
 }
 
@@ -51,7 +51,7 @@ struct UnmountCommand: ParsableCommand {
     commandName: "umount", abstract: "Take away what ckpt mount made.",
     discussion: "The disk is unmounted wherever it is mounted, then its device is removed.")
 
-  @Argument(help: "Name or uuid of the guest.") var vm: String?
+  @Argument(help: "Name or uuid of the guest.", completion: .guests) var vm: String?
   @Argument(help: EpochArgument.help, transform: EpochArgument.parse) var epoch: EpochReference?
   @Argument(help: "Name of the disk in the guest, like xvda.") var disk: String?
   @Flag(help: "All that there is.") var all = false

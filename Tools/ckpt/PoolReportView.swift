@@ -48,7 +48,7 @@ struct PoolReportView: Encodable {
         String($0.volumes), String($0.snapshots),
       ]
     }
-    Terminal.printTable([["POOL", "STATE", "DATA FREE", "METADATA FREE", "DISKS", "SNAPSHOTS"]] + rows)
+    Table.show([["POOL", "STATE", "DATA FREE", "METADATA FREE", "DISKS", "SNAPSHOTS"]] + rows)
     // A problem says which pool it is about, as a warning does.
     for view in views { for line in [view.problem].compactMap(\.self) + view.warnings { print(line) } }
   }

@@ -47,11 +47,11 @@ struct PruneCommand: ParsableCommand {
 
   private func show(_ plan: PruneReport) {
     if plan.epochs.isEmpty { return }
-    Swift.print("\(plan.guest) (\(plan.uuid))")
+    for line in StatusText.wrapped("\(plan.guest) (\(plan.uuid))", first: 0, rest: 2) { Swift.print(line) }
     let rows = plan.epochs.map {
       [String($0.epoch), $0.time ?? "unknown", $0.keep ? "keep" : "remove", $0.reasons.joined(separator: ", ")]
     }
-    Terminal.printTable([["EPOCH", "TIME", "", "REASON"]] + rows)
+    Table.show([["EPOCH", "TIME", "", "REASON"]] + rows)
   }
 
   private static func show(removed report: PruneReport) {

@@ -8,7 +8,7 @@ struct RemoveCommand: ParsableCommand {
     discussion:
       "Younger epochs are never harmed: what they need of a removed one is kept. For rules instead: ckpt prune.")
 
-  @Argument(help: "Name or uuid of the guest.") var vm: String
+  @Argument(help: "Name or uuid of the guest.", completion: .guests) var vm: String
   @Argument(help: EpochArgument.help, transform: EpochArgument.parse) var epochs: [EpochReference]
   @Flag(help: "Remove pinned epochs too.") var force = false
   @Flag(name: [.long, .customShort("n")], help: "Only show what would be removed.") var dryRun = false

@@ -9,7 +9,7 @@ struct RenameCommand: ParsableCommand {
       name (xl rename), and epochs that are taken of it later bear that one; its disks keep their names too.
       """)
 
-  @Argument(help: "Name or uuid of the guest.") var vm: String
+  @Argument(help: "Name or uuid of the guest.", completion: .guests) var vm: String
   @Argument(help: "The new name.") var name: String
   @OptionGroup var common: CommonOptions
 

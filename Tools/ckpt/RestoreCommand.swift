@@ -12,7 +12,7 @@ struct RestoreCommand: ParsableCommand {
       snapshots of the epoch's; the original is not touched.
       """)
 
-  @Argument(help: "Name, id or uuid of the guest.") var vm: String
+  @Argument(help: "Name, id or uuid of the guest.", completion: .guests) var vm: String
   @Argument(help: EpochArgument.help, transform: EpochArgument.parse) var epoch: EpochReference
   @Option(name: .customLong("as"), help: ArgumentHelp("Start a clone of this name beside it.", valueName: "name"))
   var clone: String?
@@ -42,7 +42,7 @@ struct UndoCommand: ParsableCommand {
       now is taken first, so that another undo returns here.
       """)
 
-  @Argument(help: "Name, id or uuid of the guest.") var vm: String
+  @Argument(help: "Name, id or uuid of the guest.", completion: .guests) var vm: String
   @OptionGroup var how: RestoreOptionGroup
   @OptionGroup var common: CommonOptions
 
@@ -77,7 +77,7 @@ struct RestoreOptionGroup: ParsableArguments {
 
   func show(_ restored: RestoreAnswer, json: Bool) throws {
     if json { return try Terminal.printJSON(RestoreReport(restored)) }
-    if restored.dryRun { return Terminal.printTable(restored.plan.rows) }
+    if restored.dryRun { return Table.show(restored.plan.rows) }
     let steps = restored.steps.map { "\($0.name) \(Quantity.milliseconds($0.ms))" }
     print("\(restored.guest): \(restored.text) (\(steps.joined(separator: ", ")))")
     if let safety = restored.safetyEpoch {

@@ -175,10 +175,13 @@ extension SystemdCalendar {
 private enum ScheduleTable {
   static func show(_ statuses: [ScheduleStatus], json: Bool) throws {
     if json { return try Terminal.printJSON(statuses) }
-    let head = ["GUEST", "WHEN", "NEXT RUN", "LAST RUN", "RESULT", "RUNS", "FAILED", "SKIPPED", "MISSED", "KEEP"]
-    Terminal.printTable([head] + statuses.map(row))
+    Table.show([["GUEST", "WHEN", "NEXT RUN", "RESULT", "KEEP"]] + statuses.map(row))
     for status in statuses {
-      let guest = status.schedule.guest
+      let (guest, record) = (status.schedule.guest, status.record)
+      if let last = record.lastStart {
+        print("\(guest): last run \(last), \(record.runs) runs, \(record.failed) failed")
+        print("\(guest): \(record.skipped) skipped, \(record.missed) missed")
+      }
       if let problem = status.problem { Terminal.error("ckpt: \(guest): \(problem)") }
       if let problem = status.record.problem { print("\(guest): the last run failed: \(problem)") }
       if let problem = status.record.pruneProblem { print("\(guest): the last pruning failed: \(problem)") }
@@ -199,9 +202,7 @@ private enum ScheduleTable {
       } else if let epoch = record.lastEpoch { "epoch \(epoch)" } else { "-" }
     let jitter = schedule.jitter.seconds > 0 ? " +\(schedule.jitter)" : ""
     return [
-      schedule.guest, "\(schedule.timing)\(jitter)", next, record.lastStart?.description ?? "-", result,
-      String(record.runs), String(record.failed), String(record.skipped), String(record.missed),
-      schedule.keep.description,
+      schedule.guest, "\(schedule.timing)\(jitter)", next, result, schedule.keep.description,
     ]
   }
 }

@@ -5,7 +5,7 @@ import EpochStore
 struct ShowCommand: ParsableCommand {
   static let configuration = CommandConfiguration(commandName: "show", abstract: "Show one epoch.")
 
-  @Argument(help: "Name or uuid of the guest.") var vm: String
+  @Argument(help: "Name or uuid of the guest.", completion: .guests) var vm: String
   @Argument(help: EpochArgument.help, transform: EpochArgument.parse) var epoch: EpochReference
   @OptionGroup var common: CommonOptions
 
@@ -38,7 +38,7 @@ struct ShowCommand: ParsableCommand {
     for (phase, milliseconds) in manifest.phases.sorted(by: { rank($0.key, order) < rank($1.key, order) }) {
       rows.append(["  \(phase)", Quantity.milliseconds(milliseconds)])
     }
-    Terminal.printTable(rows)
+    Table.show(rows)
     if let statistics = manifest.statistics { showStatistics(statistics) }
   }
 
@@ -59,10 +59,10 @@ struct ShowCommand: ParsableCommand {
         ])
     }
     print()
-    Terminal.printTable(rows)
+    Table.show(rows)
     print()
     let changes = statistics.reason.isEmpty ? statistics.changes : "\(statistics.changes): \(statistics.reason)"
-    Terminal.printTable(
+    Table.show(
       [
         ["total", Quantity.milliseconds(statistics.totalMs)],
         ["before the first copy", Quantity.milliseconds(statistics.setupMs)],

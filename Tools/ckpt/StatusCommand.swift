@@ -84,7 +84,8 @@ enum StatusText {
         guest.newest.map { Quantity.milliseconds($0.pauseMs) } ?? "-", Quantity.bytes(guest.bytes),
       ]
     }
-    let table = Terminal.columns([["GUEST", "STATE", "EPOCHS", "NEWEST", "AGE", "PAUSE", "SIZE"]] + rows)
+    let table = Table.lines(
+      [["GUEST", "STATE", "EPOCHS", "NEWEST", "AGE", "PAUSE", "SIZE"]] + rows, width: .max)
     var lines = [clip(table[0], to: width)]
     for (guest, row) in zip(status.guests, table.dropFirst()) {
       lines.append(clip(row, to: width))
@@ -136,20 +137,7 @@ enum StatusText {
 
   /// Breaks between words, in words that are longer than a line too. What a terminal would obey becomes `?`.
   static func wrapped(_ text: String, first: Int, rest indent: Int) -> [String] {
-    let room = width - indent
-    var lines: [String] = [""]
-    for word in printable(text).split(separator: " ") {
-      var rest = word
-      if !lines[lines.count - 1].isEmpty, lines[lines.count - 1].count + 1 + rest.count > room { lines.append("") }
-      while true {
-        let last = lines[lines.count - 1]
-        let space = room - last.count - (last.isEmpty ? 0 : 1)
-        lines[lines.count - 1] += (last.isEmpty ? "" : " ") + rest.prefix(space)
-        rest = rest.dropFirst(space)
-        if rest.isEmpty { break }
-        lines.append("")
-      }
-    }
+    let lines = Table.wrapped(printable(text), to: width - indent)
     return lines.enumerated().map { String(repeating: " ", count: $0 == 0 ? first : indent) + $1 }
   }
 

@@ -24,6 +24,11 @@ enum Terminal {
     if isatty(STDERR_FILENO) == 1 { write("\r\u{1b}[K" + line) }
   }
 
+  /// Colours are for a terminal whose user has not said no (no-color.org).
+  static var usesColor: Bool {
+    isatty(STDOUT_FILENO) == 1 && environment("NO_COLOR") == nil && environment("TERM") != "dumb"
+  }
+
   /// Asks before something is destroyed.
   ///
   /// - Throws: ``UsageRefused`` where nobody can answer, or when the answer is no.
@@ -42,20 +47,6 @@ enum Terminal {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
     print(String(decoding: try encoder.encode(value), as: UTF8.self))
-  }
-
-  /// Rows in columns as wide as their widest cell; the first row is the head.
-  static func printTable(_ rows: [[String]]) { for line in columns(rows) { print(line) } }
-
-  static func columns(_ rows: [[String]]) -> [String] {
-    let columns = rows.map(\.count).max() ?? 0
-    let widths = (0..<columns).map { column in rows.map { column < $0.count ? $0[column].count : 0 }.max() ?? 0 }
-    return rows.map { row in
-      let cells = row.enumerated().map { column, cell in
-        column == row.count - 1 ? cell : cell + String(repeating: " ", count: widths[column] - cell.count)
-      }
-      return cells.joined(separator: "  ")
-    }
   }
 }
 

@@ -12,7 +12,7 @@ struct VerifyCommand: ParsableCommand {
       Exit status 3 when some epochs are sound and some are not, 1 when none is.
       """)
 
-  @Argument(help: "Name or uuid of a guest; all guests when left out.") var vm: String?
+  @Argument(help: "Name or uuid of a guest; all guests when left out.", completion: .guests) var vm: String?
   @Argument(help: EpochArgument.help, transform: EpochArgument.parse) var epoch: EpochReference?
   @Flag(help: "Read and check every frame and record.") var full = false
   @Option(help: ArgumentHelp("Check this share of the frames, others each time, like 5%.", valueName: "share"))
@@ -89,8 +89,8 @@ extension EpochVerdict {
     return "\(isDamaged ? "damaged" : "sound") (\(method.name), \(time))\(last)"
   }
 
-  /// `full 2026-11-20`, `damaged`.
-  var summary: String { isDamaged ? "damaged" : "\(method.name) \(time.description.prefix(10))" }
+  /// `full`, `damaged`.
+  var summary: String { isDamaged ? "damaged" : method.name }
 }
 
 /// A manifest with its verdict and marks beside, as `list` and `show` print it in JSON.

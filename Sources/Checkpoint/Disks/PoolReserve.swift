@@ -34,12 +34,14 @@ enum PoolReserve {
     switch status.mode {
     case .failed: throw PoolError.unhealthy(pool: pool, state: "its metadata failed", command: repair)
     case .readOnly:
-      let grow = "it is out of metadata space, or damaged: grow the metadata device, or \(repair)"
+      let grow =
+        "it is out of metadata space, or damaged: enlarge the metadata, then: ckpt pool grow \(pool); or \(repair)"
       throw PoolError.unhealthy(
         pool: pool, state: "it is read-only", command: status.needsCheck ? repair : grow)
     case .outOfDataSpace:
       throw PoolError.unhealthy(
-        pool: pool, state: "it is out of data space", command: "enlarge its data device")
+        pool: pool, state: "it is out of data space",
+        command: "prune epochs, or enlarge its data, then: ckpt pool grow \(pool)")
     case .readWrite:
       if status.needsCheck {
         throw PoolError.unhealthy(pool: pool, state: "its metadata needs a check", command: repair)
@@ -51,6 +53,6 @@ enum PoolReserve {
     guard have < need else { return }
     throw PoolError.nearlyFull(
       pool: pool, what: what, have: have, need: need,
-      command: "enlarge the pool's devices")
+      command: "prune epochs, or enlarge it, then: ckpt pool grow \(pool)")
   }
 }

@@ -54,7 +54,7 @@ final class PauseGuard: PauseKeeper, @unchecked Sendable {
   }
 
   /// The program lies beside the one that runs; an installed one in the package's folder.
-  private static func executable() throws(GuardError) -> String {
+  static func executable() throws(GuardError) -> String {
     var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
     let count = max(0, readlink("/proc/self/exe", &buffer, buffer.count - 1))
     let own = String(decoding: buffer[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)

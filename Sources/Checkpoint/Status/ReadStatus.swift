@@ -16,8 +16,7 @@ extension Engine {
         path: store.path, used: try store.diskBytes(), fileSystem: try store.fileSystem(),
         limits: configuration.options(for: "").space))
     status.guests = try store.folders().map { try HostStatus.Guest($0) }
-    addDomains(&status)
-    addPools(&status)
+    look(&status)
     addUnpublished(&status, store)
     for index in status.guests.indices {
       status.guests[index].quota = configuration.options(for: status.guests[index].name).space.quota
@@ -26,7 +25,13 @@ extension Engine {
     return status
   }
 
-  private func hostName() -> String {
+  /// What the host says, whatever the store has.
+  func look(_ status: inout HostStatus) {
+    addDomains(&status)
+    addPools(&status)
+  }
+
+  func hostName() -> String {
     var name = utsname()
     uname(&name)
     return withUnsafeBytes(of: name.nodename) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }

@@ -36,9 +36,13 @@ extension CommonOptions {
   }
 
   static func configuration(_ named: String?) throws -> Configuration {
-    if let path = named ?? environment("CKPT_CONFIG") { return try Configuration(path: path) }
-    guard access(Configuration.defaultPath, F_OK) == 0 else { return Configuration() }
-    return try Configuration(path: Configuration.defaultPath)
+    try configurationPath(named).map { try Configuration(path: $0) } ?? Configuration()
+  }
+
+  /// nil when none was named and there is none at the usual place.
+  static func configurationPath(_ named: String?) -> String? {
+    if let path = named ?? environment("CKPT_CONFIG") { return path }
+    return access(Configuration.defaultPath, F_OK) == 0 ? Configuration.defaultPath : nil
   }
 
   /// The daemon has another working folder.

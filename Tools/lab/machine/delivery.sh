@@ -16,7 +16,8 @@ delivery_add_needs() {
         "$repo_dir/Tools/package" "$packages" >/dev/null
         delivery_add "$packages"
         ;;
-      *) die "$1: needs '$need', which is none of: packages" ;;
+      examples) delivery_add "$repo_dir/README.md" "$repo_dir/Tools/packaging/man" ;;
+      *) die "$1: needs '$need', which is none of: packages, examples" ;;
     esac
   done
 }

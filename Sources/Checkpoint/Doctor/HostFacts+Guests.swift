@@ -1,0 +1,39 @@
+import Xen
+
+extension HostFacts {
+  var guestFindings: [Finding] {
+    guests.flatMap { guest in
+      let faults = obstacles(guest)
+      return faults.isEmpty ? [Finding(.ok, .guests, of: guest.name, "\(guest.name): \(ways(guest))")] : faults
+    }
+  }
+
+  /// A guest that nobody wants epochs of may be as it likes; one that stands suspended is somebody's accident.
+  private func obstacles(_ guest: Guest) -> [Finding] {
+    var findings: [Finding] = []
+    if let state = XenGuest.obstacle(guest.state) {
+      let level: Finding.Level = guest.state == .suspended ? .problem : .warning
+      findings.append(Finding(level, .guests, of: guest.name, told: "\(guest.name) is \(state)"))
+    }
+    if guest.refusesSuspend {
+      findings.append(
+        Finding(
+          .warning, .guests, of: guest.name,
+          "\(guest.name): its kernel says that it cannot suspend (control/feature-suspend)",
+          fix: "boot it with a kernel that has CONFIG_HIBERNATE_CALLBACKS"))
+    }
+    return findings + guest.obstacles.map { Finding(.warning, .guests, of: guest.name, told: "\(guest.name): \($0)") }
+  }
+
+  /// How it would be taken. What is slower, but right, is no fault.
+  private func ways(_ guest: Guest) -> String {
+    let asked = guest.offersChannel ? "its suspend event channel" : "xenstore, it offers no suspend event channel"
+    let isLogged = guest.isTranslated || hypervisor.hasShadowPaging == true
+    let changes = isLogged ? "Xen's log" : "comparing pages, this Xen has no shadow paging to log a PV guest's writes"
+    return "asked through \(asked); changes found by \(changes)"
+  }
+
+  var recoveryFindings: [Finding] {
+    status.recoverable.map { Finding(.problem, .recover, $0, fix: "ckpt recover") }
+  }
+}
