@@ -14,7 +14,10 @@ final class HookFolder {
   /// - Parameter script: lines of shell, in which `$said` is the file.
   func program(_ name: String, _ script: String, mode: Int = 0o700) throws -> HookProgram {
     let file = "\(path)/\(name)"
-    try Data("#!/bin/sh\nsaid=\(path)/said\n\(script)\n".utf8).write(to: URL(fileURLWithPath: file))
+    try Data("#!/bin/sh\nsaid=\(path)/said\n\(script)\n".utf8).write(to: URL(fileURLWithPath: "\(file).text"))
+    // Written by a process of its own: a child that another test forks meanwhile would hold our descriptor for a moment, and a file that is
+    // open for writing cannot be run.
+    try Process.run(URL(fileURLWithPath: "/bin/cp"), arguments: ["\(file).text", file]).waitUntilExit()
     try FileManager.default.setAttributes([.posixPermissions: mode], ofItemAtPath: file)
     return try HookProgram(file)
   }
