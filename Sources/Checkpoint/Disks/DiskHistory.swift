@@ -28,6 +28,7 @@ public struct DiskHistory: Sendable {
   /// - Throws: `DiskError.noSuchEpoch`, `DiskError.cannotRollBack`.
   public func check(epoch: Int, expected: [DiskEpoch]) throws {
     for (catalog, snapshot) in try snapshots(epoch: epoch, expected: expected) {
+      if try isMissing(snapshot, in: catalog) { continue }
       try checkVolume(of: snapshot, in: catalog)
     }
   }
@@ -55,6 +56,7 @@ public struct DiskHistory: Sendable {
       let pool = try pools.open(catalog.name)
       try PoolReserve.checkHealth(pool.name, pool.operations.poolStatus(pool.device))
       let snapshots = pool.catalog.snapshots(guestUUID, epoch)
+      try makeMissing(snapshots, in: pool)
       for snapshot in snapshots { try checkVolume(of: snapshot, in: pool.catalog) }
 
       var swaps: [PoolCatalog.Swap] = []
