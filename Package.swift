@@ -53,7 +53,7 @@ let package = Package(
       name: "EpochStore", dependencies: ["CLZ4", "CXXHash", "CLinux"], swiftSettings: settings),
     .target(
       name: "Checkpoint",
-      dependencies: ["Xen", "DeviceMapper", "MigrationStream", "EpochStore", "CLinux"],
+      dependencies: ["Xen", "DeviceMapper", "MigrationStream", "EpochStore", "CLinux", "CXXHash"],
       swiftSettings: settings),
     .target(name: "ControlAPI", dependencies: ["Checkpoint", "EpochStore", "Xen"], swiftSettings: settings),
 
@@ -86,7 +86,8 @@ let package = Package(
       name: "ckpt-guard", dependencies: ["Checkpoint"], path: "Daemon/ckpt-guard", swiftSettings: settings),
     .executableTarget(
       name: "ckpt-bench",
-      dependencies: ["ControlAPI", "Checkpoint", "Xen", "EpochStore", "CLZ4", arguments], path: "Tools/bench",
+      dependencies: ["ControlAPI", "Checkpoint", "Xen", "EpochStore", "MigrationStream", "CLZ4", arguments],
+      path: "Tools/bench",
       exclude: ["run", "daemon.sh", "lab"],
       swiftSettings: settings),
 

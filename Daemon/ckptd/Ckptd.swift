@@ -65,10 +65,6 @@ struct Ckptd: AsyncParsableCommand {
   private static func families(_ engine: Engine, _ configuration: Configuration) throws -> [MetricFamily] {
     do { return try engine.status(configuration).families() } catch CheckpointError.noStore { return [] }
   }
-
-  private func environment(_ name: String) -> String? {
-    getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
-  }
 }
 
 /// Every take of the daemon is counted.

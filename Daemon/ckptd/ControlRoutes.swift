@@ -91,21 +91,21 @@ struct ControlRoutes: Sendable {
   }
 
   /// What can take its time: lines, as the work goes on.
-  private func stream<Asked: ControlRequest>(_: Asked.Type, on router: Router<ControlContext>) {
-    router.post(RouterPath(Asked.path.rawValue)) { request, context in
-      let (asked, body): (Asked, RequestBody) = try await value(of: request, context)
+  private func stream<Wanted: ControlRequest>(_: Wanted.Type, on router: Router<ControlContext>) {
+    router.post(RouterPath(Wanted.path.rawValue)) { request, context in
+      let (asked, body): (AskedRequest<Wanted>, RequestBody) = try await value(of: request, context)
       try check(asked.expects)
-      let (operation, lines) = try operations.begin(asked, by: context.origin)
+      let (operation, lines) = try operations.begin(asked.request, by: context.origin)
       return StreamedAnswer(operation, lines, cancels: asked.cancelOnDisconnect == true).response(to: body)
     }
   }
 
   /// What is done at once: one JSON value.
-  private func answer<Asked: ControlRequest>(_: Asked.Type, on router: Router<ControlContext>) {
-    router.post(RouterPath(Asked.path.rawValue)) { request, context in
-      let asked: Asked = try await value(of: request, context).value
+  private func answer<Wanted: ControlRequest>(_: Wanted.Type, on router: Router<ControlContext>) {
+    router.post(RouterPath(Wanted.path.rawValue)) { request, context in
+      let asked: AskedRequest<Wanted> = try await value(of: request, context).value
       try check(asked.expects)
-      return try Response.json(try await operations.run(asked, by: context.origin))
+      return try Response.json(try await operations.run(asked.request, by: context.origin))
     }
   }
 

@@ -72,6 +72,8 @@ ckpt_dm_call *ckpt_dm_call_suspend(const char *name) {
 // The same ioctl without DM_SUSPEND_FLAG resumes.
 ckpt_dm_call *ckpt_dm_call_resume(const char *name) { return prepare(DM_DEV_SUSPEND, name, 0, NULL); }
 
+ckpt_dm_call *ckpt_dm_call_clear(const char *name) { return prepare(DM_TABLE_CLEAR, name, 0, NULL); }
+
 ckpt_dm_call *ckpt_dm_call_message(const char *name, const char *message) {
   return prepare(DM_TARGET_MSG, name, 0, message);
 }

@@ -1,3 +1,4 @@
+import EpochStore
 import Glibc
 
 /// The configuration file: `key = value` lines, for all guests, then `[guest NAME]` sections for one each. `#` begins a comment.
@@ -100,6 +101,13 @@ public struct Configuration: Sendable {
       try? Self.apply(entry, to: &options, "")
     }
     return options
+  }
+
+  /// How many epochs the policies keep of one guest at most, as far as their rules count them.
+  public var keptEpochs: Int {
+    let policies = ([""] + sections.map(\.guest)).map { options(for: $0).retention }
+    let counts = policies.map { $0.last + $0.minutely + $0.hourly + $0.daily + $0.weekly + $0.monthly + $0.yearly }
+    return counts.max() ?? 0
   }
 }
 

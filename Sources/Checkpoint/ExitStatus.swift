@@ -38,6 +38,13 @@ public enum ExitStatus: Int32, Error, Sendable {
       case .noSuchEpoch, .unknown: self = .notFound
       default: self = .failed
       }
+    case let error as AdoptionError:
+      switch error {
+      case .notAdoptable, .noSuchDisk, .noDisks, .notAdopted, .replaced, .isAdopted, .releasing:
+        self = .badConfiguration
+      case .inUse: self = .locked
+      case .originChanged, .volumeGone: self = .failed
+      }
     case is DeviceMapperError, is StreamError, is XLConfigError, is HookError, is GuardError: self = .failed
     case is Configuration.Fault: self = .badConfiguration
     default: return nil

@@ -2,10 +2,10 @@ import MigrationStream
 import Xen
 
 /// A guest's state, put into the records of the migration stream.
-enum GuestRecords {
+package enum GuestRecords {
   /// Our own record in an epoch file: the guest's configuration as JSON. "ck" in the upper half keeps clear of Xen's
   /// numbers.
-  static let configuration: UInt32 = 0x636B_0001
+  package static let configuration: UInt32 = 0x636B_0001
 
   /// Records that stand before STATIC_DATA_END in a stream.
   static let staticTypes: Set<RecordType> = [.x86PVInfo, .x86CPUIDPolicy, .x86MSRPolicy]

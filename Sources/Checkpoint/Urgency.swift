@@ -10,20 +10,23 @@ struct Urgency {
     case limit
   }
 
-  private let thread = pthread_self()
-  private var policy: Int32 = SCHED_OTHER
+  /// SCHED_RESET_ON_FORK (sched(7)): a hook that is started in the pause, and a thread that a library starts then and keeps, would
+  /// otherwise come before all others of the host for as long as they live.
+  private static let notInherited: Int32 = 0x4000_0000
+
+  private let policy = sched_getscheduler(0)
   private var before = sched_param()
 
   init(_ rank: Rank) {
-    pthread_getschedparam(thread, &policy, &before)
+    sched_getparam(0, &before)
     var wanted = sched_param()
     wanted.sched_priority = rank.rawValue
-    pthread_setschedparam(thread, SCHED_FIFO, &wanted)
+    sched_setscheduler(0, SCHED_FIFO | Self.notInherited, &wanted)
   }
 
   /// The thread is as before; called on it.
   func end() {
     var before = before
-    pthread_setschedparam(thread, policy, &before)
+    sched_setscheduler(0, policy, &before)
   }
 }

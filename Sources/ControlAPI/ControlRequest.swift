@@ -6,10 +6,6 @@ public protocol ControlRequest: Codable, Sendable {
   static var path: ControlPath { get }
   /// The guest that it is about, by name, id or uuid; nil for all.
   var target: String? { get }
-  /// What the asker takes for granted about the daemon.
-  var expects: Expectation? { get set }
-  /// Give the work up when the connection closes. Without it the work goes on, and its outcome is in the daemon's log.
-  var cancelOnDisconnect: Bool? { get set }
   /// What is wrong with the values; nil when nothing is.
   var fault: String? { get }
   /// Has it done.
@@ -26,19 +22,6 @@ extension ControlRequest {
   }
 }
 
-/// What the asker takes for granted; a daemon that works otherwise refuses instead of doing something else.
-public struct Expectation: Codable, Hashable, Sendable {
-  /// Path of the store.
-  public var store: String?
-  /// Path of the configuration file.
-  public var config: String?
-
-  public init(store: String? = nil, config: String? = nil) {
-    self.store = store
-    self.config = config
-  }
-}
-
 /// Take an epoch of a running guest.
 public struct TakeRequest: ControlRequest {
   public typealias Answer = EpochManifest
@@ -51,8 +34,6 @@ public struct TakeRequest: ControlRequest {
   public var timeoutSeconds: Double?
   /// Seconds that the guest may be held; without it what the configuration says.
   public var maxPauseSeconds: Double?
-  public var expects: Expectation?
-  public var cancelOnDisconnect: Bool?
 
   public init(
     guest: String, limitRate: Int? = nil, timeoutSeconds: Double? = nil, maxPauseSeconds: Double? = nil
@@ -77,11 +58,10 @@ public struct TakeRequest: ControlRequest {
   }
 
   enum CodingKeys: String, CodingKey {
-    case guest, expects
+    case guest
     case limitRate = "limit_rate"
     case timeoutSeconds = "timeout_seconds"
     case maxPauseSeconds = "max_pause_seconds"
-    case cancelOnDisconnect = "cancel_on_disconnect"
   }
 }
 
@@ -91,19 +71,12 @@ public struct RecoverRequest: ControlRequest {
   public static let path = ControlPath.recover
 
   public var guest: String?
-  public var expects: Expectation?
-  public var cancelOnDisconnect: Bool?
 
   public init(guest: String? = nil) { self.guest = guest }
 
   public var target: String? { guest }
   public func perform(by service: some ControlService, _ call: Call) throws -> Answer {
     try service.recover(self, call)
-  }
-
-  enum CodingKeys: String, CodingKey {
-    case guest, expects
-    case cancelOnDisconnect = "cancel_on_disconnect"
   }
 }
 
@@ -119,8 +92,6 @@ public struct VerifyRequest: ControlRequest {
   public var full: Bool?
   /// Read this share of the frames, above 0 and below 1; not with `full`.
   public var subset: Double?
-  public var expects: Expectation?
-  public var cancelOnDisconnect: Bool?
 
   public init(guest: String?, epoch: EpochReference?, full: Bool? = nil, subset: Double? = nil) {
     self.guest = guest
@@ -139,10 +110,5 @@ public struct VerifyRequest: ControlRequest {
     if let subset, !(subset > 0 && subset < 1) { return "subset is a share above 0 and below 1, not \(subset)" }
     if epoch != nil, guest == nil { return "an epoch wants its guest" }
     return nil
-  }
-
-  enum CodingKeys: String, CodingKey {
-    case guest, epoch, full, subset, expects
-    case cancelOnDisconnect = "cancel_on_disconnect"
   }
 }

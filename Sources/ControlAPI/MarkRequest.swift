@@ -14,8 +14,6 @@ public struct MarkRequest: ControlRequest {
   public var untag: [String]?
   /// An empty one takes it away.
   public var note: String?
-  public var expects: Expectation?
-  public var cancelOnDisconnect: Bool?
 
   public init(guest: String, epoch: EpochReference, pin: Bool? = nil) {
     self.guest = guest
@@ -40,11 +38,6 @@ public struct MarkRequest: ControlRequest {
     do { _ = try change(.unmarked) } catch { return "\(error)" }
     return nil
   }
-
-  enum CodingKeys: String, CodingKey {
-    case guest, epoch, pin, tag, untag, note, expects
-    case cancelOnDisconnect = "cancel_on_disconnect"
-  }
 }
 
 /// What is said of an epoch now.
@@ -66,19 +59,12 @@ public struct RenameRequest: ControlRequest {
 
   public var guest: String
   public var name: String
-  public var expects: Expectation?
-  public var cancelOnDisconnect: Bool?
 
   public init(guest: String, name: String) { (self.guest, self.name) = (guest, name) }
 
   public var target: String? { guest }
   public func perform(by service: some ControlService, _ call: Call) throws -> Answer {
     try service.rename(self, call)
-  }
-
-  enum CodingKeys: String, CodingKey {
-    case guest, name, expects
-    case cancelOnDisconnect = "cancel_on_disconnect"
   }
 }
 

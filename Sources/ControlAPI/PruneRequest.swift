@@ -7,8 +7,6 @@ public struct PrunePlanRequest: ControlRequest {
 
   public var guest: String?
   public var keep: RetentionPolicy
-  public var expects: Expectation?
-  public var cancelOnDisconnect: Bool?
 
   public init(guest: String?, keep: RetentionPolicy) {
     self.guest = guest
@@ -18,11 +16,6 @@ public struct PrunePlanRequest: ControlRequest {
   public var target: String? { guest }
   public func perform(by service: some ControlService, _ call: Call) throws -> Answer {
     try service.planPrune(self, call)
-  }
-
-  enum CodingKeys: String, CodingKey {
-    case guest, keep, expects
-    case cancelOnDisconnect = "cancel_on_disconnect"
   }
 }
 
@@ -36,8 +29,6 @@ public struct PruneRequest: ControlRequest {
   /// By the guests' uuids, the epochs that may go: what the plan said that somebody agreed to. Guests that are not named keep all.
   /// Without it everything that the policy does not keep goes.
   public var agreed: [String: [Int]]?
-  public var expects: Expectation?
-  public var cancelOnDisconnect: Bool?
 
   public init(guest: String?, keep: RetentionPolicy, agreed: [String: [Int]]? = nil) {
     self.guest = guest
@@ -48,11 +39,6 @@ public struct PruneRequest: ControlRequest {
   public var target: String? { guest }
   public func perform(by service: some ControlService, _ call: Call) throws -> Answer {
     try service.prune(self, call)
-  }
-
-  enum CodingKeys: String, CodingKey {
-    case guest, keep, agreed, expects
-    case cancelOnDisconnect = "cancel_on_disconnect"
   }
 }
 

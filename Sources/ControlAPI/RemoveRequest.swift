@@ -12,8 +12,6 @@ public struct RemoveRequest: ControlRequest {
   public var force: Bool?
   /// Only tell which epochs are meant.
   public var dryRun: Bool?
-  public var expects: Expectation?
-  public var cancelOnDisconnect: Bool?
 
   public init(guest: String, epochs: [EpochReference], force: Bool? = nil, dryRun: Bool? = nil) {
     self.guest = guest
@@ -29,9 +27,8 @@ public struct RemoveRequest: ControlRequest {
   public var fault: String? { epochs.isEmpty ? "epochs names none" : nil }
 
   enum CodingKeys: String, CodingKey {
-    case guest, epochs, force, expects
+    case guest, epochs, force
     case dryRun = "dry_run"
-    case cancelOnDisconnect = "cancel_on_disconnect"
   }
 }
 

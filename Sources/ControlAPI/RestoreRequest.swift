@@ -21,8 +21,6 @@ public struct RestoreRequest: ControlRequest {
   public var dryRun: Bool?
   /// Do not ask.
   public var yes: Bool?
-  public var expects: Expectation?
-  public var cancelOnDisconnect: Bool?
 
   public init(guest: String, epoch: EpochReference) {
     self.guest = guest
@@ -47,10 +45,9 @@ public struct RestoreRequest: ControlRequest {
   }
 
   enum CodingKeys: String, CodingKey {
-    case guest, epoch, clone, paused, safety, yes, expects
+    case guest, epoch, clone, paused, safety, yes
     case disksOnly = "disks_only"
     case dryRun = "dry_run"
-    case cancelOnDisconnect = "cancel_on_disconnect"
   }
 }
 
@@ -64,8 +61,6 @@ public struct UndoRequest: ControlRequest {
   public var safety: Bool?
   public var dryRun: Bool?
   public var yes: Bool?
-  public var expects: Expectation?
-  public var cancelOnDisconnect: Bool?
 
   public init(guest: String) { self.guest = guest }
 
@@ -81,9 +76,8 @@ public struct UndoRequest: ControlRequest {
   }
 
   enum CodingKeys: String, CodingKey {
-    case guest, paused, safety, yes, expects
+    case guest, paused, safety, yes
     case dryRun = "dry_run"
-    case cancelOnDisconnect = "cancel_on_disconnect"
   }
 }
 

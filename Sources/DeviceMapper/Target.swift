@@ -28,19 +28,31 @@ public struct Target: Equatable, Sendable, CustomStringConvertible {
       parameters: "\(metadata) \(data) \(blockSectors) \(lowWaterBlocks)")
   }
 
-  /// A volume of a pool. The id must exist when the line is loaded.
-  public static func thin(pool: DeviceNumber, id: ThinID, sectors: UInt64) -> Target {
-    Target(sectors: sectors, type: "thin", parameters: "\(pool) \(id)")
+  /// A volume of a pool. The id must exist when the line is loaded. What the volume has no block for is read from `origin`, a
+  /// device outside of the pool whose content must never change.
+  public static func thin(
+    pool: DeviceNumber, id: ThinID, sectors: UInt64, origin: DeviceNumber? = nil
+  ) -> Target {
+    Target(sectors: sectors, type: "thin", parameters: "\(pool) \(id)" + (origin.map { " \($0)" } ?? ""))
   }
 
-  /// Pool and id of a thin line without external origin, nil for anything else.
-  public var thinVolume: (pool: DeviceNumber, id: ThinID)? {
+  /// Another device from its start.
+  public static func linear(over device: DeviceNumber, sectors: UInt64) -> Target {
+    Target(sectors: sectors, type: "linear", parameters: "\(device) 0")
+  }
+
+  /// A device on which every request fails.
+  public static func error(sectors: UInt64) -> Target { Target(sectors: sectors, type: "error", parameters: "") }
+
+  /// Pool, id and external origin of a thin line, nil for anything else.
+  public var thinVolume: (pool: DeviceNumber, id: ThinID, origin: DeviceNumber?)? {
     let words = parameters.split(separator: " ")
-    guard type == "thin", words.count == 2, let pool = DeviceNumber(words[0]), let id = ThinID(words[1])
-    else {
-      return nil
-    }
-    return (pool, id)
+    guard type == "thin", (2...3).contains(words.count), let pool = DeviceNumber(words[0]),
+      let id = ThinID(words[1])
+    else { return nil }
+    guard words.count == 3 else { return (pool, id, nil) }
+    guard let origin = DeviceNumber(words[2]) else { return nil }
+    return (pool, id, origin)
   }
 
   /// Metadata and data device of a pool line, nil for anything else.

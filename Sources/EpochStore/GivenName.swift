@@ -1,5 +1,4 @@
 import FoundationEssentials
-import Glibc
 
 /// A name that somebody gave a guest in the store, instead of the one that its epochs were taken under.
 struct GivenName: Codable, Hashable, Sendable {
@@ -18,9 +17,7 @@ extension GuestFolder {
 
   /// nil when nobody gave one, and when the file cannot be read: the epochs then are called what they were.
   var givenName: GivenName? {
-    guard let file = try? StoreFile.open(namePath, O_RDONLY), let size = try? file.regularSize(), size <= 4 << 10,
-      let bytes = try? file.read(count: Int(size), at: 0)
-    else { return nil }
+    guard let bytes = try? SmallFile.read(namePath) else { return nil }
     return try? JSONDecoder().decode(GivenName.self, from: Data(bytes))
   }
 

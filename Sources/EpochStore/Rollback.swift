@@ -1,5 +1,4 @@
 import FoundationEssentials
-import Glibc
 
 /// The last time that a guest was brought back to an epoch in place, and how to undo that. Written before the guest is destroyed.
 public struct Rollback: Codable, Hashable, Sendable {
@@ -28,15 +27,10 @@ extension GuestFolder {
   ///
   /// - Throws: `damaged` when that cannot be known.
   public func lastRollback() throws(StoreError) -> Rollback? {
-    let file: StoreFile
-    do { file = try StoreFile.open(rollbackPath, O_RDONLY) } catch {
-      if case .system(_, _, ENOENT) = error { return nil }
-      throw error
+    guard let bytes = try SmallFile.read(rollbackPath) else { return nil }
+    guard let rollback = try? JSONDecoder().decode(Rollback.self, from: Data(bytes)) else {
+      throw .damaged(path: rollbackPath, what: "it does not tell the last rollback")
     }
-    let size = try file.regularSize()
-    guard size <= 64 << 10,
-      let rollback = try? JSONDecoder().decode(Rollback.self, from: Data(try file.read(count: Int(size), at: 0)))
-    else { throw .damaged(path: rollbackPath, what: "it does not tell the last rollback") }
     return rollback
   }
 

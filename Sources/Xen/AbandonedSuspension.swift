@@ -71,7 +71,9 @@ public struct AbandonedSuspension {
 
   private func end(_ outcome: Outcome) throws(XenError) -> Outcome {
     SuspendChannel.clearSubscription(hypervisor, domain: domain.id)
-    if outcome == .resumed { try? store.resumed(domain: domain.id) }
+    // The store's daemon is told once more of one that runs: who resumed it may have died before it could, and the guest's
+    // `xl` would then miss its next shutdown.
+    if outcome == .resumed || outcome == .running { try? store.resumed(domain: domain.id) }
     try SuspensionNote.replace(by: nil, hypervisor, store, domain)
     return outcome
   }

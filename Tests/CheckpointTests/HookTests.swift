@@ -88,7 +88,7 @@ struct HookTests {
     settings.before = program
     settings.failed = try folder.program("failed", #"echo "$CKPT_PHASE: $CKPT_ERROR" >"$said""#)
     let failure = HookError.failed(
-      hook: "hook-before", path: program.path, status: 9, said: "line 4; line 5; a?[2Jb")
+      hook: "hook-before", path: program.path, status: 9, said: "line 4; line 5; a\\u{1b}[2Jb")
     #expect(throws: failure) { try take(settings) }
     #expect(!journal.events.contains("arm") && !journal.events.contains("reserve"))
     #expect(folder.said == ["reserve: \(failure)"])

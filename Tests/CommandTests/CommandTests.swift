@@ -32,6 +32,12 @@ struct CommandTests {
       (["pool", "grow", "main", "--data-size", "lots"], 12, "'lots' is no size"),
       (["disk", "create", "web", "xvda", "--size", "lots"], 12, "'lots' is no size"),
       (["disk", "create", "web", "xvda", "--size", "0"], 12, "'0' is no size"),
+      (["pool", "create", "--vg", "vg0", "--size", "lots"], 12, "'lots' is no size"),
+      (["pool", "create", "--vg", "vg0", "--size", "101%"], 12, "'101%' is no share"),
+      (["pool", "create", "--file", "/x", "--size", "20%"], 12, "'20%' is no size"),
+      (["adopt", "web", "--store", "/nowhere"], 10, "no store at /nowhere"),
+      (["release", "web", "--store", "/nowhere"], 10, "no store at /nowhere"),
+      (["release", "web", "--config", "/nowhere/web.cfg"], 12, "/nowhere/web.cfg: No such file"),
       (["disk", "create", "web", "xvda", "--size", "99999999999T"], 12, "is no size"),
     ])
   func wrongWords(arguments: [String], status: Int32, words: String) throws {
@@ -49,6 +55,8 @@ struct CommandTests {
       ["restore", "web", "-x"], ["restore", "web", "1", "--as", "x", "--disks-only"], ["undo"], ["remove", "web"],
       ["restore", "web", "1", "--paused", "--disks-only"], ["note", "web", "1", "two\nlines"],
       ["pool", "create", "main"], ["pool", "grow"],
+      ["adopt"], ["release"], ["pool", "create", "--vg", "vg0"],
+      ["pool", "create", "--vg", "vg0", "--file", "/x", "--size", "1G"],
       ["pool", "create", "main", "--data", "/dev/x"], ["disk", "create", "web", "xvda"], ["nonsense"],
       ["verify", "--subset", "5"], ["verify", "--subset", "0%"], ["verify", "--subset", "100%"],
       ["verify", "--subset", "5%", "--full"], ["verify", "web", "@"],
@@ -74,6 +82,8 @@ struct CommandTests {
       ["pool", "start"],
       ["disk", "create"],
       ["disk", "list"],
+      ["adopt"],
+      ["release"],
     ])
   func help(command: [String]) throws {
     let result = try ckpt(command + ["--help"])

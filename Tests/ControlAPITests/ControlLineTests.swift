@@ -82,8 +82,23 @@ struct ControlLineTests {
     ])
   func badJSON(text: String, words: String) {
     #expect {
-      try ControlJSON.decode(TakeRequest.self, from: Array(text.utf8))
+      try ControlJSON.decode(AskedRequest<TakeRequest>.self, from: Array(text.utf8))
     } throws: { "\($0)".hasSuffix(words) && ($0 as? ControlFailure)?.exitStatus == .badConfiguration }
+  }
+
+  @Test("A request and how it is to be served are one object")
+  func envelope() throws {
+    let asked = AskedRequest(
+      TakeRequest(guest: "web", limitRate: 7), expects: Expectation(store: "/s"), cancelOnDisconnect: true)
+    let bytes = try ControlJSON.encode(asked)
+    #expect(
+      String(decoding: bytes, as: UTF8.self)
+        == #"{"cancel_on_disconnect":true,"expects":{"store":"/s"},"guest":"web","limit_rate":7}"#)
+    let back = try ControlJSON.decode(AskedRequest<TakeRequest>.self, from: bytes)
+    #expect(back.request.guest == "web" && back.request.limitRate == 7)
+    #expect(back.expects == asked.expects && back.cancelOnDisconnect == true)
+    let plain = try ControlJSON.decode(AskedRequest<TakeRequest>.self, from: Array(#"{"guest":"web"}"#.utf8))
+    #expect(plain.expects == nil && plain.cancelOnDisconnect == nil)
   }
 
   @Test("Values that make no sense are refused before anything is begun")

@@ -19,12 +19,22 @@ struct TableTests {
     let volume = try #require(line.thinVolume)
     #expect(volume.pool == DeviceNumber(major: 253, minor: 1))
     #expect(volume.id == 7)
+    #expect(volume.origin == nil)
+  }
+
+  @Test func aThinLineMayHaveAnExternalOrigin() throws {
+    let (pool, old) = (DeviceNumber(major: 253, minor: 1), DeviceNumber(major: 253, minor: 2))
+    let line = Target.thin(pool: pool, id: 7, sectors: 8, origin: old)
+    #expect(line.description == "0 8 thin 253:1 7 253:2")
+    #expect(line.thinVolume?.origin == old)
+    #expect(Target.linear(over: old, sectors: 8).description == "0 8 linear 253:2 0")
   }
 
   @Test(arguments: [
     Target(sectors: 8, type: "linear", parameters: "253:1 7"),
     Target(sectors: 8, type: "thin", parameters: "253:1"),
-    Target(sectors: 8, type: "thin", parameters: "253:1 7 253:2"),
+    Target(sectors: 8, type: "thin", parameters: "253:1 7 253:2 9"),
+    Target(sectors: 8, type: "thin", parameters: "253:1 7 /dev/x"),
     Target(sectors: 8, type: "thin", parameters: "/dev/x 7"),
   ])
   func otherLinesAreNoVolumesOfOurs(line: Target) {

@@ -3,38 +3,6 @@
 # The main job: three epochs of a working guest, then back to 1, 3 and 2. Two writable disks (one a journalled
 # file system) and a read-only one.
 
-no_reconnect_since() { # LINES: blkback has not connected anew since dom0's log had so many lines
-  ! dmesg | tail -n "+$(($1 + 1))" | grep -E 'blkback.*(ring-ref|using [0-9]+ queues)'
-}
-
-all_connected() { # NAME: every frontend is in state 4, and there are some
-  local states
-  states=$(frontends_states "$1")
-  echo "$states"
-  [[ -n $states && -z $(grep -v ' 4$' <<<"$states") ]]
-}
-
-only_connected_in() { # FILE of states seen by watch_states
-  cat "$1"
-  [[ -s $1 && -z $(grep -vx 4 "$1") ]]
-}
-
-# Every value that the frontends' state nodes take until the function is told to stop.
-watch_states() { # NAME FILE
-  local domid device
-  domid=$(guest_domid "$1")
-  : >"$2"
-  for device in $(frontends_states "$1" | cut -d' ' -f1); do
-    xenstore-watch "/local/domain/$domid/$device/state" | while read -r node; do
-      xenstore-read "$node" >>"$2"
-    done &
-  done
-}
-
-file_system_is_clean() { # DEVICE of a guest that is gone: its journal replayed, then checked without repair
-  mkdir -p /run/lab/mnt && mount "$1" /run/lab/mnt && umount /run/lab/mnt && e2fsck -fn "$1"
-}
-
 main_job() { # KIND
   local kind=$1 root data readonly nonce domid epoch lines answer
   local -A generation_before generation_after

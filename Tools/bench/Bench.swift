@@ -6,7 +6,8 @@ struct Bench: ParsableCommand {
     commandName: "ckpt-bench",
     abstract: "Measures what ckpt promises; every figure is a ratio within one run.",
     subcommands: [
-      DaemonCost.self, Dirty.self, Epochs.self, Floor.self, Native.self, Prune.self, Staging.self, Store.self,
+      DaemonCost.self, Dirty.self, Epochs.self, Export.self, Floor.self, Native.self, Prune.self, Staging.self,
+      Store.self,
       Watch.self,
     ])
 }

@@ -30,5 +30,3 @@ struct Epochs: ParsableCommand {
     }
   }
 }
-
-private func environment(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }

@@ -63,4 +63,37 @@ struct PlainLZ4: ~Copyable {
     }
     return total.load(ordering: .relaxed)
   }
+
+  /// Its frames, compressed, for the decoder.
+  func compressed() -> CompressedFrames {
+    var frames: [[CChar]] = []
+    for frame in self.frames {
+      var output = [CChar](repeating: 0, count: Int(LZ4_compressBound(Int32(frame.count))))
+      let source = (pages.baseAddress! + frame.lowerBound).assumingMemoryBound(to: CChar.self)
+      let count = LZ4_compress_default(source, &output, Int32(frame.count), Int32(output.count))
+      frames.append(Array(output[..<Int(count)]))
+    }
+    return CompressedFrames(frames: frames)
+  }
+}
+
+/// The decoder's limit: nothing but LZ4, into memory that stays in the cache.
+struct CompressedFrames: Sendable {
+  let frames: [[CChar]]
+
+  func decode(threads: Int) {
+    let next = Atomic(0)
+    DispatchQueue.concurrentPerform(iterations: threads) { _ in
+      let room = Int32(EpochFormat.pageSize * EpochFormat.framePages)
+      let output = UnsafeMutablePointer<CChar>.allocate(capacity: Int(room))
+      defer { output.deallocate() }
+      while true {
+        let first = next.wrappingAdd(64, ordering: .relaxed).oldValue
+        guard first < frames.count else { break }
+        for frame in frames[first..<min(first + 64, frames.count)] {
+          precondition(LZ4_decompress_safe(frame, output, Int32(frame.count), room) > 0)
+        }
+      }
+    }
+  }
 }

@@ -17,8 +17,7 @@ struct Ckpt: ParsableCommand {
       RemoveCommand.self,
       TagCommand.self, UntagCommand.self, PinCommand.self, UnpinCommand.self, NoteCommand.self, RenameCommand.self,
       DiffCommand.self, MountCommand.self, UnmountCommand.self, ScheduleCommand.self, PoolCommand.self,
-      DiskCommand.self,
-      ConfigCommand.self,
+      DiskCommand.self, AdoptCommand.self, ReleaseCommand.self, ConfigCommand.self,
     ])
 
   /// Like the parser's own `main`, but an error of ours is one line and has its documented status.

@@ -33,7 +33,12 @@ struct DiskCommand: ParsableCommand {
       _ = try common.engine.existingStore()
       let entries = try Disks(common.engine.pools()).list().map(View.init)
       if common.json { return try Terminal.printJSON(entries) }
-      let rows = entries.map { [$0.guest, $0.vdev, $0.pool, Quantity.bytes($0.sizeBytes), String($0.epochs), $0.path] }
+      let rows = entries.map {
+        [
+          $0.guest, $0.vdev, $0.pool, Quantity.bytes($0.sizeBytes), String($0.epochs),
+          $0.path + ($0.origin.map { " over \($0)" } ?? ""),
+        ]
+      }
       Terminal.printTable([["GUEST", "DISK", "POOL", "SIZE", "EPOCHS", "PATH"]] + rows)
     }
   }
@@ -63,15 +68,17 @@ struct DiskCommand: ParsableCommand {
     let guest, vdev, pool, path: String
     let sizeBytes: UInt64
     let epochs: Int
+    /// What an adopted disk was before.
+    let origin: String?
 
     enum CodingKeys: String, CodingKey {
-      case guest, vdev, pool, path, epochs
+      case guest, vdev, pool, path, epochs, origin
       case sizeBytes = "size_bytes"
     }
 
     init(_ entry: Disks.Entry) {
       (guest, vdev, pool, path) = (entry.guest, entry.vdev, entry.pool, entry.path)
-      (sizeBytes, epochs) = (entry.sizeBytes, entry.epochs)
+      (sizeBytes, epochs, origin) = (entry.sizeBytes, entry.epochs, entry.origin)
     }
   }
 }

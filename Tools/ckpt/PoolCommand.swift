@@ -8,34 +8,56 @@ struct PoolCommand: ParsableCommand {
     subcommands: [Create.self, Show.self, Grow.self, Start.self])
 
   struct Create: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Make a pool on two devices, or in files for a trial.")
+    static let configuration = CommandConfiguration(
+      abstract: "Make a pool in a volume group, on two devices, or in files for a trial.",
+      discussion: """
+        In a volume group it makes the volumes ckpt-NAME-data, ckpt-NAME-meta and ckpt-NAME-spare. The last is one extent for the \
+        day on which the metadata are full: lvremove it, lvextend ckpt-NAME-meta by one extent, then ckpt pool grow NAME.
+        """)
 
-    @Argument(help: "Name of the pool: a-z, 0-9 and -.") var name: String
+    @Argument(help: "Name of the pool: a-z, 0-9 and -.") var name: String = "main"
+    @Option(help: "Volume group of LVM with free space.") var vg: String?
     @Option(help: "Device for the disks' data; its content is lost.") var data: String?
     @Option(help: "Device for the pool's metadata; its content is lost.") var metadata: String?
     @Option(help: "Folder for a trial pool's files.") var file: String?
-    @Option(help: "Size of a trial pool, like 10G.") var size: String?
+    @Option(help: "Size of the data in a volume group, like 20% of it or 100G, or of a trial pool.") var size: String?
     @Flag(help: "Do not ask; needed without a terminal.") var yes = false
     @OptionGroup var common: CommonOptions
 
     func validate() throws {
-      let onDevices = data != nil && metadata != nil && file == nil && size == nil
-      let inFiles = file != nil && size != nil && data == nil && metadata == nil
-      guard onDevices || inFiles else {
-        throw ValidationError("Name either --data DEVICE --metadata DEVICE, or --file FOLDER --size SIZE.")
+      let onDevices = data != nil && metadata != nil && file == nil && size == nil && vg == nil
+      let inFiles = file != nil && size != nil && data == nil && metadata == nil && vg == nil
+      let inGroup = vg != nil && size != nil && data == nil && metadata == nil && file == nil
+      guard onDevices || inFiles || inGroup else {
+        throw ValidationError(
+          "Name either --vg GROUP --size SIZE, or --data DEVICE --metadata DEVICE, or --file FOLDER --size SIZE.")
       }
     }
 
     func run() throws {
-      let bytes = try size.map(Quantity.parseBytes)
+      let percent = try vg == nil ? nil : size.flatMap(Self.percent)
+      let bytes = try percent == nil ? size.map(Quantity.parseBytes) : nil
+      let kept = try CommonOptions.configuration(nil).keptEpochs
       let pools = try common.engine.pools()
       if let data, let metadata {
         try Terminal.confirm("All content of \(data) and \(metadata) is lost.", yes: yes)
         try pools.create(name, data: data, metadata: metadata)
+      } else if let vg {
+        let share = percent.map(PoolSize.percent) ?? .bytes(bytes ?? 0)
+        try pools.create(name, group: vg, size: share, keeping: kept)
       } else if let file, let bytes {
         try pools.create(name, file: file, size: bytes)
       }
       try PoolReportView.show([pools.status(name)], json: common.json)
+    }
+
+    /// - Returns: nil for what does not end in `%`.
+    private static func percent(_ text: String) throws -> Int? {
+      guard text.hasSuffix("%") else { return nil }
+      guard let number = Int(text.dropLast()), (1...100).contains(number) else {
+        throw UsageRefused(description: "'\(text)' is no share; write it like 20%")
+      }
+      return number
     }
   }
 
@@ -87,8 +109,21 @@ extension PoolCommand {
       _ = try common.engine.existingStore()
       let pools = try common.engine.pools()
       try pools.resumeSuspended()
-      for name in pools.names() { try pools.ensureActive(name) }
+      var status: ExitStatus?
+      // What is wrong with one pool or disk keeps no other from starting.
+      for name in pools.names() {
+        do {
+          for fault in try pools.ensureActive(name) {
+            Terminal.error("ckpt: \(fault)")
+            status = status ?? .failed
+          }
+        } catch {
+          Terminal.error("ckpt: \(error)")
+          status = status ?? ExitStatus(error) ?? .failed
+        }
+      }
       try PoolReportView.show(pools.list(), json: common.json)
+      if let status { throw status }
     }
   }
 }

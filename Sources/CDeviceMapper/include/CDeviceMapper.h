@@ -21,6 +21,7 @@ static inline const char *ckpt_dm_versions_name(const struct dm_versions *versio
 typedef struct ckpt_dm_call ckpt_dm_call;
 ckpt_dm_call *ckpt_dm_call_suspend(const char *name);  // noflush, skip lockfs
 ckpt_dm_call *ckpt_dm_call_resume(const char *name);
+ckpt_dm_call *ckpt_dm_call_clear(const char *name);  // drops a loaded table
 ckpt_dm_call *ckpt_dm_call_message(const char *name, const char *message);  // to sector 0
 int ckpt_dm_call_run(int control, ckpt_dm_call *call);  // 0 or an errno
 void ckpt_dm_call_free(ckpt_dm_call *call);

@@ -95,12 +95,22 @@ struct BundleExport {
     let pools = try pools()
     let (output, blockBytes) = try pools.thinDelta(disk.pool, from: old, to: id)
     guard
-      let ranges = CarriedRanges(thinDelta: output, blockBytes: blockBytes, size: disk.sizeBytes, whole: whole)
+      let ranges = CarriedRanges(
+        thinDelta: output, blockBytes: blockBytes, size: disk.sizeBytes, whole: whole,
+        hasOrigin: try hasOrigin(disk, pools))
     else { throw Pools.notUnderstood }
     let parts = ranges.from(writer.place.disk == number ? writer.place.diskOffset : 0)
     guard !parts.isEmpty else { return }
     try withDevice(of: disk, id, pools) { content in
       for part in parts { try write(part, of: number, content, to: writer) }
+    }
+  }
+
+  /// An adopted disk reads what it has no block for from the volume that it was.
+  private func hasOrigin(_ disk: EpochManifest.Disk, _ pools: Pools) throws -> Bool {
+    try pools.catalogs().contains { catalog in
+      let devices = catalog.snapshots(manifest.uuid, manifest.epoch).filter { $0.vdev == disk.vdev }.map(\.device)
+      return catalog.volumes.contains { devices.contains($0.device) && $0.origin != nil }
     }
   }
 

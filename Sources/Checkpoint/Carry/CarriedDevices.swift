@@ -18,7 +18,10 @@ struct CarriedDevices {
     let device = "\(DeviceName.namePrefix)carry-\(getpid())-\(count)"
     try pool.operations.create(
       device, uuid: "\(EpochView.uuid(.carried, of: snapshot, in: pool.catalog))-\(getpid())",
-      table: [.thin(pool: number, id: snapshot.thinID, sectors: snapshot.sizeSectors)], readOnly: readOnly)
+      table: [
+        .thin(
+          pool: number, id: snapshot.thinID, sectors: snapshot.sizeSectors, origin: pool.origin(of: snapshot.device))
+      ], readOnly: readOnly)
     return device
   }
 

@@ -13,8 +13,9 @@ struct CarriedRanges: Equatable {
   /// - Parameters:
   ///   - output: of `thin_delta`, from the base's disk to this one; for a whole disk from itself to itself.
   ///   - size: of the disk; blocks may reach beyond.
+  ///   - hasOrigin: what is not mapped reads as something else than zeros: it is an adopted disk.
   /// - Returns: nil for output that makes no sense.
-  init?(thinDelta output: [UInt8], blockBytes: UInt64, size: UInt64, whole: Bool) {
+  init?(thinDelta output: [UInt8], blockBytes: UInt64, size: UInt64, whole: Bool, hasOrigin: Bool = false) {
     var (isSound, reached) = (true, UInt64(0))
     let isComplete = ThinDelta.forEachRange(thinDelta: output) { kind, begin, length in
       let start = begin.multipliedReportingOverflow(by: blockBytes)
@@ -26,9 +27,10 @@ struct CarriedRanges: Equatable {
       }
       reached = end.partialValue
       guard whole || kind != .same, start.partialValue < min(reached, size) else { return }
-      add(Part(range: start.partialValue..<min(reached, size), isMapped: kind != .removed))
+      add(Part(range: start.partialValue..<min(reached, size), isMapped: hasOrigin || kind != .removed))
     }
     guard isComplete, isSound else { return nil }
+    if whole, hasOrigin { parts = size > 0 ? [Part(range: 0..<size, isMapped: true)] : [] }
   }
 
   /// Neighbours become one.

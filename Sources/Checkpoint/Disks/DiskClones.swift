@@ -46,6 +46,7 @@ extension Disks {
     var volumes: [PoolCatalog.Volume] = []
     try pool.change { catalog in
       volumes = try snapshots.map { snapshot in
+        try catalog.refuseAdopted(snapshot.device, to: "cloned")
         let device = try Self.deviceName(guest: clone, vdev: snapshot.vdev)
         guard try isFree(device) else { throw DiskError.exists(device: device) }
         return PoolCatalog.Volume(
@@ -105,6 +106,7 @@ extension Disks {
   }
 
   private func checkUnused(_ volume: PoolCatalog.Volume, in catalog: PoolCatalog) throws {
+    try catalog.refuseAdopted(volume.device, to: "removed")
     let epochs = Set(catalog.epochs.filter { $0.device == volume.device }.map(\.epoch)).sorted()
     guard epochs.isEmpty else {
       throw DiskError.hasEpochs(guest: volume.guest, device: volume.device, epochs: epochs)

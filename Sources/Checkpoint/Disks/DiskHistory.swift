@@ -29,7 +29,11 @@ public struct DiskHistory: Sendable {
   public func check(epoch: Int, expected: [DiskEpoch]) throws {
     for (catalog, snapshot) in try snapshots(epoch: epoch, expected: expected) {
       if try isMissing(snapshot, in: catalog) { continue }
-      try checkVolume(of: snapshot, in: catalog)
+      let volume = try self.volume(of: snapshot, in: catalog)
+      // Before the first start of the pool after a boot there is no origin to look at; rolling back looks again.
+      if volume.origin != nil, try pools.operations.info(volume.originDevice) != nil {
+        try pools.operations.requireUntouched(volume)
+      }
     }
   }
 
@@ -57,7 +61,7 @@ public struct DiskHistory: Sendable {
       try PoolReserve.checkHealth(pool.name, pool.operations.poolStatus(pool.device))
       let snapshots = pool.catalog.snapshots(guestUUID, epoch)
       try makeMissing(snapshots, in: pool)
-      for snapshot in snapshots { try checkVolume(of: snapshot, in: pool.catalog) }
+      for snapshot in snapshots { try pool.requireSound(volume(of: snapshot, in: pool.catalog)) }
 
       var swaps: [PoolCatalog.Swap] = []
       try pool.change { catalog in
@@ -169,7 +173,9 @@ public struct DiskHistory: Sendable {
     return result
   }
 
-  private func checkVolume(of snapshot: PoolCatalog.Snapshot, in catalog: PoolCatalog) throws {
+  private func volume(
+    of snapshot: PoolCatalog.Snapshot, in catalog: PoolCatalog
+  ) throws -> PoolCatalog.Volume {
     guard let volume = catalog.volumes.first(where: { $0.device == snapshot.device }) else {
       throw DiskError.cannotRollBack(device: snapshot.device, why: "the pool has no such disk any more")
     }
@@ -178,6 +184,7 @@ public struct DiskHistory: Sendable {
         device: snapshot.device,
         why: "it has \(volume.sizeSectors * 512) bytes, the epoch's has \(snapshot.sizeSectors * 512)")
     }
+    return volume
   }
 }
 

@@ -15,6 +15,8 @@ public struct Disks: Sendable {
     public var path: String
     public var sizeBytes: UInt64
     public var epochs: Int
+    /// The volume that an adopted disk was before, and still stands on: `/dev/vg0/web`.
+    public var origin: String?
   }
 
   public func list() throws -> [Entry] {
@@ -22,7 +24,8 @@ public struct Disks: Sendable {
       catalog.volumes.map { volume in
         Entry(
           guest: volume.guest, vdev: volume.vdev, pool: catalog.name, path: "/dev/mapper/\(volume.device)",
-          sizeBytes: volume.sizeSectors * 512, epochs: catalog.epochs.count { $0.device == volume.device })
+          sizeBytes: volume.sizeSectors * 512, epochs: catalog.epochs.count { $0.device == volume.device },
+          origin: volume.origin.map { "/dev/\($0.volume)" })
       }
     }
   }

@@ -18,7 +18,9 @@ enum DurableFile {
   }
 
   /// Writes beside `path` with mode 0600, fsyncs, renames over it, fsyncs the folder.
-  static func replace(_ path: String, with bytes: [UInt8]) throws {
+  ///
+  /// - Parameter like: whose mode and owner it gets instead.
+  static func replace(_ path: String, with bytes: [UInt8], like: stat? = nil) throws {
     let new = path + ".new"
     let descriptor = open(new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o600)
     guard descriptor >= 0 else { throw PoolError.io(operation: "create", path: new, errno: errno) }
@@ -31,6 +33,9 @@ enum DurableFile {
         throw PoolError.io(operation: "write", path: new, errno: count == 0 ? EIO : errno)
       }
       done += count
+    }
+    if let like, fchown(descriptor, like.st_uid, like.st_gid) != 0 || fchmod(descriptor, like.st_mode & 0o7777) != 0 {
+      throw PoolError.io(operation: "set the owner of", path: new, errno: errno)
     }
     guard fsync(descriptor) == 0 else { throw PoolError.io(operation: "fsync", path: new, errno: errno) }
     guard rename(new, path) == 0 else { throw PoolError.io(operation: "rename to", path: path, errno: errno) }

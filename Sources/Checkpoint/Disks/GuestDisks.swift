@@ -65,9 +65,17 @@ public final class GuestDisks: DiskSet {
   ) throws -> Member? {
     for catalog in catalogs {
       for volume in catalog.volumes {
-        guard let info = try operations.info(volume.device), info.number == disk.number else { continue }
+        if let origin = volume.origin {
+          guard try operations.shows(disk.number, volume, origin) else { continue }
+          try operations.requireOurs(volume, origin)
+        }
+        guard let info = try operations.info(volume.device),
+          volume.origin != nil || info.number == disk.number
+        else { continue }
         guard let pool = try operations.info(catalog.poolDevice) else { continue }
-        let expected = Target.thin(pool: pool.number, id: volume.thinID, sectors: volume.sizeSectors)
+        let expected = Target.thin(
+          pool: pool.number, id: volume.thinID, sectors: volume.sizeSectors,
+          origin: try volume.origin == nil ? nil : operations.info(volume.originDevice)?.number)
         let found = try operations.table(volume.device)
         guard found == [expected], info.uuid == catalog.uuid(of: volume) else {
           throw DiskError.tableDiffers(

@@ -10,6 +10,10 @@ final class OpenPool {
   let folder: PoolFolder
   let operations: any ThinPoolOperations
   private(set) var catalog: PoolCatalog
+  /// Adopted disks that could not be made active, and why: others of the pool are not kept from working by it.
+  var faults: [(device: String, error: any Error)] = []
+  /// Seconds to wait for whoever has a device open for an instant, as udev does.
+  let patience: Double
   private let lock: PoolLock
 
   var name: String { catalog.name }
@@ -19,11 +23,12 @@ final class OpenPool {
     self.folder = folder
     self.operations = operations
     guard folder.exists else { throw PoolError.unknown(pool: folder.name) }
+    patience = wait
     lock = try folder.lock(wait: wait)
     catalog = try folder.load()
-    let number = try activatePool()
+    try activatePool()
     try settle()
-    try activateVolumes(pool: number)
+    try activateVolumes()
   }
 
   /// Changes the catalogue, on disk first.
@@ -32,80 +37,6 @@ final class OpenPool {
     try body(&new)
     try folder.save(new)
     catalog = new
-  }
-
-  // MARK: activation
-
-  private func activatePool() throws -> DeviceNumber {
-    let backing = try operations.attach(catalog.backing)
-    if let info = try operations.info(device) {
-      guard info.uuid == catalog.poolUUID else {
-        throw PoolError.deviceTaken(
-          device: device, why: "it was made by another program or store (uuid \(info.uuid))")
-      }
-      let devices = try operations.table(device).first?.poolDevices
-      guard let devices, devices == (backing.metadata, backing.data) else {
-        throw PoolError.deviceTaken(
-          device: device,
-          why: "it does not run on \(backing.metadata) and \(backing.data) as the catalogue says")
-      }
-      if info.suspended { try operations.resume(device) }
-      return info.number
-    }
-    // The kernel formats metadata that begins with zeros: right for a new pool, the end of an old one.
-    guard backing.metadataIsFormatted || catalog == catalog.asCreated else {
-      throw PoolError.unusable(
-        device: "\(backing.metadata)", why: "it is to hold the metadata of pool \(name), but it is empty")
-    }
-    try operations.create(device, uuid: catalog.poolUUID, table: [table(over: backing)], readOnly: false)
-    return try number(of: device)
-  }
-
-  /// The pool over all of its devices. The kernel raises an event when less than a twentieth of the data is free, and one by itself
-  /// when metadata runs low.
-  func table(over backing: AttachedBacking) -> Target {
-    let blocks = backing.dataSectors / catalog.blockSectors
-    return .thinPool(
-      metadata: backing.metadata, data: backing.data, dataSectors: blocks * catalog.blockSectors,
-      blockSectors: catalog.blockSectors, lowWaterBlocks: max(1, blocks / 20))
-  }
-
-  private func activateVolumes(pool: DeviceNumber) throws {
-    for volume in catalog.volumes {
-      guard let info = try operations.info(volume.device) else {
-        try activate(volume, pool: pool)
-        continue
-      }
-      guard info.uuid == catalog.uuid(of: volume) else {
-        throw PoolError.deviceTaken(device: volume.device, why: "it was made by another program or store")
-      }
-      // We hold the lock, so no take is in its pause: whoever loaded a table or suspended the device died.
-      if info.hasInactiveTable { try operations.clear(volume.device) }
-      if info.suspended { try operations.resume(volume.device) }
-      let (found, expected) = (try operations.table(volume.device), [table(of: volume, pool: pool)])
-      guard found == expected else {
-        throw DiskError.tableDiffers(
-          device: volume.device, found: found.map(\.description).joined(separator: " | "),
-          expected: expected[0].description)
-      }
-    }
-  }
-
-  private func activate(_ volume: PoolCatalog.Volume, pool: DeviceNumber) throws {
-    try operations.create(
-      volume.device, uuid: catalog.uuid(of: volume),
-      table: [table(of: volume, pool: pool)], readOnly: false)
-  }
-
-  private func table(of volume: PoolCatalog.Volume, pool: DeviceNumber) -> Target {
-    .thin(pool: pool, id: volume.thinID, sectors: volume.sizeSectors)
-  }
-
-  private func number(of device: String) throws -> DeviceNumber {
-    guard let info = try operations.info(device) else {
-      throw PoolError.deviceTaken(device: device, why: "it vanished while it was being made")
-    }
-    return info.number
   }
 
   // MARK: changes
@@ -127,8 +58,8 @@ final class OpenPool {
       Self.finish(intent, &catalog)
     }
     switch intent.change {
-    case .createVolume(let volume): try activate(volume, pool: number(of: device))
-    case .cloneEpoch(let volumes): for volume in volumes { try activate(volume, pool: number(of: device)) }
+    case .createVolume(let volume): try activate(volume)
+    case .cloneEpoch(let volumes): for volume in volumes { try activate(volume) }
     case .takeEpoch, .rollBack, .undoRollback, .removeVolumes: break
     }
   }
@@ -200,7 +131,7 @@ final class OpenPool {
       for swap in swaps { try show(swap.old, on: swap.device) }
     case .removeVolumes(let volumes):
       for volume in volumes where try operations.info(volume.device) == nil {
-        try activate(volume, pool: number(of: device))
+        try activate(volume)
       }
     case .createVolume, .takeEpoch, .cloneEpoch: break
     }
@@ -242,13 +173,19 @@ final class OpenPool {
 
   /// Makes the volume's device show `id`, in place. A device that is not active will be made from the catalogue.
   func show(_ id: ThinID, on device: String) throws {
-    guard let volume = catalog.volumes.first(where: { $0.device == device }),
+    guard var volume = catalog.volumes.first(where: { $0.device == device }),
       let info = try operations.info(device)
     else { return }
     // A table that a dead process loaded would go live at the next resume.
     if info.hasInactiveTable { try operations.clear(device) }
-    let table = [Target.thin(pool: try number(of: self.device), id: id, sectors: volume.sizeSectors)]
-    if try operations.table(device) != table { try operations.swapTable(device, to: table) }
+    volume.thinID = id
+    let table = [try self.table(of: volume)]
+    guard try operations.table(device) != table else { return }
+    try operations.swapTable(device, to: table)
+    // The volume's own device shows the same; dom0 may have read it.
+    if let origin = volume.origin, try operations.info(origin.device) != nil {
+      try operations.flushBuffers(origin.device)
+    }
   }
 }
 

@@ -17,9 +17,14 @@ struct PoolCatalog: Codable, Equatable, Sendable {
     var thinID: ThinID
     var sizeSectors: UInt64
     var device: String
+    /// What an adopted disk was before, and still reads what it has not written since.
+    var origin: AdoptedOrigin?
+
+    /// The read-only device over the origin's data.
+    var originDevice: String { "\(device)-origin" }
 
     enum CodingKeys: String, CodingKey {
-      case guest, vdev, device
+      case guest, vdev, device, origin
       case thinID = "thin_id"
       case sizeSectors = "size_sectors"
     }
@@ -88,6 +93,8 @@ struct PoolCatalog: Codable, Equatable, Sendable {
   }
 
   static let currentFormat = 1
+  /// With adopted disks: who does not know of their origins would show their volumes without them.
+  static let formatWithOrigins = 2
 
   var format = Self.currentFormat
   var name: String
@@ -119,7 +126,8 @@ struct PoolCatalog: Codable, Equatable, Sendable {
   // No guest's disk can be called "pool", so pool and disk devices never share a name.
   var poolDevice: String { "\(DeviceName.namePrefix)\(name)-pool" }
   var poolUUID: String { "\(DeviceName.uuidPrefix)\(identity)-pool" }
-  func uuid(of volume: Volume) -> String { "\(DeviceName.uuidPrefix)\(identity)-\(volume.device)" }
+  func uuid(of volume: Volume) -> String { uuid(ofDevice: volume.device) }
+  func uuid(ofDevice device: String) -> String { "\(DeviceName.uuidPrefix)\(identity)-\(device)" }
 
   /// This catalogue as it was before the first change.
   var asCreated: PoolCatalog {

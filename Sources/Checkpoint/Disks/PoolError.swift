@@ -81,7 +81,8 @@ public enum DiskError: Error, Equatable, CustomStringConvertible {
   public var description: String {
     switch self {
     case .notInPool(let guest, let vdev, let path, let size):
-      "disk \(vdev) (\(path)) of \(guest) is not in a pool, so it cannot be part of an epoch; move it: "
+      "disk \(vdev) (\(path)) of \(guest) is not in a pool, so it cannot be part of an epoch; if it is a "
+        + "volume of LVM, bring it in while the guest runs: ckpt adopt \(guest) \(vdev); else move it: "
         + "ckpt disk create \(guest) \(vdev) --size \(size == 0 ? "SIZE" : String(size)), "
         + "shut the guest down, copy \(path) to the new device, name that in the guest's configuration"
     case .tableDiffers(let device, let found, let expected):

@@ -43,13 +43,16 @@ struct PoolFolder: Sendable {
   func load() throws -> PoolCatalog {
     guard exists else { throw PoolError.unknown(pool: name) }
     let bytes = try DurableFile.read(file)
-    let catalog: PoolCatalog
+    var catalog: PoolCatalog
     do { catalog = try JSONDecoder().decode(PoolCatalog.self, from: Data(bytes)) } catch {
       throw PoolError.damaged(path: file, why: "not a catalogue: \(error)")
     }
-    guard catalog.format == PoolCatalog.currentFormat else {
-      throw PoolError.damaged(path: file, why: "format \(catalog.format) is not \(PoolCatalog.currentFormat)")
+    let known = PoolCatalog.currentFormat...PoolCatalog.formatWithOrigins
+    guard known.contains(catalog.format) else {
+      throw PoolError.damaged(
+        path: file, why: "format \(catalog.format) is not \(known.lowerBound) or \(known.upperBound)")
     }
+    catalog.format = PoolCatalog.currentFormat
     guard catalog.name == name else {
       throw PoolError.damaged(path: file, why: "it is of pool \(catalog.name)")
     }
@@ -57,6 +60,8 @@ struct PoolFolder: Sendable {
   }
 
   func save(_ catalog: PoolCatalog) throws {
+    var catalog = catalog
+    if catalog.holdsOrigins { catalog.format = PoolCatalog.formatWithOrigins }
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
     try DurableFile.replace(file, with: [UInt8](encoder.encode(catalog)))

@@ -82,7 +82,10 @@ public struct Pools: Sendable {
 
   /// After a reboot: attaches loop devices, makes the pool and its volumes' devices from the catalogue, settles what a crash left.
   /// Does nothing to what is there already.
-  public func ensureActive(_ name: String) throws { _ = try open(name) }
+  ///
+  /// - Returns: adopted disks that could not be made active, and why, a line each.
+  @discardableResult
+  public func ensureActive(_ name: String) throws -> [String] { try open(name).faults.map { "\($0.error)" } }
 
   /// Finishes or undoes what a dead process began to change in a pool.
   ///
@@ -103,6 +106,9 @@ public struct Pools: Sendable {
     var failure: (any Error)?
     for (device, _) in try operations.list() where device.hasPrefix(DeviceName.namePrefix) {
       do { if try resumeIfSuspended(device) { resumed.append(device) } } catch { failure = failure ?? error }
+    }
+    for volume in try catalogs().flatMap(\.volumes) {
+      do { if let device = try resumeIfSwapped(volume) { resumed.append(device) } } catch { failure = failure ?? error }
     }
     if let failure { throw failure }
     return resumed

@@ -1,4 +1,5 @@
 import DeviceMapper
+import Glibc
 
 /// What the policy needs of device-mapper. `DeviceMapper` is the real one; tests script another, which may die at any step.
 protocol ThinPoolOperations: AnyObject, Sendable {
@@ -8,6 +9,10 @@ protocol ThinPoolOperations: AnyObject, Sendable {
   func poolStatus(_ pool: String) throws -> PoolStatus
   func create(_ device: String, uuid: String, table: [Target], readOnly: Bool) throws
   func swapTable(_ device: String, to table: [Target]) throws
+  /// As `swapTable`, of a device in use, with as little as possible while requests wait.
+  ///
+  /// - Returns: nanoseconds for which they waited.
+  func swapLive(_ device: String, to table: [Target], flushing old: String) throws -> UInt64
   func resume(_ device: String) throws
   func clear(_ device: String) throws
   func remove(_ device: String) throws
@@ -24,6 +29,19 @@ protocol ThinPoolOperations: AnyObject, Sendable {
   /// Makes a pool's file larger, and the loop device over it.
   func enlarge(file: String, to bytes: UInt64) throws
   func prepare(_ disks: [EpochSnapshots.Disk]) throws -> any PreparedSnapshots
+
+  // Content of devices, by their device-mapper names.
+  func flushBuffers(_ device: String) throws
+  func read(_ device: String, parts: [(offset: UInt64, count: Int)]) throws -> [[UInt8]]
+  /// - Returns: bytes written to `target`.
+  func copyDifferences(
+    from source: String, to target: String, bytes: UInt64, progress: (UInt64) -> Void
+  ) throws -> UInt64
+
+  // LVM.
+  func markAsOrigin(_ volume: LogicalVolume) throws
+  func unmarkAsOrigin(_ volume: LogicalVolume) throws
+  func activate(_ volume: LogicalVolume) throws
 }
 
 /// The disks' part of the pause, ready to run.
@@ -50,17 +68,40 @@ extension DeviceMapper: ThinPoolOperations {
     if let loop = try LoopDevice.find(file) { try LoopDevice.takeInSize(loop) }
   }
 
+  func flushBuffers(_ device: String) throws { try BlockDevice.flushBuffers("/dev/mapper/\(device)") }
+
+  func read(_ device: String, parts: [(offset: UInt64, count: Int)]) throws -> [[UInt8]] {
+    try BlockDevice.read("/dev/mapper/\(device)", parts: parts)
+  }
+
+  func copyDifferences(
+    from source: String, to target: String, bytes: UInt64, progress: (UInt64) -> Void
+  ) throws -> UInt64 {
+    try BlockDevice.copyDifferences(
+      from: "/dev/mapper/\(source)", to: "/dev/mapper/\(target)", bytes: bytes, progress: progress)
+  }
+
+  func markAsOrigin(_ volume: LogicalVolume) throws { try volume.markAsOrigin() }
+  func unmarkAsOrigin(_ volume: LogicalVolume) throws { try volume.unmarkAsOrigin() }
+  func activate(_ volume: LogicalVolume) throws { try volume.activate() }
+
   func attach(_ backing: PoolCatalog.Backing) throws -> AttachedBacking {
     try require(target: "thin-pool", module: "dm_thin_pool")
     let (data, metadata): (String, String) =
       switch backing {
-      case .devices(let data, let metadata): (data, metadata)
+      case .devices(let data, let metadata): (try Self.present(data), try Self.present(metadata))
       case .files(let data, let metadata): (try LoopDevice.attach(data), try LoopDevice.attach(metadata))
       }
     return AttachedBacking(
       data: try Self.number(data), metadata: try Self.number(metadata),
       dataSectors: try BlockDevice.size(data) / 512,
       metadataIsFormatted: try DeviceSignature.of(metadata) == .thinMetadata)
+  }
+
+  /// After a boot LVM may not have come to a pool's volumes yet.
+  private static func present(_ path: String) throws -> String {
+    if access(path, F_OK) != 0, let volume = LogicalVolume(path: path) { try volume.activate() }
+    return path
   }
 
   private static func number(_ path: String) throws -> DeviceNumber {

@@ -1,6 +1,7 @@
 import CLinux
 import Dispatch
 import Glibc
+import Xen
 
 /// A program of the configuration at work: a process group of its own, with nothing of ours open but its input and output.
 final class HookProcess: @unchecked Sendable {
@@ -170,19 +171,7 @@ struct OutputTail {
   /// The last three lines on one, without what a terminal would obey.
   var lines: String {
     let text = String(decoding: bytes, as: UTF8.self)
-    let lines = text.split(whereSeparator: \.isNewline).suffix(3).map { line in
-      String(line.suffix(160).map { $0.unicodeScalars.allSatisfy(\.isPrintable) ? $0 : "?" })
-    }
+    let lines = text.split(whereSeparator: \.isNewline).suffix(3).map { Printable.line(String($0.suffix(160))) }
     return lines.joined(separator: "; ")
-  }
-}
-
-extension Unicode.Scalar {
-  /// Neither a control character nor one that only steers how others are shown.
-  var isPrintable: Bool {
-    switch properties.generalCategory {
-    case .control, .format, .surrogate, .lineSeparator, .paragraphSeparator, .privateUse, .unassigned: false
-    default: true
-    }
   }
 }

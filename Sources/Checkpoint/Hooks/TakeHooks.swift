@@ -1,4 +1,5 @@
 import Glibc
+import Xen
 
 /// The moments of a take at which a program of the configuration can run. Raw values: `CKPT_HOOK` in its environment.
 enum Hook: String {
@@ -36,7 +37,7 @@ public struct TakeHooks {
     if let phase { result["CKPT_PHASE"] = phase.rawValue }
     // Names come from xenstore and words from tools: one line each, and of a length that exec takes.
     result = result.mapValues {
-      String(String.UnicodeScalarView($0.unicodeScalars.prefix(4000).map { $0.isPrintable ? $0 : " " }))
+      String(String.UnicodeScalarView($0.unicodeScalars.prefix(4000).map { Printable.isInvisible($0) ? " " : $0 }))
     }
     result["PATH"] = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     return result

@@ -69,7 +69,10 @@ struct EpochViews {
     }
     try pool.operations.create(
       device, uuid: EpochView.uuid(kind, of: snapshot, in: pool.catalog),
-      table: [.thin(pool: number, id: shown, sectors: snapshot.sizeSectors)], readOnly: kind == .whole)
+      table: [
+        .thin(
+          pool: number, id: shown, sectors: snapshot.sizeSectors, origin: pool.origin(of: snapshot.device))
+      ], readOnly: kind == .whole)
   }
 
   /// Takes a device away; a scratch snapshot goes with it.

@@ -15,6 +15,7 @@ final class FakePool: ThinPoolOperations {
     var table: [Target]
     var suspended = false
     var inactive = false
+    var openCount = 0
     var isOpen = false
     var readOnly = false
   }
@@ -49,6 +50,12 @@ final class FakePool: ThinPoolOperations {
     var held: String?
     /// A device that cannot be resumed.
     var stuck: String?
+    /// Content of what lies under linear devices that are no device of ours, by the parameters of their tables.
+    var raw: [String: String] = [:]
+    /// Volumes of LVM, by group and name, with the devices that activating them makes.
+    var volumes: [String: (name: String, device: Device)] = [:]
+    var marked: Set<String> = []
+    var refuseLVM = false
   }
 
   private let state = Mutex(Kernel())
@@ -65,25 +72,14 @@ final class FakePool: ThinPoolOperations {
     }
   }
 
-  /// What a guest reads from the device.
-  func content(of device: String) -> String? {
-    kernel { kernel in kernel.devices[device]?.table.first?.thinVolume.flatMap { kernel.contents[$0.id] } }
-  }
-
-  func write(_ content: String, to device: String) {
-    kernel { kernel in
-      if let id = kernel.devices[device]?.table.first?.thinVolume?.id { kernel.contents[id] = content }
-    }
-  }
-
-  private func look<Result>(_ body: (Kernel) throws -> sending Result) throws -> sending Result {
+  func look<Result>(_ body: (Kernel) throws -> sending Result) throws -> sending Result {
     try kernel { kernel in
       if kernel.dead { throw Died() }
       return try body(kernel)
     }
   }
 
-  private func change<Result>(_ body: (inout Kernel) throws -> sending Result) throws -> sending Result {
+  func change<Result>(_ body: (inout Kernel) throws -> sending Result) throws -> sending Result {
     try kernel { kernel in
       kernel.changes += 1
       if kernel.dieBefore == kernel.changes { kernel.dead = true }
@@ -114,7 +110,7 @@ final class FakePool: ThinPoolOperations {
       kernel.devices[device].map {
         DeviceInfo(
           name: device, uuid: $0.uuid, number: $0.number, suspended: $0.suspended,
-          openCount: $0.isOpen && kernel.showsOpen ? 1 : 0, hasInactiveTable: $0.inactive, readOnly: $0.readOnly)
+          openCount: Self.openCount(device, kernel), hasInactiveTable: $0.inactive, readOnly: $0.readOnly)
       }
     }
   }
@@ -159,7 +155,7 @@ final class FakePool: ThinPoolOperations {
   }
 
   private static func checkIDs(_ table: [Target], _ device: String, _ kernel: Kernel) throws {
-    for case (_, let id)? in table.map(\.thinVolume) where kernel.contents[id] == nil {
+    for case (_, let id, _)? in table.map(\.thinVolume) where kernel.contents[id] == nil {
       throw refused(.load, device, ENODATA)
     }
   }
@@ -173,7 +169,7 @@ final class FakePool: ThinPoolOperations {
   func clear(_ device: String) throws { try change { $0.devices[device]?.inactive = false } }
   func remove(_ device: String) throws {
     try change { kernel in
-      guard kernel.devices[device]?.isOpen != true, kernel.held != device else {
+      guard Self.openCount(device, kernel) == 0, kernel.devices[device]?.isOpen != true, kernel.held != device else {
         throw Self.refused(.remove, device, EBUSY)
       }
       kernel.devices[device] = nil

@@ -21,34 +21,30 @@ struct DaemonClient: ControlService {
 
   // A take goes on when this process is killed; of a restore, a verification or a prune somebody must see the end.
   func take(_ request: TakeRequest, _ call: Call) throws -> EpochManifest { try follow(request, call) }
-  func restore(_ request: RestoreRequest, _ call: Call) throws -> RestoreAnswer { try follow(leashed(request), call) }
-  func undo(_ request: UndoRequest, _ call: Call) throws -> RestoreAnswer { try follow(leashed(request), call) }
+  func restore(_ request: RestoreRequest, _ call: Call) throws -> RestoreAnswer {
+    try follow(request, call, leashed: true)
+  }
+  func undo(_ request: UndoRequest, _ call: Call) throws -> RestoreAnswer { try follow(request, call, leashed: true) }
   func recover(_ request: RecoverRequest, _ call: Call) throws -> RecoverAnswer { try follow(request, call) }
   func verify(_ request: VerifyRequest, _ call: Call) throws -> [VerifiedAnswer] {
-    try follow(leashed(request), call)
+    try follow(request, call, leashed: true)
   }
   func planPrune(_ request: PrunePlanRequest, _ call: Call) throws -> [PrunePlanAnswer] { try ask(request) }
-  func prune(_ request: PruneRequest, _ call: Call) throws -> PruneAnswer { try follow(leashed(request), call) }
+  func prune(_ request: PruneRequest, _ call: Call) throws -> PruneAnswer { try follow(request, call, leashed: true) }
   func mark(_ request: MarkRequest, _ call: Call) throws -> MarkAnswer { try ask(request) }
   func rename(_ request: RenameRequest, _ call: Call) throws -> RenameAnswer { try ask(request) }
   func remove(_ request: RemoveRequest, _ call: Call) throws -> RemoveAnswer { try follow(request, call) }
 
-  private func leashed<Request: ControlRequest>(_ request: Request) -> Request {
-    var request = request
-    request.cancelOnDisconnect = true
-    return request
-  }
-
   // MARK: asking
 
-  private func begin<Request: ControlRequest>(_ request: Request) throws -> DaemonConnection.Reply {
-    var request = request
-    request.expects = expects
-    return try DaemonConnection(socket).ask("POST", Request.path.rawValue, ControlJSON.encode(request))
+  /// - Parameter leashed: the work is given up when this process goes away.
+  private func begin<Request: ControlRequest>(_ request: Request, leashed: Bool) throws -> DaemonConnection.Reply {
+    let asked = AskedRequest(request, expects: expects, cancelOnDisconnect: leashed ? true : nil)
+    return try DaemonConnection(socket).ask("POST", Request.path.rawValue, ControlJSON.encode(asked))
   }
 
   private func ask<Request: ControlRequest>(_ request: Request) throws -> Request.Answer {
-    try value(try begin(request))
+    try value(try begin(request, leashed: false))
   }
 
   private func value<Value: Decodable>(_ reply: DaemonConnection.Reply) throws -> Value {
@@ -56,10 +52,12 @@ struct DaemonClient: ControlService {
   }
 
   /// Reads the lines as they come, to the last one.
-  private func follow<Request: ControlRequest>(_ request: Request, _ call: Call) throws -> Request.Answer {
+  private func follow<Request: ControlRequest>(
+    _ request: Request, _ call: Call, leashed: Bool = false
+  ) throws -> Request.Answer {
     let signals = ForwardedSignals(socket)
     defer { signals.end() }
-    let reply = try begin(request).checked()
+    let reply = try begin(request, leashed: leashed).checked()
     while let bytes = try reply.line() {
       switch try ControlJSON.decode(ControlLine<Request.Answer>.self, from: bytes) {
       case .result(let answer): return answer

@@ -1,0 +1,87 @@
+/// Why a disk cannot be adopted or released, and what to do.
+public enum AdoptionError: Error, Equatable, CustomStringConvertible {
+  /// The disk is not one that can be moved under a running guest; nothing was changed.
+  case notAdoptable(guest: String, vdev: String, path: String, Obstacle)
+  case noSuchDisk(guest: String, vdev: String, known: [String])
+  /// The guest has no writable disk.
+  case noDisks(guest: String)
+  /// None of the guest's disks was adopted.
+  case notAdopted(guest: String)
+  /// Somebody has the disk open; nothing was changed.
+  case inUse(guest: String, vdev: String, path: String)
+  /// Another tool put its own table over ours, and somebody uses it.
+  case replaced(guest: String, vdev: String, volume: String, found: String)
+  /// Somebody wrote to the old volume since the adoption.
+  case originChanged(guest: String, vdev: String, volume: String)
+  /// What cannot be done with an adopted disk.
+  case isAdopted(guest: String, vdev: String, volume: String, what: String)
+  /// A release was begun and did not come to its end.
+  case releasing(guest: String, vdev: String)
+  /// The volume's device is not there, or is another one.
+  case volumeGone(volume: String, why: String)
+
+  /// What stands in the way.
+  public enum Obstacle: Equatable, Sendable {
+    /// Its backend is a process (qemu, tapdisk) or a driver domain.
+    case noBlockBackend
+    case loopFile
+    /// A partition or a whole disk: no device-mapper device.
+    case noMapping
+    /// A device-mapper device that LVM does not own.
+    case notLVM(uuid: String)
+    /// A volume whose table cannot stand twice: RAID, cache, with classic snapshots.
+    case kind(String)
+    case shared(openers: Int)
+
+    var text: String {
+      let byHand =
+        "make a disk with `ckpt disk create`, shut the guest down, copy this one to it, and name it in the guest's "
+        + "configuration"
+      switch self {
+      case .noBlockBackend:
+        return "a process (qemu, tapdisk) or another domain serves it, no block device of this host; \(byHand)"
+      case .loopFile: return "it is a file behind a loop device; \(byHand)"
+      case .noMapping:
+        return "it is a partition or a whole disk, which cannot be moved while it is in use; \(byHand)"
+      case .notLVM(let uuid):
+        return "its device is no volume of LVM (uuid '\(uuid)'); \(byHand)"
+      case .kind(let type):
+        return "its volume is of LVM's type '\(type)'; only linear, striped and thin ones can be adopted: convert it "
+          + "(lvconvert), or \(byHand)"
+      case .shared(let openers):
+        return
+          "\(openers) users have it open, the guest should be the only one; unmount it, or detach it from the other guest"
+      }
+    }
+  }
+
+  public var description: String {
+    switch self {
+    case .notAdoptable(let guest, let vdev, let path, let obstacle):
+      "disk \(vdev) (\(path)) of \(guest) cannot be adopted: \(obstacle.text); nothing was changed"
+    case .noSuchDisk(let guest, let vdev, let known):
+      "guest \(guest) has no writable disk '\(vdev)'; it has \(known.isEmpty ? "none" : known.joined(separator: ", "))"
+    case .noDisks(let guest): "guest \(guest) has no writable disk"
+    case .notAdopted(let guest):
+      "guest \(guest): no disk of it was adopted; `ckpt disk list` shows those that were"
+    case .inUse(let guest, let vdev, let path):
+      "disk \(vdev) (\(path)) of \(guest) is in use; shut the guest down (xl shutdown \(guest)) and release it then; nothing "
+        + "was changed"
+    case .replaced(let guest, let vdev, let volume, let found):
+      "DISK \(vdev) OF \(guest) IS NOT OURS ANY MORE: another tool (lvchange --refresh, lvresize, pvmove, lvcreate -s) put its own "
+        + "table over \(volume): '\(found)'; who uses it reads what it held when it was adopted, and writes past the pool "
+        + "into what all epochs read; destroy the guest at once (xl destroy \(guest)), run `ckpt pool start`, then restore an epoch "
+        + "or start the guest again"
+    case .originChanged(let guest, let vdev, let volume):
+      "disk \(vdev) of \(guest): \(volume) was written to since it was adopted, so neither the disk nor its epochs can be trusted; "
+        + "nothing was changed; to give up what the pool has of it and keep the volume as it is: "
+        + "ckpt release \(guest) \(vdev) --discard"
+    case .isAdopted(let guest, let vdev, let volume, let what):
+      "disk \(vdev) of \(guest) is adopted and stands on \(volume), so it cannot be \(what); nothing was changed; "
+        + "to give it back to LVM: ckpt release \(guest) \(vdev)"
+    case .releasing(let guest, let vdev):
+      "disk \(vdev) of \(guest): its release was begun; end it first: ckpt release \(guest) \(vdev)"
+    case .volumeGone(let volume, let why): "volume \(volume): \(why)"
+    }
+  }
+}

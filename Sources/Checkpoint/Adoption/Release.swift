@@ -1,0 +1,163 @@
+import DeviceMapper
+
+/// Gives adopted disks back to LVM: the undoing of an adoption. The guest must be shut down.
+///
+/// What was written since the adoption is copied into the old volume; meanwhile nobody can open the disk. When a crash ends it,
+/// the pool's next user makes the disk usable again, with its newest content, and releasing it again goes on. Its epochs are gone from
+/// the first copied block on, since they read from the old volume what they do not hold.
+public struct Release {
+  public struct Disk: Equatable, Sendable {
+    public var vdev: String
+    /// `/dev/vg0/web`, which is the whole disk afterwards, and what the guest's configuration named before the adoption.
+    public var path: String
+    public var oldPath: String
+    /// What it is called while it is in the pool.
+    public var poolPath: String
+    public var sizeBytes: UInt64
+  }
+
+  let pools: Pools
+  public let guest: String
+  public let disks: [Disk]
+  /// Epochs of the guest that cannot be restored any more.
+  public let epochs: [Int]
+  private let volumes: [(pool: String, device: String)]
+
+  /// Finds what is to be released; changes nothing.
+  ///
+  /// - Parameter named: the disks; all adopted ones when empty.
+  /// - Throws: ``AdoptionError/notAdopted(guest:)``, ``AdoptionError/noSuchDisk(guest:vdev:known:)``.
+  public init(_ pools: Pools, guest: String, named: [String] = []) throws {
+    self.pools = pools
+    self.guest = guest
+    let catalogs = try pools.catalogs()
+    let adopted = catalogs.flatMap { catalog in
+      catalog.volumes.filter { $0.guest == guest && $0.origin != nil }.map { (catalog, $0) }
+    }
+    guard !adopted.isEmpty else { throw AdoptionError.notAdopted(guest: guest) }
+    if let unknown = named.first(where: { name in !adopted.contains { $0.1.vdev == name } }) {
+      throw AdoptionError.noSuchDisk(guest: guest, vdev: unknown, known: adopted.map(\.1.vdev))
+    }
+    let chosen = adopted.filter { named.isEmpty || named.contains($0.1.vdev) }
+    volumes = chosen.map { ($0.name, $1.device) }
+    disks = chosen.compactMap { _, volume in
+      volume.origin.map {
+        Disk(
+          vdev: volume.vdev, path: "/dev/\($0.volume)", oldPath: $0.path, poolPath: "/dev/mapper/\(volume.device)",
+          sizeBytes: volume.sizeSectors * 512)
+      }
+    }
+    let lost = chosen.flatMap { catalog, volume in catalog.epochs.filter { $0.device == volume.device } }
+    epochs = Set(lost.map(\.epoch)).sorted()
+  }
+
+  /// Releases disk after disk.
+  ///
+  /// - Parameters:
+  ///   - discard: keeps what the old volumes hold instead of copying; what was written since the adoption is lost.
+  ///   - progress: told the disk and the bytes compared.
+  /// - Returns: bytes copied back, for each of `disks`.
+  /// - Throws: ``AdoptionError/inUse(guest:vdev:path:)`` before anything was changed of that disk; what ended in the middle is
+  ///   continued by releasing again.
+  public func perform(
+    discard: Bool = false, progress: (_ vdev: String, _ bytes: UInt64) -> Void = { _, _ in }
+  ) throws -> [UInt64] {
+    try volumes.map { name, device in
+      let pool = try pools.open(name)
+      // Opening the pool may have ended a release that a crash broke off.
+      guard let volume = pool.catalog.volumes.first(where: { $0.device == device }), let origin = volume.origin else {
+        return 0
+      }
+      return try pool.release(volume, origin, discard: discard) { progress(volume.vdev, $0) }
+    }
+  }
+}
+
+extension OpenPool {
+  /// - Returns: bytes copied back.
+  fileprivate func release(
+    _ volume: PoolCatalog.Volume, _ origin: AdoptedOrigin, discard: Bool, progress: (UInt64) -> Void
+  ) throws -> UInt64 {
+    guard try !isUsed(volume, origin) else {
+      throw AdoptionError.inUse(guest: volume.guest, vdev: volume.vdev, path: origin.path)
+    }
+    if !discard {
+      if let fault = faults.first(where: { $0.device == volume.device }) { throw fault.error }
+      try operations.requireUntouched(volume)
+    }
+    try change { catalog in
+      catalog.doomSnapshots(of: volume)
+      // From here on the old volume's content changes, by ourselves.
+      if !discard { catalog.changeOrigin(of: volume.device) { ($0.state, $0.sample) = (.releasing, nil) } }
+    }
+    try deleteDoomed()
+    var copied: UInt64 = 0
+    do {
+      try takeAway(volume, origin)
+      if !discard { copied = try copyBack(volume, progress) }
+    } catch {
+      // The first error is the one to report; what cannot be made good now, the pool's next user settles.
+      if let origin = catalog.volumes.first(where: { $0.device == volume.device })?.origin {
+        try? settle(volume, origin)
+      }
+      throw error
+    }
+    try change { $0.changeOrigin(of: volume.device) { $0.state = .released } }
+    try removeReleased(volume, origin)
+    return copied
+  }
+
+  /// Whether anybody but we ourselves has one of the disk's devices open.
+  private func isUsed(_ volume: PoolCatalog.Volume, _ origin: AdoptedOrigin) throws -> Bool {
+    if try isOpen(origin.device) { return true }
+    // The old volume's device, while it shows the disk, has it open.
+    let ours = try operations.isOurs(volume, origin) ? 1 : 0
+    return try operations.openers(of: volume.device, atMost: ours, patience: patience) > ours
+  }
+
+  /// From here on nobody can open the disk by any name that a configuration may have, until `removeReleased` gives the old
+  /// volume back: no write of anybody can get lost in between.
+  private func takeAway(_ volume: PoolCatalog.Volume, _ origin: AdoptedOrigin) throws {
+    if try operations.isOurs(volume, origin) {
+      try operations.swapTable(origin.device, to: [.error(sectors: volume.sizeSectors)])
+    }
+    if try operations.info(volume.device) != nil { try operations.remove(volume.device) }
+  }
+
+  private func copyBack(_ volume: PoolCatalog.Volume, _ progress: (UInt64) -> Void) throws -> UInt64 {
+    let (source, target) = (volume.releaseDevices[0], volume.releaseDevices[1])
+    try operations.create(
+      source, uuid: catalog.uuid(ofDevice: source), table: [table(of: volume)], readOnly: true)
+    try operations.create(
+      target, uuid: catalog.uuid(ofDevice: target), table: operations.table(volume.originDevice), readOnly: false)
+    let copied = try operations.copyDifferences(
+      from: source, to: target, bytes: volume.sizeSectors * 512, progress: progress)
+    try removeReleaseDevices(of: volume)
+    return copied
+  }
+
+  /// The devices between which a release copies.
+  func removeReleaseDevices(of volume: PoolCatalog.Volume) throws {
+    for device in volume.releaseDevices where try operations.info(device) != nil { try operations.remove(device) }
+  }
+
+  /// The last part of a release, after which the old volume is LVM's alone.
+  func removeReleased(_ volume: PoolCatalog.Volume, _ origin: AdoptedOrigin) throws {
+    if let old = try operations.info(origin.device), old.uuid == origin.uuid,
+      try operations.table(origin.device).contains(where: { $0.type == "error" })
+    {
+      try operations.swapTable(origin.device, to: operations.table(volume.originDevice))
+    }
+    if try operations.info(volume.originDevice) != nil { try operations.remove(volume.originDevice) }
+    try lvm(origin) {
+      try operations.unmarkAsOrigin($0)
+      try operations.activate($0)
+    }
+    try change { $0.drop(volume) }
+    try deleteDoomed()
+  }
+}
+
+extension PoolCatalog.Volume {
+  fileprivate var releaseDevices: [String] { ["\(device)-newest", "\(device)-back"] }
+}

@@ -1,0 +1,102 @@
+import DeviceMapper
+import Testing
+
+@testable import Checkpoint
+
+/// What happens to adopted disks behind our back: boots, and other tools.
+struct AdoptedRebootTests {
+  @Test(arguments: [false, true])
+  func afterABootEveryPathShowsTheNewestContent(lvmWasFirst: Bool) throws {
+    let web = try AdoptionHouse()
+    try web.adopt()
+    web.write("newest")
+    try web.take(1)
+    web.fake.restart(reboot: true)
+    // Somebody who disregards the activation skip.
+    if lvmWasFirst { try web.fake.activate(#require(LogicalVolume("vg0/web"))) }
+    #expect(try web.house.pools.ensureActive("p").isEmpty)
+    #expect(web.read() == "newest" && web.fake.content(of: web.new) == "newest")
+    web.write("later")
+    try web.house.history.rollBack(to: 1)
+    #expect(web.read() == "newest")
+  }
+
+  /// The power goes at every step of an adoption.
+  @Test(arguments: 1...12)
+  func aPowerCutDuringAnAdoptionLosesNoWrite(step: Int) throws {
+    let web = try AdoptionHouse()
+    web.fake.kernel { ($0.changes, $0.dieAfter) = (0, step) }
+    _ = try? web.adopt()
+    web.fake.restart(reboot: false)
+    try web.house.pools.resumeSuspended()
+    // The guest's last write, by whichever table its device has.
+    web.write("newest")
+    web.fake.restart(reboot: true)
+    web.fake.kernel { $0.volumes["vg0/web"]?.device.table = [web.plain] }
+    #expect(try web.house.pools.ensureActive("p").isEmpty)
+    try web.fake.activate(#require(LogicalVolume("vg0/web")))
+    #expect(web.read() == "newest")
+  }
+
+  @Test func aTableThatLVMReplacedIsShoutedAbout() throws {
+    let web = try AdoptionHouse()
+    try web.adopt()
+    try web.take(1)
+    web.write("newest")
+    web.refreshByLVM()
+    let error = #expect(throws: AdoptionError.self) { try web.take(2) }
+    #expect(error?.description.contains("IS NOT OURS ANY MORE") == true)
+    #expect(error?.description.contains("0 2048 linear 8:16 2048") == true)
+    // Others may still use the pool; it says what is wrong.
+    #expect(try web.house.pools.ensureActive("p").count == 1)
+    #expect(web.fake.kernel { $0.devices[web.old]?.table } == [web.plain])
+
+    // Nobody wrote meanwhile: with the guest gone the disk is back.
+    web.stop()
+    #expect(try web.house.pools.ensureActive("p").isEmpty)
+    #expect(web.read() == "newest")
+    web.start()
+    try web.take(2)
+  }
+
+  @Test func anOriginThatWasWrittenToGuardsEveryRestore() throws {
+    let web = try AdoptionHouse()
+    try web.adopt()
+    let expected = try web.take(1)
+    try web.house.history.check(epoch: 1, expected: expected)
+    web.refreshByLVM()
+    web.write("past the pool")
+    #expect(throws: AdoptionError.originChanged(guest: "web", vdev: "xvda", volume: "vg0/web")) {
+      try web.house.history.check(epoch: 1, expected: expected)
+    }
+    web.stop()
+    #expect(try web.house.pools.ensureActive("p").count == 1)
+    #expect(throws: AdoptionError.self) { try web.house.history.rollBack(to: 1) }
+    #expect(web.fake.kernel { $0.devices[web.old]?.table } == [web.plain])
+    // The way out.
+    _ = try Release(web.house.pools, guest: "web").perform(discard: true)
+    #expect(web.read() == "past the pool")
+    try web.expectPlain("after a discarding release")
+  }
+
+  @Test func aVolumeThatLVMRenamedIsShoutedAbout() throws {
+    let web = try AdoptionHouse()
+    try web.adopt()
+    web.refreshByLVM()
+    web.fake.kernel { $0.devices["vg0-other"] = $0.devices.removeValue(forKey: web.old) }
+    let error = #expect(throws: AdoptionError.self) { try web.take(1) }
+    #expect(error?.description.contains("IS NOT OURS ANY MORE") == true)
+    #expect(try web.house.pools.ensureActive("p").first?.contains("vg0-other") == true)
+  }
+
+  @Test func aVolumeThatIsGoneKeepsNoOtherDiskFromStarting() throws {
+    let web = try AdoptionHouse()
+    try web.adopt()
+    _ = try Disks(web.house.pools).create(guest: "db", vdev: "xvda", size: 1 << 20)
+    web.fake.restart(reboot: true)
+    web.fake.kernel { $0.refuseLVM = true }
+    let faults = try web.house.pools.ensureActive("p")
+    #expect(faults.count == 1 && faults[0].contains("volume vg0/web"))
+    #expect(web.fake.kernel { $0.devices["ckpt-db-xvda"] != nil })
+  }
+}

@@ -1,0 +1,120 @@
+import Glibc
+import Testing
+
+@testable import Checkpoint
+
+struct XLFileTests {
+  @Test func onlyTheNamedPathsChange() throws {
+    var template = Array("/tmp/ckpt-xl.XXXXXX".utf8CString)
+    let descriptor = mkstemp(&template)
+    let path = template.withUnsafeBufferPointer { String(cString: $0.baseAddress!) }
+    defer { unlink(path) }
+    close(descriptor)
+    chmod(path, 0o640)
+    let text = """
+      name = "web"
+      # disk = [ 'phy:/dev/vg0/web,xvda,w' ]
+      disk = [ 'phy:/dev/vg0/web,xvda,w', 'phy:/dev/vg0/web2,xvdb,w',
+               'format=raw, vdev=xvdc, target=/dev/vg0/web' ]
+
+      """
+    let file = open(path, O_WRONLY)
+    #expect(write(file, text, text.utf8.count) == text.utf8.count)
+    close(file)
+
+    let config = try XLFile(path: path)
+    #expect(config.changes([("/dev/vg0/other", "/dev/x")]).isEmpty)
+    let changes = config.changes([("/dev/vg0/web", "/dev/mapper/ckpt-web-xvda")])
+    #expect(changes.map(\.number) == [3, 4])
+    try config.write(changes)
+    let written = String(decoding: try DurableFile.read(path), as: UTF8.self)
+    let expected = text.split(separator: "\n", omittingEmptySubsequences: false).enumerated().map { index, line in
+      index < 2 || index > 3
+        ? String(line)
+        : String(line).replacing("/dev/vg0/web,", with: "/dev/mapper/ckpt-web-xvda,")
+          .replacing("target=/dev/vg0/web'", with: "target=/dev/mapper/ckpt-web-xvda'")
+          .replacing("target=/dev/vg0/web ", with: "target=/dev/mapper/ckpt-web-xvda ")
+    }
+    #expect(written == expected.joined(separator: "\n"))
+    var status = stat()
+    #expect(stat(path, &status) == 0 && status.st_mode & 0o777 == 0o640)
+    // And back.
+    let back = try XLFile(path: path)
+    try back.write(back.changes([("/dev/mapper/ckpt-web-xvda", "/dev/vg0/web")]))
+    #expect(String(decoding: try DurableFile.read(path), as: UTF8.self) == text)
+  }
+}
+
+struct LogicalVolumeTests {
+  @Test func namesOfDevices() {
+    #expect(LogicalVolume(device: "vg0-web")?.description == "vg0/web")
+    #expect(LogicalVolume(device: "vg--a-web--root")?.path == "/dev/vg-a/web-root")
+    for other in ["vg0", "vg0-web-real", "vg0-pool-tpool", "", "-web", "vg0-"] {
+      #expect(LogicalVolume(device: other) == nil, "\(other)")
+    }
+    #expect(LogicalVolume(path: "/dev/vg0/web")?.name == "web")
+    for other in ["/dev/sda", "/dev/mapper/x/y", "vg0/../x", "/dev/vg0/.."] {
+      #expect(LogicalVolume(path: other) == nil)
+    }
+  }
+}
+
+struct OriginSampleTests {
+  @Test func samplesGoToTheEnd() {
+    let parts = OriginSample.parts(behind: [], bytes: 1 << 30)
+    #expect(parts.count == 256)
+    #expect(parts.first?.offset == 2 << 20 && parts.last?.offset == (1 << 30) - 4096)
+    #expect(OriginSample.parts(behind: [], bytes: 2 << 20).isEmpty)
+    #expect(OriginSample.parts(behind: [], bytes: (2 << 20) + 4096).map(\.offset) == [2 << 20])
+    #expect(OriginSample.parts(behind: [], bytes: 512).isEmpty)
+  }
+
+  /// As Debian's cloud images are made: a protective MBR, the root behind the boot partitions, at 128 MiB.
+  @Test func theStartsOfPartitionsAreSampled() {
+    var disk = [UInt8](repeating: 0, count: 2 << 20)
+    func put(_ value: UInt64, _ count: Int, at offset: Int) {
+      for index in 0..<count { disk[offset + index] = UInt8(truncatingIfNeeded: value >> (8 * index)) }
+    }
+    put(0xaa55, 2, at: 510)
+    put(1, 4, at: 446 + 8)
+    disk.replaceSubrange(512..<520, with: "EFI PART".utf8)
+    put(2, 8, at: 512 + 72)
+    put(128, 4, at: 512 + 84)
+    put(262_144, 8, at: 1024 + 32)
+    #expect(PartitionTable.starts(in: disk) == [512, 128 << 20])
+    #expect(OriginSample.parts(behind: disk, bytes: 1 << 30).first?.offset == 128 << 20)
+    // Behind the end of the disk.
+    #expect(OriginSample.parts(behind: disk, bytes: 128 << 20).allSatisfy { $0.count == 4096 })
+    // A table that leads out of what was read.
+    put(.max, 8, at: 512 + 72)
+    #expect(PartitionTable.starts(in: disk) == [512])
+    put(1023, 8, at: 512 + 72)
+    put(4096, 4, at: 512 + 84)
+    #expect(PartitionTable.starts(in: disk) == [512])
+    #expect(PartitionTable.starts(in: Array(disk[..<512])).isEmpty)
+  }
+}
+
+struct PoolPlanTests {
+  private let group = VolumeGroup(name: "vg0", extent: 4 << 20, total: 1000, free: 300)
+
+  @Test func aShareOfTheGroup() throws {
+    let plan = try PoolPlan(group, .percent(20), keeping: 0)
+    #expect(plan.data == 200)
+    // 800 MiB / 64 are less than the least: 32 MiB.
+    #expect(plan.metadata == 8)
+    #expect(try PoolPlan(group, .bytes(129 << 20), keeping: 0).data == 33)
+  }
+
+  @Test func metadataHoldWhatIsKept() {
+    let size: UInt64 = 100 << 30
+    #expect(PoolBacking.metadataSize(forData: size, keeping: 100) == size / 64)
+    #expect(PoolBacking.metadataSize(forData: size, keeping: 1000) == size / 65536 * 32 / 10 * 1010)
+    #expect(PoolBacking.metadataSize(forData: 1 << 42, keeping: 1000) == PoolBacking.largestMetadata)
+  }
+
+  @Test(arguments: [PoolSize.percent(30), .percent(1), .bytes(.max), .bytes(1)])
+  func whatDoesNotFitIsRefused(size: PoolSize) {
+    #expect(throws: PoolError.self) { try PoolPlan(group, size, keeping: 0) }
+  }
+}

@@ -1,0 +1,168 @@
+# Sourced by adopt-pv.sh and adopt-pvh.sh with the kind of guest; each has a machine of its own.
+#
+# A guest on plain volumes of LVM that writes without a pause is adopted while it runs; taken, restored; the host loses its power
+# and comes back; restored again; released, and booted from the plain volumes. LVM pokes at it meanwhile.
+
+export DM_DISABLE_UDEV=1 # no udevd here: LVM makes its nodes itself
+state=/var/lib/lab-adopt # what is to be remembered over the power cut
+
+# Always the same guest: `xl create` would give it another uuid each time.
+start() { # KIND
+  local config
+  config=$(guest_config "$1" "$1" disks="phy:/dev/vg0/web-root,xvda,w;phy:/dev/vg0/web-data,xvdb,w") &&
+    echo 'uuid = "1ab0ad09-0000-4000-8000-000000000001"' >>"$config" && xl create -q "$config" &&
+    guest_ask "$1" 300 quick >/dev/null
+}
+
+volume_has() { # VOLUME OPTION VALUE
+  local found
+  found=$(lvs --noheadings -o "$2" "vg0/$1" | xargs)
+  echo "$found"
+  [[ $found == "$3" ]]
+}
+
+number_of() { dmsetup info -c --noheadings -o major,minor "$1"; }
+
+# Milliseconds of one `dmsetup suspend; resume` of a device; the middle of five.
+suspend_floor() {
+  local start
+  for _ in 1 2 3 4 5; do
+    start=$(date +%s%N)
+    dmsetup suspend --noflush --nolockfs "$1"
+    dmsetup resume "$1"
+    echo $((($(date +%s%N) - start) / 1000))
+  done | sort -n | sed -n '3{s/...$/.&/p}'
+}
+
+held_is_short() { # FLOOR, and ckpt's JSON on standard input
+  awk -v floor="$1" '/"held_ms"/ {gsub(/[^0-9.]/, "", $3); print $3; if ($3 + 0 > 20 * floor) bad = 1} END {exit bad}'
+}
+
+no_io_error() { ! grep -iE 'I/O error|Buffer I/O|EXT4-fs error' "/var/log/xen/console/guest-$1.log"; }
+is_skipped() { ! dmsetup info "$1"; }
+
+back_to() { # KIND NONCE EPOCH
+  check "$1 goes back to epoch $3" ckpt restore "$1" "$3" --yes --no-safety
+  check "$1 is right in epoch $3" guest_is_right "$1" "$2"
+  check "$1 works on from epoch $3" guest_goes_on "$1"
+}
+
+adopt_and_take() { # KIND
+  local kind=$1 nonce domid lines number floor disk=/dev/vg0/web-root
+  pvcreate -q /dev/vdc && vgcreate -q vg0 /dev/vdc && lvcreate -qy -L 256M -n web-root vg0 && lvcreate -qy -L 64M -n web-data vg0
+  mkfs.ext4 -q -F $disk
+  check "a pool in the volume group" ckpt pool create --vg vg0 --size 40% --yes
+  check "its volumes: data, metadata, a spare extent" \
+    test "$(lvs --noheadings -o lv_name,lv_size --units m @ckpt-pool | xargs)" = \
+    "ckpt-main-data 1636.00m ckpt-main-meta 32.00m ckpt-main-spare 4.00m"
+  check "more than the group has is refused" refuses 1 "say a smaller --size" ckpt pool create more --vg vg0 --size 100% --yes
+  check "and leaves nothing" test "$(lvs --noheadings -o lv_name vg0 | grep -c more)" = 0
+
+  check "$kind starts" start "$kind"
+  cp "/run/lab/$kind.cfg" $state/
+  nonce=$(guest_nonce "$kind")
+  echo "$nonce" >$state/nonce
+  domid=$(guest_domid "$kind")
+  lines=$(dmesg | wc -l)
+  number=$(number_of vg0-web--root)
+  watch_states "$kind" "/run/lab/$kind.states"
+  floor=$(suspend_floor vg0-web--root)
+  check "$kind cannot be taken on plain volumes" refuses 12 "ckpt adopt $kind xvda" ckpt take "$kind"
+  check "an unknown disk" refuses 12 "it has xvda, xvdb" ckpt adopt "$kind" xvdz
+
+  check "$kind is adopted" eval "ckpt adopt $kind --config $state/$kind.cfg --json >/run/lab/adopted"
+  check "$kind waited $(json_number held_ms </run/lab/adopted) ms, a suspend and resume is $floor ms" \
+    held_is_short "$floor" </run/lab/adopted
+  check "$kind keeps its device's number" test "$(number_of vg0-web--root)" = "$number"
+  check "$kind is right" guest_is_right "$kind" "$nonce"
+  check "$kind works on" guest_goes_on "$kind"
+  check "$kind had no error" no_io_error "$kind"
+  check "LVM is told" volume_has web-root lv_tags,lv_skip_activation "ckpt-origin skip activation"
+  check "the configuration is as it was" cmp "/run/lab/$kind.cfg" "$state/$kind.cfg"
+  check "twice does nothing" eval "ckpt adopt $kind | grep 'in a pool already'"
+  check "the disks are listed" eval "ckpt disk list | grep 'over $disk'"
+
+  check "$kind epoch 1" ckpt take "$kind"
+  check "$kind works on after it" guest_goes_on "$kind"
+  check "looking by LVM does no harm" eval "lvs && vgs && pvs && vgchange -q -ay vg0"
+  check "$kind epoch 2" ckpt take "$kind"
+  check "$kind is right" guest_is_right "$kind" "$nonce"
+  check "$kind kept its domid" test "$(guest_domid "$kind")" = "$domid"
+  check "$kind frontends are all connected" all_connected "$kind"
+  check "$kind frontends were in no other state meanwhile" only_connected_in "/run/lab/$kind.states"
+  check "$kind backends did not reconnect" no_reconnect_since "$lines"
+
+  back_to "$kind" "$nonce" 1
+  check "$kind epoch 3" ckpt take "$kind"
+  check "a release of a running guest's disks is refused" refuses 11 "shut the guest down" ckpt release "$kind" --yes
+  sync
+  echo adopted >$state/phase
+  sync -f $state
+  exit 222
+}
+
+after_the_boot() { # KIND
+  local kind=$1 nonce
+  nonce=$(cat $state/nonce)
+  mkdir -p /run/lab
+  vgchange -q -ay vg0
+  check "LVM leaves the origins alone at boot" is_skipped vg0-web--root
+  check "the disks come back" ckpt pool start
+  back_to "$kind" "$nonce" 2
+  back_to "$kind" "$nonce" 3
+  check "$kind is taken again" ckpt take "$kind"
+  check "$kind had no error" no_io_error "$kind"
+  guest_stop "$kind"
+
+  # With the guest gone, nobody writes past the pool: what LVM did is put right.
+  check "LVM puts its own table back" lvchange --refresh vg0/web-root
+  check "and the pool ours" ckpt pool start
+  check "$kind boots on it" start "$kind"
+  check "$kind is taken" ckpt take "$kind"
+  guest_stop "$kind"
+}
+
+released() { # KIND
+  local kind=$1 before
+  sum() { md5sum <"$1"; }
+  before=$(sum /dev/mapper/ckpt-"$kind"-xvda)
+  check "$kind is released, one disk" ckpt release "$kind" xvdb --yes
+  check "and the other" ckpt release "$kind" --yes
+  check "its volume holds the newest content" test "$(sum /dev/vg0/web-root)" = "$before"
+  check "LVM is told" volume_has web-root lv_tags,lv_skip_activation ""
+  check "no device is left" test "$(dmsetup ls | grep -c "ckpt-$kind")" = 0
+  check "no disk is left" test "$(ckpt disk list --json | grep -c vdev)" = 0
+  check "an epoch without its disks is not restored" refuses 10 "no pool has disks of epoch 1" ckpt restore "$kind" 1 --yes
+  check "the file system is clean" file_system_is_clean /dev/vg0/web-root
+  check "$kind boots from the plain volumes" start "$kind"
+  check "$kind is right" guest_is_right "$kind" "$(guest_nonce "$kind")"
+}
+
+# The guest runs while LVM loads its own table over ours: it writes into the origin from then on.
+replaced_while_it_runs() { # KIND
+  local kind=$1
+  check "$kind is adopted, and its configuration written" \
+    ckpt adopt "$kind" xvdb --config "$state/$kind.cfg" --write-config
+  check "which names the pool's device" grep "phy:/dev/mapper/ckpt-$kind-xvdb,xvdb" "$state/$kind.cfg"
+  check "$kind is adopted wholly" ckpt adopt "$kind"
+  check "$kind is taken" ckpt take "$kind"
+  check "LVM puts its own table over ours" lvchange --refresh vg0/web-data
+  check "the next take shouts" refuses 12 "IS NOT OURS ANY MORE" ckpt take "$kind"
+  check "so does the pool" refuses 1 "IS NOT OURS ANY MORE" ckpt pool start
+  sleep 5
+  guest_stop "$kind"
+  check "the origin was written to" refuses 1 "was written to since it was adopted" ckpt pool start
+  check "its epochs are guarded" refuses 1 "was written to since it was adopted" ckpt restore "$kind" 6 --yes
+  check "the volume is given up as it is" ckpt release "$kind" xvdb --discard --yes
+  check "the pool is well again" ckpt pool start
+}
+
+mkdir -p $state
+if [[ -e $state/phase ]]; then
+  after_the_boot "$1"
+  released "$1"
+  replaced_while_it_runs "$1"
+else
+  adopt_and_take "$1"
+fi
+lab_finish
