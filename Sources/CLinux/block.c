@@ -15,6 +15,11 @@ int ckpt_block_size(int device, uint64_t *bytes) { return result(ioctl(device, B
 
 int ckpt_block_flush_buffers(int device) { return result(ioctl(device, BLKFLSBUF, 0)); }
 
+int ckpt_block_discard(int device, uint64_t offset, uint64_t bytes) {
+  uint64_t range[2] = {offset, bytes};
+  return result(ioctl(device, BLKDISCARD, range));
+}
+
 int ckpt_loop_get_free(int control, int *number) {
   *number = ioctl(control, LOOP_CTL_GET_FREE);
   return result(*number);

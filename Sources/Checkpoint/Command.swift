@@ -53,7 +53,8 @@ final class Child {
   private let output: Int32
   private let errors: Int32
 
-  init(_ arguments: [String]) throws {
+  /// - Parameter destination: gets what it prints, instead of the result; the caller closes it.
+  init(_ arguments: [String], output destination: Int32? = nil) throws {
     name = arguments[0]
     var ends: [Int32] = [-1, -1]
     // The child must not hold the write end of its own input, nor another child, or it would wait for ever.
@@ -68,7 +69,7 @@ final class Child {
     posix_spawn_file_actions_init(&actions)
     defer { posix_spawn_file_actions_destroy(&actions) }
     posix_spawn_file_actions_adddup2(&actions, ends[0], 0)
-    posix_spawn_file_actions_adddup2(&actions, output, 1)
+    posix_spawn_file_actions_adddup2(&actions, destination ?? output, 1)
     posix_spawn_file_actions_adddup2(&actions, errors, 2)
     posix_spawn_file_actions_addclose(&actions, ends[0])
     var attributes = posix_spawnattr_t()

@@ -34,7 +34,7 @@ struct Sweep {
     let files = try folder.discardUnpublished().map { "\(guest): \($0) was never published, it is removed" }
     guard let pools else { return files }
     let views = try EpochViews(pools: pools).removeAbandoned(of: folder.uuid).map {
-      "\(guest): device \($0) was made for a mount that did not come, it is removed"
+      "\(guest): device \($0) was made for an export, an import or a mount that did not come, it is removed"
     }
     let forgotten = try DiskHistory(pools, guestUUID: folder.uuid).forgetUnpublished(
       published: Set(overview.allNumbers))

@@ -3,7 +3,7 @@ public enum DeviceMapperError: Error, Equatable, CustomStringConvertible {
   /// One call, named as its `dmsetup` verb.
   public enum Operation: String, Sendable {
     case open, list, targets, info, table, status, create, load, suspend, resume, remove, clear, message
-    case attach, detach, flush, size
+    case attach, detach, flush, size, read, write, discard
   }
 
   /// How the failing operation left the device it names.

@@ -45,18 +45,18 @@ extension EpochReader {
     }
   }
 
-  private func group(at entry: Int) -> UInt64 { entry < index.pageEntries ? index[entry].group : .max }
+  func group(at entry: Int) -> UInt64 { entry < index.pageEntries ? index[entry].group : .max }
 }
 
 /// Compares one group of pages after the other.
-private final class GroupComparison {
-  private let older: Side
-  private let younger: Side
+final class GroupComparison {
+  let older: Side
+  let younger: Side
 
   init(_ older: EpochReader, _ younger: EpochReader) { (self.older, self.younger) = (Side(older), Side(younger)) }
 
   /// Where a page's content is.
-  private enum Place: Equatable {
+  enum Place: Equatable {
     case zero
     case frame(epoch: UInt32, offset: UInt64)
   }
@@ -79,8 +79,8 @@ private final class GroupComparison {
   }
 
   /// One epoch, and room for a group of its pages, each at its slot.
-  private final class Side {
-    private let reader: EpochReader
+  final class Side {
+    let reader: EpochReader
     private let unpacker: FrameUnpacker
     private let frame = UnsafeMutableRawBufferPointer.allocate(
       byteCount: EpochFormat.headBytes(blocks: EpochFormat.frameBlocks) + EpochFormat.groupBytes, alignment: 8)
@@ -119,11 +119,13 @@ private final class GroupComparison {
       }
     }
 
+    /// A page that was loaded.
+    func page(_ slot: Int) -> UnsafeRawPointer {
+      UnsafeRawPointer(pages.baseAddress.unsafelyUnwrapped + slot * EpochFormat.pageSize)
+    }
+
     func page(_ slot: Int, equals other: Side) -> Bool {
-      let start = slot * EpochFormat.pageSize
-      return memcmp(
-        pages.baseAddress.unsafelyUnwrapped + start, other.pages.baseAddress.unsafelyUnwrapped + start,
-        EpochFormat.pageSize) == 0
+      memcmp(page(slot), other.page(slot), EpochFormat.pageSize) == 0
     }
   }
 }

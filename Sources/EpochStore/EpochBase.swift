@@ -51,11 +51,20 @@ extension GuestFolder {
   ///
   /// Throws only when the folder itself cannot be listed.
   public func base(threads: Int = 1) throws(StoreError) -> EpochBase? {
-    guard let newest = try newestSoundEpoch(), let reader = try? open(epoch: newest) else { return nil }
-    let cache = HashCache(folder: self, epoch: newest, fileHash: reader.trailer.hash)
+    guard let newest = try newestSoundEpoch() else { return nil }
+    return try? base(epoch: newest, threads: threads)
+  }
+
+  /// An epoch as the base of another, younger one.
+  ///
+  /// - Throws: when it cannot be read or trusted.
+  public func base(epoch: Int, threads: Int = 1) throws -> EpochBase {
+    let reader = try open(epoch: epoch)
+    let cache = HashCache(folder: self, epoch: epoch, fileHash: reader.trailer.hash)
     if let hashes = cache.read(), hashes.agrees(with: reader.index) { return reader.base(hashes) }
-    guard let hashes = try? reader.hashPages(threads: threads) else { return nil }
-    cache.write(hashes)
+    let hashes = try reader.hashPages(threads: threads)
+    // The cache is for the next take, which builds on the newest.
+    if try newestSoundEpoch() == epoch { cache.write(hashes) }
     return reader.base(hashes)
   }
 }

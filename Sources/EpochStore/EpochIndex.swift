@@ -50,6 +50,16 @@ final class EpochIndex {
     return start..<end
   }
 
+  /// The first entry of this group, or of the next that there is.
+  func firstEntry(from group: UInt64) -> Int {
+    var (low, high) = (0, pageEntries)
+    while low < high {
+      let middle = (low + high) / 2
+      if self[middle].group < group { low = middle + 1 } else { high = middle }
+    }
+    return low
+  }
+
   private static func records(
     _ first: UnsafeRawPointer, _ trailer: EpochTrailer, path: String
   ) throws(StoreError) -> [RecordEntry] {

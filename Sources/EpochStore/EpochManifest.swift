@@ -65,6 +65,8 @@ public struct EpochManifest: Codable, Hashable, Sendable {
   public var xenVersion: String
   /// How the take went; nil for an epoch that was not taken from a running guest.
   public var statistics: TakeStatistics?
+  /// ``identity`` where the epoch was taken, 16 hex digits; nil for one that was taken into this store.
+  public internal(set) var origin: String?
 
   /// Size of the epoch's file.
   public internal(set) var bytes: UInt64
@@ -114,7 +116,7 @@ public struct EpochManifest: Codable, Hashable, Sendable {
     case memoryBytes = "memory_bytes"
     case pauseMs = "pause_ms"
     case stopMs = "stop_ms"
-    case disks, phases
+    case disks, phases, origin
     case suspendPath = "suspend_path"
     case xenVersion = "xen_version"
     case statistics
@@ -122,5 +124,19 @@ public struct EpochManifest: Codable, Hashable, Sendable {
     case zeroPages = "zero_pages"
     case needs, file
     case fileHash = "file_xxh3"
+  }
+}
+
+extension EpochManifest {
+  /// What the epoch is known by wherever it is carried: the checksum that closes its file where it was taken. An import writes another file
+  /// of the same content. nil when the manifest makes no sense.
+  public var identity: UInt64? { UInt64(origin ?? fileHash, radix: 16) }
+
+  /// The manifest of this epoch in the store that it is imported to.
+  public func imported(identity: UInt64, disks: [Disk]) -> EpochManifest {
+    var manifest = self
+    manifest.origin = ManifestFile.hexadecimal(identity)
+    manifest.disks = disks
+    return manifest
   }
 }

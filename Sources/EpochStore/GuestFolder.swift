@@ -64,11 +64,26 @@ public struct GuestFolder: Hashable, Sendable {
   ///   file is not what it was: then ask for ``base(threads:)`` again, or do without.
   public func create(epoch: Int, reserving bytes: UInt64, base: EpochBase? = nil) throws(StoreError) -> EpochWriter {
     guard epoch >= (try nextEpochNumber()) else { throw .exists(path: path, epoch: epoch) }
-    guard epoch <= EpochFormat.epochLimit else { throw .invalid("epoch \(epoch) is not below 2^32") }
+    return try begin(epoch, reserving: bytes, base: base)
+  }
+
+  /// Starts an epoch that was taken elsewhere, under the number that it has there, which may be below that of others. Otherwise as
+  /// ``create(epoch:reserving:base:)``.
+  ///
+  /// - Throws: `exists` also when a file of that number is still needed.
+  public func create(imported epoch: Int, reserving bytes: UInt64, base: EpochBase? = nil) throws(StoreError)
+    -> EpochWriter
+  {
+    guard try !names().contains(where: { $0.epoch == epoch }) else { throw .exists(path: path, epoch: epoch) }
+    return try begin(epoch, reserving: bytes, base: base)
+  }
+
+  private func begin(_ epoch: Int, reserving bytes: UInt64, base: EpochBase?) throws(StoreError) -> EpochWriter {
+    guard 1...EpochFormat.epochLimit ~= epoch else { throw .invalid("epoch \(epoch) is not within 1 and 2^32 - 1") }
     if let base { try checkIsPublished(base) }
     let index: IndexStream? = if let base { try IndexStream(base) } else { nil }
     SpaceReserve(of: self).fill()
-    try setCounter(epoch)
+    try rememberUsed([epoch])
     let partial = path + "/" + EpochName.file(epoch) + EpochName.partial
     let file = try StoreFile.open(partial, O_RDWR | O_CREAT | O_EXCL)
     do {
@@ -99,6 +114,13 @@ public struct GuestFolder: Hashable, Sendable {
     var names: [(epoch: Int, suffix: EpochName.Suffix)] = []
     try StoreName.forEach(in: path) { if let name = EpochName.parse($0) { names.append(name) } }
     return names
+  }
+
+  /// Takes away a folder that was made for an epoch that did not come, unless it holds one. The caller holds the exclusive lock.
+  public func removeIfEmpty() {
+    guard let names = try? names(), names.isEmpty, givenName == nil else { return }
+    for name in ["counter", "hashes", "takes", "lock"] { _ = try? StoreName.remove(path + "/" + name) }
+    rmdir(path)
   }
 
   // MARK: The highest number ever used

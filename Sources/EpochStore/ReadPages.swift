@@ -4,15 +4,17 @@ extension EpochReader {
   /// Hands out every page in pfn order, zero pages too, in batches of at most `pagesPerBatch` pages (a whole
   /// number of groups; at least 16). Stops at the first error, the body's own included.
   ///
-  /// - Parameter threads: how many read and decompress side by side, 1...64.
+  /// - Parameters:
+  ///   - first: begins with the group that has this pfn, or the next.
+  ///   - threads: how many read and decompress side by side, 1...64.
   public func forEachBatch(
-    pagesPerBatch: Int = 1024, threads: Int = 1, _ body: (PageBatch) throws -> Void
+    startingAt first: UInt64 = 0, pagesPerBatch: Int = 1024, threads: Int = 1, _ body: (PageBatch) throws -> Void
   ) throws {
     guard EpochFormat.framePages...1 << 20 ~= pagesPerBatch else {
       throw StoreError.invalid("a batch of \(pagesPerBatch) pages is not within 16...1048576")
     }
     let window = PageWindow(reader: self, threads: max(1, min(threads, 64)))
-    var start = 0
+    var start = index.firstEntry(from: first / UInt64(EpochFormat.framePages))
     while start < index.pageEntries {
       start = window.plan(from: start)
       try window.fill()

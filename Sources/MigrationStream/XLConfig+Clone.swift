@@ -41,7 +41,10 @@ extension XLConfig {
     json["nics"] = .array(interfaces)
   }
 
-  private mutating func setDisks(_ paths: [String: String]) throws(XLConfigError) {
+  /// Gives disks another backing device, by vdev.
+  ///
+  /// - Throws: `badField` for a disk that the configuration does not have.
+  public mutating func setDisks(_ paths: [String: String]) throws(XLConfigError) {
     var entries = json["disks"]?.elements ?? []
     for (vdev, path) in paths {
       guard let index = disks.firstIndex(where: { $0.vdev == vdev }) else { throw .badField("disk \(vdev)") }

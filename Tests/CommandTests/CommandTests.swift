@@ -25,6 +25,9 @@ struct CommandTests {
       (["mount", "--store", "/nowhere"], 10, "no store at /nowhere"),
       (["umount", "--all", "--store", "/nowhere"], 10, "no store at /nowhere"),
       (["export", "web", "1", "--format", "core", "/tmp/never", "--store", "/nowhere"], 10, "no store at /nowhere"),
+      (["export", "web", "1", "/tmp/never", "--bundle", "--store", "/nowhere"], 10, "no store at /nowhere"),
+      (["import", "/nowhere/file"], 12, "cannot open /nowhere/file"),
+      (["import", "/etc/passwd", "--store", "/nowhere"], 12, "neither a bundle nor a file of `xl save`"),
       (["status", "--config", "/nowhere/ckpt.conf"], 12, "/nowhere/ckpt.conf: No such file"),
       (["pool", "grow", "main", "--data-size", "lots"], 12, "'lots' is no size"),
       (["disk", "create", "web", "xvda", "--size", "lots"], 12, "'lots' is no size"),
@@ -59,7 +62,9 @@ struct CommandTests {
       ["verify", "--subset", "5%", "--full"], ["verify", "web", "@"],
       ["prune", "web", "--keep-last", "-1"], ["prune", "--keep-within", "5"], ["prune", "--keep-last", "many"],
       ["tag", "web", "1"], ["tag", "web", "1", "a b"], ["tag", "web", "1", "latest"], ["tag", "web", "1", "7"],
-      ["export", "web", "1", "-", "--format", "dump"], ["diff", "web", "1"], ["mount", "web"], ["mount", "web", "1"],
+      ["export", "web", "1", "-", "--format", "dump"], ["export", "web", "1", "f", "--since", "1"],
+      ["export", "web", "1", "f", "--bundle", "--format", "xl"], ["export", "web", "1", "-", "--bundle", "--resume"],
+      ["import"], ["diff", "web", "1"], ["mount", "web"], ["mount", "web", "1"],
       ["mount", "--at", "/mnt"], ["umount"], ["umount", "web", "1"], ["umount", "web", "1", "xvda", "--all"],
     ])
   func usage(arguments: [String]) throws { #expect(try ckpt(arguments).status == 64) }
@@ -67,7 +72,8 @@ struct CommandTests {
   @Test(
     "Every command explains itself",
     arguments: [
-      ["take"], ["restore"], ["status"], ["list"], ["show"], ["export"], ["verify"], ["prune"], ["undo"], ["remove"],
+      ["take"], ["restore"], ["status"], ["list"], ["show"], ["export"], ["import"], ["verify"], ["prune"], ["undo"],
+      ["remove"],
       ["tag"], ["untag"], ["pin"], ["unpin"], ["note"], ["rename"], ["disk", "remove"],
       ["diff"], ["mount"], ["umount"],
       ["schedule", "set"], ["schedule", "list"], ["pool", "create"],

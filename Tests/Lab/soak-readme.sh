@@ -21,6 +21,8 @@ not_here=(
   "install " "the programs are in this dom0 already; soak-package.sh looks at the places"
   "groupadd --system ckpt" "the package does it: soak-package.sh"
   "systemctl " "no systemd in this dom0; Tools/test package does it on a Debian that systemd has booted"
+  "ssh there " "there is no second host here; soak-carry-pv.sh and soak-carry-pvh.sh have one"
+  "ckpt export web 3 - --bundle --since 2 | ssh there " "the same"
   "ckpt schedule set db --calendar " "systemd-analyze reads calendars, and there is no systemd; SchedulingTests have them"
 )
 
@@ -149,6 +151,9 @@ prepare() {
     "ckpt disk create web xvda "*) start_anew && volume_group && ckpt pool create --vg vg0 --size 40% --yes ;;
     "ckpt take web"*) guest_runs ;;
     "ckpt show web 2") ckpt take web ;;
+    "ckpt export web "*) has_epochs && until_true 60 eval 'ckpt show web 4 || ! ckpt take web' ;;
+    "ckpt import web-3.bundle") has_epochs && ckpt export web 1 $work/web-3.bundle --bundle ;;
+    "ckpt import old.xlsave "*) guest_runs && xl save web $work/old.xlsave ;;
     "ckpt prune web "*) has_epochs ;;
     "curl "*) daemon_runs ;;
   esac

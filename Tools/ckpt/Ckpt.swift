@@ -13,7 +13,8 @@ struct Ckpt: ParsableCommand {
       """,
     subcommands: [
       StatusCommand.self, TakeCommand.self, RestoreCommand.self, UndoCommand.self, ListCommand.self, ShowCommand.self,
-      ExportCommand.self, VerifyCommand.self, RecoverCommand.self, PruneCommand.self, RemoveCommand.self,
+      ExportCommand.self, ImportCommand.self, VerifyCommand.self, RecoverCommand.self, PruneCommand.self,
+      RemoveCommand.self,
       TagCommand.self, UntagCommand.self, PinCommand.self, UnpinCommand.self, NoteCommand.self, RenameCommand.self,
       DiffCommand.self, MountCommand.self, UnmountCommand.self, ScheduleCommand.self, PoolCommand.self,
       DiskCommand.self, AdoptCommand.self, ReleaseCommand.self, ConfigCommand.self, DoctorCommand.self,

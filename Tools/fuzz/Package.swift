@@ -16,7 +16,7 @@ let package = Package(
       name: "Support", dependencies: [.product(name: "Checkpoint", package: "ckpt")], path: "Support",
       swiftSettings: [.treatAllWarnings(as: .error)]),
     fuzzer("Epoch"), fuzzer("Manifest"), fuzzer("Verdict"), fuzzer("Hashes"), fuzzer("Stream"), fuzzer("XLConfig"),
-    fuzzer("ConfigurationFile"), fuzzer("Guest"),
+    fuzzer("ConfigurationFile"), fuzzer("Guest"), fuzzer("Bundle"),
   ],
   swiftLanguageModes: [.v6]
 )

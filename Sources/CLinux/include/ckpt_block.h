@@ -7,6 +7,7 @@
 // Each returns 0 or an errno.
 int ckpt_block_size(int device, uint64_t *bytes);
 int ckpt_block_flush_buffers(int device);  // drops what dom0 cached of the device
+int ckpt_block_discard(int device, uint64_t offset, uint64_t bytes);
 int ckpt_loop_get_free(int control, int *number);
 // Binds `file` to the loop device. EINVAL with direct_io when the file system cannot do direct I/O.
 int ckpt_loop_configure(int loop, int file, int direct_io, const char *path);

@@ -28,6 +28,7 @@ public struct DiskHistory: Sendable {
   /// - Throws: `DiskError.noSuchEpoch`, `DiskError.cannotRollBack`.
   public func check(epoch: Int, expected: [DiskEpoch]) throws {
     for (catalog, snapshot) in try snapshots(epoch: epoch, expected: expected) {
+      if try isMissing(snapshot, in: catalog) { continue }
       let volume = try self.volume(of: snapshot, in: catalog)
       // Before the first start of the pool after a boot there is no origin to look at; rolling back looks again.
       if volume.origin != nil, try pools.operations.info(volume.originDevice) != nil {
@@ -59,6 +60,7 @@ public struct DiskHistory: Sendable {
       let pool = try pools.open(catalog.name)
       try PoolReserve.checkHealth(pool.name, pool.operations.poolStatus(pool.device))
       let snapshots = pool.catalog.snapshots(guestUUID, epoch)
+      try makeMissing(snapshots, in: pool)
       for snapshot in snapshots { try pool.requireSound(volume(of: snapshot, in: pool.catalog)) }
 
       var swaps: [PoolCatalog.Swap] = []

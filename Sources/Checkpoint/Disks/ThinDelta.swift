@@ -17,23 +17,44 @@ public struct ThinDelta: Equatable, Sendable {
   ///
   /// - Returns: nil for anything else than its whole output.
   init?(thinDelta output: [UInt8]) {
-    for line in output.split(separator: UInt8(ascii: "\n")) {
-      let words = line.split(separator: UInt8(ascii: " "))
-      guard let name = words.first.map({ String(decoding: $0, as: UTF8.self) }) else { continue }
-      guard ["<same", "<different", "<left_only", "<right_only"].contains(name) else { continue }
-      guard let length = words.lazy.compactMap(Self.length).first else { return nil }
-      switch name {
-      case "<same": same += length
-      case "<different": changed += length
-      case "<left_only": removed += length
-      default: added += length
+    let isWhole = Self.forEachRange(thinDelta: output) { kind, _, length in
+      switch kind {
+      case .same: same += length
+      case .changed: changed += length
+      case .removed: removed += length
+      case .added: added += length
       }
     }
-    guard output.suffix(64).reversed().starts(with: Array("</superblock>\n".utf8).reversed()) else { return nil }
+    guard isWhole else { return nil }
   }
 
-  private static func length(_ word: ArraySlice<UInt8>) -> UInt64? {
-    let start = Array("length=\"".utf8)
+  /// How a range of blocks differs.
+  enum Kind: String {
+    case same = "<same"
+    case changed = "<different"
+    case removed = "<left_only"
+    case added = "<right_only"
+  }
+
+  /// Hands out every range that `thin_delta` printed, in blocks.
+  ///
+  /// - Returns: false for anything else than its whole output.
+  static func forEachRange(
+    thinDelta output: [UInt8], _ body: (_ kind: Kind, _ begin: UInt64, _ length: UInt64) -> Void
+  ) -> Bool {
+    for line in output.split(separator: UInt8(ascii: "\n")) {
+      let words = line.split(separator: UInt8(ascii: " "))
+      guard let kind = words.first.flatMap({ Kind(rawValue: String(decoding: $0, as: UTF8.self)) }) else { continue }
+      guard let begin = words.lazy.compactMap({ number($0, "begin=\"") }).first,
+        let length = words.lazy.compactMap({ number($0, "length=\"") }).first
+      else { return false }
+      body(kind, begin, length)
+    }
+    return output.suffix(64).reversed().starts(with: Array("</superblock>\n".utf8).reversed())
+  }
+
+  private static func number(_ word: ArraySlice<UInt8>, _ name: String) -> UInt64? {
+    let start = Array(name.utf8)
     guard word.starts(with: start) else { return nil }
     let digits = word.dropFirst(start.count).prefix { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
     // A device has fewer blocks than this.
@@ -47,6 +68,16 @@ extension Pools {
   /// - Returns: with it the bytes of a block.
   /// - Throws: ``CheckpointError/tool(command:status:message:)``, `PoolError`.
   func delta(_ name: String, from older: ThinID, to younger: ThinID) throws -> (ThinDelta, blockBytes: UInt64) {
+    let (output, blockBytes) = try thinDelta(name, from: older, to: younger)
+    guard let delta = ThinDelta(thinDelta: output) else { throw Self.notUnderstood }
+    return (delta, blockBytes)
+  }
+
+  static let notUnderstood = CheckpointError.tool(
+    command: "thin_delta", status: 0, message: "what it printed was not understood")
+
+  /// What `thin_delta` prints of two volumes, under a metadata snapshot that is released on every path.
+  func thinDelta(_ name: String, from older: ThinID, to younger: ThinID) throws -> ([UInt8], blockBytes: UInt64) {
     var pool: OpenPool? = try open(name)
     guard let catalog = pool?.catalog, let snapshot = try pool.map(MetadataSnapshot.init) else {
       throw PoolError.unknown(pool: name)
@@ -54,11 +85,9 @@ extension Pools {
     // Takes go on meanwhile: what is read does not change.
     pool = nil
     defer { _ = snapshot }
-    let output = try operations.thinDelta(catalog.backing, from: older, to: younger)
-    guard let delta = ThinDelta(thinDelta: output) else {
-      throw CheckpointError.tool(command: "thin_delta", status: 0, message: "what it printed was not understood")
-    }
-    return (delta, catalog.blockSectors * 512)
+    return (
+      try operations.thinDelta(catalog.backing, from: older, to: younger), catalog.blockSectors * 512
+    )
   }
 }
 

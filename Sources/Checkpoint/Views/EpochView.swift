@@ -1,12 +1,15 @@
 import DeviceMapper
+import Glibc
 
 /// A device that shows a disk of an epoch.
 public struct EpochView: Equatable, Sendable {
-  enum Kind: String {
+  enum Kind: String, CaseIterable {
     /// The epoch's own snapshot, read-only.
     case whole = "view"
     /// A snapshot of it, to be thrown away: a file system that was mounted in the guest has its journal replayed there.
     case scratch
+    /// A disk on its way to another host, or from one; see `CarriedDevices`.
+    case carried = "carry"
   }
 
   public var guestUUID: String
@@ -16,12 +19,14 @@ public struct EpochView: Equatable, Sendable {
   var number: DeviceNumber
   var pool: String
   var kind: Kind
+  /// The process that carries.
+  var carrier: pid_t?
   /// Where it is mounted.
   public var mounts: [String]
 
   public var path: String { "/dev/mapper/\(device)" }
   /// The device takes no writes. One with a file system on it does, for its journal; the mount does not.
-  public var isReadOnly: Bool { kind == .whole }
+  public var isReadOnly: Bool { kind != .scratch }
 
   /// `ckpt-GUEST-VDEV-epochN`: no disk of a guest is called so, for theirs end with a virtual device's name, and no pool.
   static func device(of snapshot: PoolCatalog.Snapshot) -> String { "\(snapshot.device)-epoch\(snapshot.epoch)" }
@@ -37,10 +42,11 @@ public struct EpochView: Equatable, Sendable {
 
   /// nil for a device that is no view of this pool.
   init?(_ info: DeviceInfo, in catalog: PoolCatalog, mounts: Mounts) {
-    for kind in [Kind.whole, .scratch] where info.uuid.hasPrefix(Self.prefix(kind, catalog)) {
+    for kind in Kind.allCases where info.uuid.hasPrefix(Self.prefix(kind, catalog)) {
       let rest = info.uuid.dropFirst(Self.prefix(kind, catalog).count)
       let words = rest.dropFirst(36).split(separator: "-")
-      guard rest.count > 36, words.count == 2, let epoch = Int(words[0]) else { return nil }
+      guard rest.count > 36, words.count == (kind == .carried ? 3 : 2), let epoch = Int(words[0]) else { return nil }
+      carrier = kind == .carried ? pid_t(words[2]) : nil
       (guestUUID, self.epoch, vdev) = (String(rest.prefix(36)), epoch, String(words[1]))
       (device, number, pool, self.kind) = (info.name, info.number, catalog.name, kind)
       self.mounts = mounts.points(of: info.number, path: "/dev/mapper/\(info.name)")

@@ -83,14 +83,17 @@ struct EpochViews {
       throw ViewError.inUse(device: view.path, why: "a process, a mount or another device holds it")
     }
     // Opening the pool deletes what is doomed.
-    if view.kind == .scratch { try pools.ensureActive(view.pool) }
+    if view.kind != .whole { try pools.ensureActive(view.pool) }
   }
 
-  /// Takes away what a killed `ckpt mount` made and nobody mounted. The caller holds the guest's lock, so none is on its way.
+  /// Takes away what a killed `ckpt mount` made and nobody mounted, and what a killed export or import used. The caller holds the guest's
+  /// lock, so none is on its way.
   ///
   /// - Returns: the devices.
   func removeAbandoned(of guestUUID: String) throws -> [String] {
-    let abandoned = try list().filter { $0.guestUUID == guestUUID && $0.kind == .scratch && $0.mounts.isEmpty }
+    let abandoned = try list().filter {
+      $0.guestUUID == guestUUID && $0.mounts.isEmpty && ($0.kind == .scratch || $0.kind == .carried)
+    }
     for view in abandoned { try remove(view) }
     return abandoned.map(\.device)
   }

@@ -51,7 +51,7 @@ extension Engine {
   /// The disks of epochs that are there as devices, and where they are mounted.
   public func mounted() throws -> [EpochView] {
     _ = try existingStore()
-    return try EpochViews(pools: pools()).list()
+    return try EpochViews(pools: pools()).list().filter { $0.kind != .carried }
   }
 
   /// Unmounts a disk of an epoch wherever it is mounted, and takes its device away.

@@ -193,7 +193,7 @@ final class FakePool: ThinPoolOperations {
   func thinDelta(_ backing: PoolCatalog.Backing, from older: ThinID, to younger: ThinID) throws -> [UInt8] {
     try look { kernel in
       guard kernel.metadataHeld else { throw Self.refused(.open, "thin_delta", EBUSY) }
-      return Array(kernel.thinDelta.utf8)
+      return Array((kernel.thinDelta.isEmpty ? FakeDelta.text(kernel, older, younger) : kernel.thinDelta).utf8)
     }
   }
 

@@ -3,6 +3,9 @@
 # The script's status that asks for a power cut: the emulator is killed, whatever runs in dom0, started from its disks, and the
 # script runs again. What it wants to remember it keeps on a disk, and syncs.
 run_power_cut=222
+# The status that asks for another host: as after a power cut, but with a new root and new disks for the pool. Only the delivery drive
+# and vde are the same.
+run_other_host=223
 
 # run_start: a machine up to the point where dom0 listens. Needs $lab_hypervisor, $run_fresh, the delivery paths and the script.
 run_start() {
@@ -53,10 +56,15 @@ run_script() {
     machine_tell "run $(date +%s)"
     status=124
     ! machine_hear exit "$run_limit" || status=$heard
-    [[ $status == "$run_power_cut" ]] || break
+    [[ $status == "$run_power_cut" || $status == "$run_other_host" ]] || break
     machine_end
     wait "$printer" || true
-    echo "lab: power cut"
+    if [[ $status == "$run_power_cut" ]]; then
+      echo "lab: power cut"
+    else
+      echo "lab: another host"
+      run_replace_disks
+    fi
     machine_start "$run_base"
     machine_hear ready "$lab_boot_limit" || { status=124; break; }
   done
@@ -64,6 +72,17 @@ run_script() {
   wait "$printer" || true
   machine_clean
   return "$status"
+}
+
+run_replace_disks() {
+  local disk
+  qemu-img create -q -f qcow2 -F raw -b "$run_base/root.raw" "$machine_dir/vda"
+  for disk in vdc vdd; do
+    local size
+    size=$(stat -c %s "$machine_dir/$disk")
+    rm -f "$machine_dir/$disk"
+    truncate -s "$size" "$machine_dir/$disk"
+  done
 }
 
 run_shell() {

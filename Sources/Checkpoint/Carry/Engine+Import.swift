@@ -1,0 +1,118 @@
+import EpochStore
+import Glibc
+import MigrationStream
+
+extension Engine {
+  /// Makes an epoch in this store of a file: of a bundle that was exported from another, or of what `xl save` wrote. It may come through a pipe.
+  ///
+  /// - Parameters:
+  ///   - file: what to call it in messages.
+  ///   - pool: where disks go that no pool has epochs of; nil for the only one.
+  ///   - name: what to call the guest of a file of `xl save`.
+  /// - Throws: ``CarryError``, `StoreError`, `PoolError`; nothing is left then.
+  public func importEpoch(
+    from descriptor: Int32, file: String, pool: String? = nil, name: String? = nil,
+    progress: @escaping (_ bytes: UInt64) -> Void = { _ in }
+  ) throws -> ImportedEpoch {
+    try importEpoch(
+      from: descriptor, file: file, pool: pool, name: name, pools: { try pools() }, access: .kernel, progress: progress)
+  }
+
+  func importEpoch(
+    from descriptor: Int32, file: String, pool: String? = nil, name: String? = nil,
+    pools: @escaping () throws -> Pools, access: DiskAccess, tools: [String] = LegacyStream.tools,
+    progress: @escaping (_ bytes: UInt64) -> Void = { _ in }
+  ) throws -> ImportedEpoch {
+    var source = DescriptorSource(descriptor)
+    var start = [UInt8](repeating: 0, count: XLFileStart.length)
+    let count = try start.withUnsafeMutableBytes { try source.read(into: $0) }
+    start.removeLast(start.count - count)
+    if BundleFormat.isBundle(start) {
+      guard name == nil else {
+        throw CarryError.cannotHold(
+          file: file, "--name is for files of xl save; rename the guest afterwards (ckpt rename)")
+      }
+      return try importBundle(
+        DescriptorInput(start, descriptor), file: file, pool: pool, pools: pools, access: access, progress: progress)
+    }
+    guard let save = XLFileStart(start) else { throw CarryError.notKnown(file: file) }
+    if let name { try GuestName.check(name) }
+    let reading = SaveImport(
+      into: try store(), file: file, name: name, time: Self.time(of: descriptor), progress: progress)
+    guard save.isLegacy else { return try reading.run(PrefixedSource(start, descriptor)) }
+    return try importLegacy(reading, save, descriptor, file: file, tools: tools)
+  }
+
+  private func importBundle(
+    _ input: DescriptorInput, file: String, pool: String?, pools: @escaping () throws -> Pools, access: DiskAccess,
+    progress: @escaping (_ bytes: UInt64) -> Void
+  ) throws -> ImportedEpoch {
+    let reader: BundleReader
+    do { reader = try BundleReader(read: input.read) } catch let error as BundleError {
+      throw CarryError.bundle(file: file, error)
+    }
+    let (folder, isNew) = try store().folderForImport(uuid: reader.header.uuid)
+    let lock = try folder.lock(.exclusive)
+    defer { _ = lock }
+    // What killed takes and imports left would be in the way.
+    try folder.discardUnpublished()
+    let work = BundleImport(
+      reader, into: folder, file: file, pool: pool, pools: { try Self.swept(pools(), folder) }, access: access,
+      progress: progress)
+    do { return try work.run() } catch {
+      if isNew { folder.removeIfEmpty() }
+      throw error
+    }
+  }
+
+  /// The pools, without what killed imports of the guest left in them.
+  private static func swept(_ pools: Pools, _ folder: GuestFolder) throws -> Pools {
+    _ = try EpochViews(pools: pools).removeAbandoned(of: folder.uuid)
+    try DiskHistory(pools, guestUUID: folder.uuid).forgetUnpublished(published: Set(folder.overview().allNumbers))
+    return pools
+  }
+
+  private func importLegacy(
+    _ reading: SaveImport, _ save: XLFileStart, _ descriptor: Int32, file: String, tools: [String]
+  ) throws -> ImportedEpoch {
+    guard isRegular(descriptor) else {
+      throw CarryError.legacy(file: file, "it cannot come through a pipe; name the file")
+    }
+    let stream = try LegacyStream(
+      "/proc/\(getpid())/fd/\(descriptor)", isPV: Self.isPV(descriptor, save, file: file),
+      tools: tools)
+    let read = Result { try reading.run(PrefixedSource([], stream.output)) }
+    let end = try stream.finish()
+    guard case .failure = read, end.status != 0 else { return try read.get() }
+    throw CarryError.legacy(
+      file: file, "\(tools[0]) failed with status \(end.status): \(Command.firstLines(end.errors))")
+  }
+
+  /// The kind of guest in a legacy file, by its configuration.
+  private static func isPV(_ descriptor: Int32, _ save: XLFileStart, file: String) throws -> Bool {
+    guard save.hasJSON else {
+      throw CarryError.legacy(file: file, "its configuration is older than libxl's JSON; restore it with that Xen")
+    }
+    var json = [UInt8](repeating: 0, count: save.configLength)
+    let count = json.withUnsafeMutableBytes { pread(descriptor, $0.baseAddress, $0.count, off_t(XLFileStart.length)) }
+    let text = json.prefix(max(0, count)).prefix { $0 != 0 }
+    do { return try XLConfig(json: Array(text)).type == .pv } catch {
+      throw CarryError.nonsense(file: file, "\(error)")
+    }
+  }
+
+  /// When a file was written, which for one of `xl save` is when its guest stood still; now, for a pipe.
+  private static func time(of descriptor: Int32) -> EpochTime {
+    var status = stat()
+    guard isRegular(descriptor), fstat(descriptor, &status) == 0 else { return .now }
+    return EpochTime(milliseconds: Int64(status.st_mtim.tv_sec) * 1000 + Int64(status.st_mtim.tv_nsec) / 1_000_000)
+  }
+}
+
+extension EpochStore {
+  /// A guest's folder, and whether it had none before.
+  func folderForImport(uuid: String) throws -> (GuestFolder, isNew: Bool) {
+    if let folder = try? folder(uuid: uuid, create: false) { return (folder, false) }
+    return (try folder(uuid: uuid, create: true), true)
+  }
+}

@@ -1,0 +1,20 @@
+import EpochStore
+
+/// The last look at an imported epoch: what was written is read once more, all of it, and the verdict kept. An epoch that the store's disk
+/// did not keep, or that cannot be read, is taken away again.
+enum ImportVerification {
+  /// - Throws: ``CarryError/damagedAfterwards(guest:epoch:_:)``.
+  static func run(_ manifest: EpochManifest, in folder: GuestFolder, disks: ImportedDisks?) throws {
+    do {
+      let verdict = try FolderVerifier(folder, method: .full, threads: Take.processors).verify(manifest.epoch).verdict
+      guard verdict.isDamaged else { return }
+      throw CarryError.damagedAfterwards(
+        guest: manifest.guest, epoch: manifest.epoch, verdict.damage.first?.what ?? "it is damaged")
+    } catch {
+      // The first error is the one to report.
+      _ = try? folder.remove(epochs: [manifest.epoch])
+      disks?.abandon()
+      throw error
+    }
+  }
+}

@@ -1,0 +1,52 @@
+import CLinux
+import Glibc
+import MigrationStream
+
+/// A file that `xl save` of a Xen before 4.6 wrote, turned into today's form by Xen's own tool, through a pipe.
+final class LegacyStream {
+  /// Where Debian has the tool, and where Xen's own build puts it.
+  static let tools = ["/usr/lib/xen-4.17/bin/convert-legacy-stream", "/usr/lib/xen/bin/convert-legacy-stream"]
+
+  /// To read from, until ``finish()``.
+  private(set) var output: Int32
+  private let child: Child
+
+  /// - Parameters:
+  ///   - path: of the file; the tool reads it itself.
+  ///   - isPV: the kind of guest in it.
+  /// - Throws: ``CarryError/legacy(file:_:)`` when the tool is not there.
+  init(_ path: String, isPV: Bool, tools: [String] = LegacyStream.tools) throws {
+    guard let tool = tools.first(where: { access($0, X_OK) == 0 }) else {
+      throw CarryError.legacy(
+        file: path,
+        "\(tools[0]) turns it into today's form, and is not here: install xen-utils, or import it on a Xen host")
+    }
+    var ends: [Int32] = [-1, -1]
+    guard pipe2(&ends, O_CLOEXEC) == 0 else { throw PoolError.io(operation: "pipe from", path: tool, errno: errno) }
+    defer { close(ends[1]) }
+    do {
+      // What was saved so long ago was saved by 64-bit tools, or it is beyond us.
+      child = try Child(
+        [tool, "-i", path, "-o", "/dev/stdout", "-w", "64", "-g", isPV ? "pv" : "hvm", "-f", "libxl", "-x"],
+        output: ends[1])
+    } catch {
+      close(ends[0])
+      throw error
+    }
+    output = ends[0]
+  }
+
+  deinit { closeOutput() }
+
+  private func closeOutput() {
+    if output >= 0 { close(output) }
+    output = -1
+  }
+
+  /// What the tool says when it has ended. Whatever it still has to write is for nobody.
+  func finish() throws -> (status: Int32, errors: String) {
+    closeOutput()
+    let result = try child.wait()
+    return (result.status, result.errors)
+  }
+}

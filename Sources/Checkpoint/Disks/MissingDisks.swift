@@ -1,0 +1,36 @@
+import DeviceMapper
+
+/// Disks that an epoch has and its guest does not: the epoch was imported, or the disk was removed since. Going back to the epoch makes them.
+extension DiskHistory {
+  /// True when the disk can be made: nothing else bears its name.
+  func isMissing(_ snapshot: PoolCatalog.Snapshot, in catalog: PoolCatalog) throws -> Bool {
+    guard snapshot.device.hasPrefix(DeviceName.namePrefix),
+      !catalog.volumes.contains(where: { $0.device == snapshot.device })
+    else { return false }
+    return try Disks(pools).isFree(snapshot.device)
+  }
+
+  /// Makes them show the epoch.
+  func makeMissing(_ snapshots: [PoolCatalog.Snapshot], in pool: OpenPool) throws {
+    let missing = try snapshots.filter { try isMissing($0, in: pool.catalog) }
+    guard !missing.isEmpty else { return }
+    var volumes: [PoolCatalog.Volume] = []
+    try pool.change { catalog in
+      volumes = try missing.map { snapshot in
+        PoolCatalog.Volume(
+          guest: Self.guest(of: snapshot), vdev: snapshot.vdev, thinID: try catalog.takeThinID(),
+          sizeSectors: snapshot.sizeSectors, device: snapshot.device)
+      }
+    }
+    try pool.perform(.cloneEpoch(volumes: volumes)) {
+      for (snapshot, volume) in zip(missing, volumes) {
+        try pool.operations.createSnapshot(pool: pool.device, id: volume.thinID, of: snapshot.thinID)
+      }
+    }
+  }
+
+  /// `ckpt-GUEST-VDEV`: what `ckpt disk` calls the guest.
+  private static func guest(of snapshot: PoolCatalog.Snapshot) -> String {
+    String(snapshot.device.dropFirst(DeviceName.namePrefix.count).dropLast(snapshot.vdev.count + 1))
+  }
+}

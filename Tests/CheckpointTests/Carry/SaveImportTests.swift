@@ -1,0 +1,101 @@
+import EpochStore
+import Glibc
+import MigrationStream
+import Testing
+
+@testable import Checkpoint
+
+@Suite("Files of xl save as epochs")
+struct SaveImportTests {
+  /// What `xl save` writes of the guest: our own export has the same form, and Xen's tools agree.
+  private func saved(_ house: CarryHouse) throws -> [UInt8] {
+    let pages = Dictionary(uniqueKeysWithValues: (0..<300).map { (UInt64($0 * 3), UInt8(truncatingIfNeeded: $0)) })
+    try house.take(1, pages)
+    let descriptor = open(house.file, O_RDWR | O_CREAT | O_TRUNC, 0o600)
+    defer { close(descriptor) }
+    try house.engine.export("web", epoch: .number(1), to: descriptor)
+    return try DurableFile.read(house.file)
+  }
+
+  private func importing(
+    _ bytes: [UInt8], into house: CarryHouse, name: String? = nil, tools: [String] = []
+  ) throws -> ImportedEpoch {
+    try DurableFile.replace(house.file, with: bytes)
+    let descriptor = open(house.file, O_RDONLY)
+    defer { close(descriptor) }
+    return try house.engine.importEpoch(
+      from: descriptor, file: "saved", name: name, pools: { throw PoolError.noDefault(pools: []) },
+      access: house.access,
+      tools: tools)
+  }
+
+  @Test("Memory and state come out as they went in; disks do not, and that is said") func content() throws {
+    let (here, there) = (try CarryHouse(disks: true), try CarryHouse(disks: false))
+    let file = try saved(here)
+    let imported = try importing(file, into: there)
+    #expect(imported.manifest.epoch == 1 && imported.manifest.guest == "web" && imported.manifest.kind == .pvh)
+    #expect(imported.manifest.xenVersion == "4.17" && imported.manifest.disks.map(\.vdev) == ["xvda", "xvdb"])
+    #expect(imported.manifest.disks.allSatisfy { $0.thinID == nil })
+    #expect(imported.notes.first?.contains("xvda at /dev/mapper/ckpt-web-xvda") == true)
+    let (old, new) = (try here.content(1), try there.content(1))
+    #expect(old.pages == new.pages)
+    func state(_ records: [StoredRecord]) -> Set<StoredRecord> {
+      Set(records.filter { $0.type != GuestRecords.configuration })
+    }
+    #expect(state(old.records) == state(new.records))
+    #expect(try there.folder.verdict(1)?.isDamaged == false)
+    // Written out again it is the same file.
+    let descriptor = open(there.file, O_RDWR | O_TRUNC)
+    defer { close(descriptor) }
+    try there.engine.export("web", epoch: .number(1), to: descriptor)
+    #expect(try DurableFile.read(there.file) == file)
+    // The next one is another epoch.
+    let named = try importing(file, into: there, name: "other")
+    #expect(named.manifest.epoch == 2 && named.manifest.guest == "other")
+    #expect(try EpochStream(there.folder.open(epoch: 2)).config.name == "other")
+  }
+
+  @Test("Anything else is refused and leaves nothing") func broken() throws {
+    let (here, there) = (try CarryHouse(disks: true), try CarryHouse(disks: false))
+    let file = try saved(here)
+    for cut in [60, 200, 400, file.count / 2, file.count - 1] {
+      #expect(throws: CarryError.self) { try importing(Array(file[..<cut]), into: there) }
+      #expect(there.files == [], "cut at \(cut)")
+    }
+    var hvm = file
+    let type = try #require(file.firstRange(of: Array("\"pvh\"".utf8)))
+    hvm.replaceSubrange(type, with: Array("\"hvm\"".utf8))
+    let error = #expect(throws: CarryError.self) { try importing(hvm, into: there) }
+    #expect(error?.description.contains("HVM guest") == true)
+    #expect(there.files == [])
+    #expect(throws: CheckpointError.self) { try importing(file, into: there, name: "1") }
+  }
+
+  @Test("Older files go through Xen's converter, where there is one") func legacy() throws {
+    let (here, there) = (try CarryHouse(disks: true), try CarryHouse(disks: false))
+    let file = try saved(here)
+    var legacy = file
+    legacy[36] = 1
+    let error = #expect(throws: CarryError.self) { try importing(legacy, into: there, tools: ["/nowhere/convert"]) }
+    #expect(error?.description.contains("/nowhere/convert") == true && error?.exitStatus == .badConfiguration)
+    // Stands for the tool: it is asked as the real one is, and gives the file of today.
+    let (tool, modern) = ("\(there.pool.store)/convert", "\(there.pool.store)/modern")
+    defer { for name in [tool, modern] { unlink(name) } }
+    try DurableFile.replace(modern, with: file)
+    func script(_ lines: String) throws {
+      try DurableFile.replace(tool, with: Array("#!/bin/sh\n\(lines)\n".utf8))
+      chmod(tool, 0o700)
+    }
+    try script(
+      "test \"$1 $3 $4 $5 $6 $7 $8 $9 ${10} ${11}\" = '-i -o /dev/stdout -w 64 -g hvm -f libxl -x' || exit 9\n"
+        + "test \"$(head -c 20 \"$2\")\" = 'Xen saved domain, xl' || exit 8\nexec cat \(modern)")
+    #expect(try importing(legacy, into: there, tools: [tool]).manifest.guest == "web")
+    #expect(try there.content(1).pages == here.content(1).pages)
+    try script("head -c 5000 \(modern); echo 'it is broken error' >&2; exit 2")
+    let failed = #expect(throws: CarryError.self) { try importing(legacy, into: there, tools: [tool]) }
+    #expect(failed?.description.contains("it is broken error") == true)
+    legacy[36] = 0
+    #expect(throws: CarryError.self) { try importing(legacy, into: there, tools: [tool]) }
+    #expect(there.files.filter { $0.hasSuffix(".epoch") } == ["00000001.epoch"])
+  }
+}

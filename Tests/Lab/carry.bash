@@ -1,0 +1,180 @@
+# Sourced by soak-carry-pv.sh and soak-carry-pvh.sh with the kind of guest; each has a machine of its own, and then another one.
+#
+# Epochs go to another host: one as a whole, three as changes. The second host (status 223: a new root, new disks for the pool) has nothing of the
+# first but the disk that the files are carried on, /dev/vde. Bundles that are cut or broken are refused there, and gone on with here.
+
+carried=/run/lab/carried
+last=4
+
+number_of() { json_number "$1" <"$carried/report-$2"; } # KEY EPOCH
+size_of() { stat -c %s "$1"; }
+carry_devices() { dmsetup ls | grep -c '^ckpt-carry-' || true; }
+metadata_is_free() { [[ $(dmsetup status ckpt-main-pool | awk '{print $7}') == - ]]; }
+nothing_is_left() { # of an import that was refused, on a host that has no epoch of the guest
+  find /var/lib/ckpt -path '*/????????-*' -print | tee /run/lab/left
+  [[ ! -s /run/lab/left && $(carry_devices) == 0 && $(ckpt pool show main --json | json_number snapshots) == 0 ]]
+}
+
+export_of() { # KIND EPOCH FILE WORD…
+  local kind=$1 epoch=$2 file=$3 since=()
+  shift 3
+  ((epoch == 1)) || since=(--since $((epoch - 1)))
+  ckpt export "$kind" "$epoch" "$file" --bundle "${since[@]}" "$@"
+}
+
+is_small() { # EPOCH: its disks take hardly more than the blocks that changed, all of it than what is in it
+  local disks=$(($(number_of disk_bytes "$1") + $(number_of unmapped_bytes "$1"))) pages=$(($(number_of pages "$1") * 4096))
+  echo "disks: $(number_of disk_file_bytes "$1") for $disks; all: $(number_of bytes "$1") for $((disks + pages))"
+  (($(number_of disk_file_bytes "$1") * 100 <= disks * 105 && $(number_of bytes "$1") * 100 <= (disks + pages) * 105))
+}
+blocks_are_those_of_diff() { # KIND EPOCH
+  local changed
+  changed=$(ckpt diff "$1" $(($2 - 1)) "$2" | awk '$1 == "xvda" || $1 == "xvdb" { sum += $4 + $5 } END { print sum * 65536 }')
+  echo "diff: $changed, bundle: $(number_of disk_bytes "$2")"
+  [[ $changed == "$(number_of disk_bytes "$2")" ]]
+}
+
+broken_off() { # KIND EPOCH: cut at random, and gone on with
+  local kind=$1 epoch=$2 whole=$carried/epoch-$2 place count
+  for ((count = 0; count < 5; count++)); do
+    place=$((RANDOM * 32768 + RANDOM)) place=$((place % $(size_of "$whole")))
+    cp "$whole" $carried/cut
+    truncate -s $place $carried/cut
+    check "$kind export $epoch that is cut at $place is gone on with" export_of "$kind" "$epoch" $carried/cut --resume
+    check "$kind and is what it was to be" cmp $carried/cut "$whole"
+  done
+  check "$kind one that is whole stays so" export_of "$kind" "$epoch" $carried/cut --resume
+  check "$kind and is still the same" cmp $carried/cut "$whole"
+  check "$kind no file is written over" refuses 12 '--resume' export_of "$kind" "$epoch" $carried/cut
+  check "$kind a bundle of another epoch is not gone on with" refuses 12 'another' ckpt export "$kind" 1 $carried/cut --bundle --resume
+  rm -f $carried/cut
+  timeout -s KILL 1 ckpt export "$kind" "$epoch" $carried/cut --bundle
+  check "$kind what a killed export left is found" ckpt recover
+  check "$kind and nothing of it stays" test "$(carry_devices)" = 0
+  [[ -e $carried/cut ]] || : >$carried/cut
+  check "$kind it is gone on with, as a whole" ckpt export "$kind" "$epoch" $carried/cut --bundle --resume
+  check "$kind the pool's metadata is nobody's" metadata_is_free
+  rm -f $carried/cut
+}
+
+spoil() { # what the second host is to refuse
+  local count place
+  for ((count = 1; count <= 4; count++)); do
+    place=$((RANDOM * 32768 + RANDOM)) place=$((place % $(size_of $carried/epoch-1)))
+    cp $carried/epoch-1 $carried/cut-$count
+    truncate -s $place $carried/cut-$count
+    cp $carried/epoch-1 $carried/flipped-$count
+    python3 - $carried/flipped-$count $place <<'PYTHON'
+import sys
+with open(sys.argv[1], "r+b") as file:
+    file.seek(int(sys.argv[2]))
+    byte = file.read(1)[0]
+    file.seek(int(sys.argv[2]))
+    file.write(bytes([byte ^ 0x10]))
+PYTHON
+  done
+}
+
+saved_by_xl() { # KIND NONCE
+  local kind=$1
+  check "$kind is saved by xl" xl save "$kind" $carried/saved
+  check "$kind what xl saved becomes an epoch" eval "ckpt import $carried/saved --json | tee /run/lab/imported | grep '\"epoch\" : $((last + 1))'"
+  check "$kind and it is said that disks are not in it" grep -q 'not in a file of xl save' /run/lab/imported
+  check "$kind it starts" ckpt restore "$kind" $((last + 1)) --yes --no-safety
+  check "$kind is right" guest_is_right "$kind" "$2"
+  check "$kind works on" guest_goes_on "$kind"
+  rm -f $carried/saved
+}
+
+first_host() { # KIND: does not come back
+  local kind=$1 root data nonce epoch
+  mkfs.ext4 -q -F /dev/vde
+  mount /dev/vde $carried
+  ckpt pool create main --data /dev/vdc --metadata /dev/vdd --yes >/dev/null
+  root=$(ckpt disk create "$kind" xvda --size 64M | tail -n 1)
+  data=$(ckpt disk create "$kind" xvdb --size 64M | tail -n 1)
+  mkfs.ext4 -q -F "$root"
+  check "$kind starts" guest_start "$kind" "$kind" memory=128 area=16 rate=4 stamps=20 disks="phy:$root,xvda,w;phy:$data,xvdb,w"
+  nonce=$(guest_nonce "$kind")
+  for ((epoch = 1; epoch <= last; epoch++)); do
+    answer_field "$(guest_ask "$kind" 60 quick)" gen >$carried/before-$epoch
+    check "$kind epoch $epoch" ckpt take "$kind"
+    answer_field "$(guest_ask "$kind" 60 quick)" gen >$carried/after-$epoch
+    sleep 3
+  done
+  ckpt tag "$kind" 2 second >/dev/null
+  ckpt note "$kind" 2 "carried along" >/dev/null
+  for ((epoch = 1; epoch <= last; epoch++)); do
+    check "$kind epoch $epoch goes into a bundle" eval "export_of $kind $epoch $carried/epoch-$epoch --json >$carried/report-$epoch"
+    check "$kind bundle $epoch is for its owner only" test "$(stat -c %a $carried/epoch-$epoch)" = 600
+    check "$kind bundle $epoch through a pipe is the same" eval "export_of $kind $epoch - | cmp - $carried/epoch-$epoch"
+    check "$kind bundle $epoch is small: $(is_small $epoch)" is_small $epoch
+    ((epoch == 1)) || check "$kind bundle $epoch has the blocks that changed" blocks_are_those_of_diff "$kind" $epoch
+    check "$kind works on meanwhile" guest_goes_on "$kind"
+  done
+  check "$kind nothing is left of the exports" test "$(carry_devices)" = 0
+  check "$kind the pool's metadata is nobody's" metadata_is_free
+  broken_off "$kind" 3
+  spoil
+  check "$kind is right" guest_is_right "$kind" "$nonce"
+  saved_by_xl "$kind" "$nonce"
+  guest_stop "$kind"
+  echo "$nonce" >$carried/nonce
+  echo "$lab_failed" >$carried/failed
+  umount $carried
+  exit 223
+}
+
+refused_files() { # KIND
+  local kind=$1 file
+  check "$kind changes are refused without their base" refuses 10 'import epoch 2 first' ckpt import $carried/epoch-3
+  check "$kind nothing is left" nothing_is_left
+  for file in $carried/cut-? $carried/flipped-?; do
+    check "$kind ${file##*/} is refused" refuses 1 'nothing was imported' ckpt import "$file"
+    check "$kind nothing is left" nothing_is_left
+  done
+  timeout -s KILL 1 ckpt import $carried/epoch-1
+  check "$kind what a killed import left is taken away" ckpt recover
+  check "$kind no device is" test "$(carry_devices)" = 0
+}
+
+second_host() { # KIND
+  local kind=$1 nonce epoch answer
+  nonce=$(cat $carried/nonce)
+  check "$kind the first host had no failure" test "$(cat $carried/failed)" = 0
+  check "$kind nothing of the guest is here" refuses 10 '' ckpt list "$kind"
+  ckpt pool create main --data /dev/vdc --metadata /dev/vdd --yes >/dev/null
+  refused_files "$kind"
+  for ((epoch = 1; epoch <= last; epoch++)); do
+    if ((epoch == 2)); then
+      check "$kind bundle $epoch comes through a pipe" eval "cat $carried/epoch-$epoch | ckpt import -"
+    else
+      check "$kind bundle $epoch comes" ckpt import $carried/epoch-$epoch
+    fi
+  done
+  check "$kind what is here already is told" eval "ckpt import $carried/epoch-3 | grep 'is here already'"
+  check "$kind all are whole" ckpt verify "$kind" --full
+  check "$kind tags and notes came along" eval "ckpt show $kind second | grep 'carried along'"
+  for epoch in $(seq "$last" | shuf --random-source=<(yes "$kind")); do
+    check "$kind starts from epoch $epoch where it never was" ckpt restore "$kind" "$epoch" --yes --no-safety
+    answer=$(guest_ask "$kind" 120)
+    check "$kind is right in epoch $epoch: $answer" guest_is_right "$kind" "$nonce"
+    check "$kind is where it was at epoch $epoch ($(cat $carried/before-$epoch) to $(cat $carried/after-$epoch))" \
+      test "$(answer_field "$answer" gen)" -ge "$(cat $carried/before-$epoch)" \
+      -a "$(answer_field "$answer" gen)" -le $(($(cat $carried/after-$epoch) + 60))
+    check "$kind works on" guest_goes_on "$kind"
+  done
+  check "$kind is taken here" ckpt take "$kind"
+  check "$kind goes back to that" ckpt restore "$kind" latest --yes --no-safety
+  check "$kind is right" guest_is_right "$kind" "$nonce"
+  check "$kind all are whole" ckpt verify "$kind" --full
+  guest_stop "$kind"
+}
+
+mkdir -p $carried
+if mount -o ro /dev/vde $carried 2>/dev/null && [[ -e $carried/nonce ]]; then
+  second_host "$1"
+else
+  first_host "$1"
+fi
+lab_finish
