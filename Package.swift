@@ -99,7 +99,10 @@ let package = Package(
     .testTarget(name: "EpochStoreTests", dependencies: ["EpochStore"], swiftSettings: settings),
     .testTarget(
       name: "SchedulingTests", dependencies: ["Scheduling", "Checkpoint", "EpochStore"], swiftSettings: settings),
-    .testTarget(name: "CommandTests", dependencies: ["ckpt", "EpochStore"], swiftSettings: settings),
+    .testTarget(
+      name: "CommandTests",
+      dependencies: ["ckpt", "ControlAPI", "Checkpoint", "Scheduling", "DeviceMapper", "EpochStore"],
+      swiftSettings: settings),
     .testTarget(
       name: "SignalsTests", dependencies: ["Signals", "Checkpoint", "EpochStore"], swiftSettings: settings),
     .testTarget(

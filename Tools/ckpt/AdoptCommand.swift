@@ -37,7 +37,7 @@ struct AdoptCommand: ParsableCommand {
     }
   }
 
-  private struct Disk: Encodable {
+  struct Disk: Encodable {
     let vdev, pool, volume, path: String
     let oldPath: String
     let sizeBytes: UInt64
@@ -102,7 +102,7 @@ struct ReleaseCommand: ParsableCommand {
     }
   }
 
-  private struct Disk: Encodable {
+  struct Disk: Encodable {
     let vdev, path: String
     let copiedBytes: UInt64
 
@@ -114,7 +114,7 @@ struct ReleaseCommand: ParsableCommand {
 }
 
 /// What became of a guest's disks, as JSON.
-private struct MovedDisks<Disk: Encodable>: Encodable {
+struct MovedDisks<Disk: Encodable>: Encodable {
   let guest: String
   let disks: [Disk]
   let configurationWritten: Bool

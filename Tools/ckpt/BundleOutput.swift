@@ -43,7 +43,7 @@ struct BundleOutput {
     )
   }
 
-  private struct Report: Encodable {
+  struct Report: Encodable {
     let file, guest, uuid: String
     let format = "bundle"
     let epoch: Int

@@ -27,7 +27,7 @@ struct ConfigCommand: ParsableCommand {
       if !faults.isEmpty { throw ExitStatus.badConfiguration }
     }
 
-    private struct Report: Encodable {
+    struct Report: Encodable {
       struct Fault: Encodable {
         /// 0: the file as a whole.
         let line: Int

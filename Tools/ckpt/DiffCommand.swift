@@ -58,7 +58,7 @@ struct DiffCommand: ParsableCommand {
     return "0x" + String(repeating: "0", count: max(0, 9 - digits.count)) + digits
   }
 
-  private struct Report: Encodable {
+  struct Report: Encodable {
     struct Region: Encodable {
       let start, bytes: UInt64
       let pages, changed, added, removed: Int

@@ -64,7 +64,7 @@ struct DiskCommand: ParsableCommand {
     }
   }
 
-  private struct View: Encodable {
+  struct View: Encodable {
     let guest, vdev, pool, path: String
     let sizeBytes: UInt64
     let epochs: Int

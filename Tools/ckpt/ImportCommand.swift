@@ -49,7 +49,7 @@ struct ImportCommand: ParsableCommand {
     for note in imported.notes { Terminal.error("ckpt: note: \(note)") }
   }
 
-  private struct Report: Encodable {
+  struct Report: Encodable {
     let guest, uuid: String
     let epoch: Int
     let base: Int?

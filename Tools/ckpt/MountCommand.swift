@@ -86,7 +86,7 @@ struct UnmountCommand: ParsableCommand {
   }
 }
 
-private struct ViewReport: Encodable {
+struct ViewReport: Encodable {
   let uuid, disk, device: String
   let epoch: Int
   let readOnly: Bool
@@ -96,8 +96,10 @@ private struct ViewReport: Encodable {
     case uuid, disk, device, epoch, mounts
     case readOnly = "read_only"
   }
+}
 
-  init(_ view: EpochView) {
+extension ViewReport {
+  fileprivate init(_ view: EpochView) {
     (uuid, disk, device, epoch) = (view.guestUUID, view.vdev, view.path, view.epoch)
     (readOnly, mounts) = (view.isReadOnly, view.mounts)
   }
