@@ -18,9 +18,9 @@ public final class BundleReader {
   let ledger: BundleLedger
   private let read: (UnsafeMutableRawBufferPointer) throws -> Int
   private let checksum = BundleChecksum()
-  private let head = UnsafeMutableRawBufferPointer.allocate(byteCount: BundleFormat.headBytes, alignment: 8)
-  private let stored = UnsafeMutableRawBufferPointer.allocate(byteCount: BundleFormat.contentLimit, alignment: 4096)
-  private let unpacked = UnsafeMutableRawBufferPointer.allocate(byteCount: BundleFormat.contentLimit, alignment: 4096)
+  private let head: UnsafeMutableRawBufferPointer
+  private let stored: UnsafeMutableRawBufferPointer
+  private let unpacked: UnsafeMutableRawBufferPointer
 
   /// - Parameter read: fills the buffer and returns its count; a smaller number means that the source ended.
   /// - Throws: ``BundleError``, or what `read` throws.
@@ -34,6 +34,10 @@ public final class BundleReader {
     }
     header = try BundleHeader(decoding: bytes)
     ledger = BundleLedger(header)
+    // Last: `deinit` is not run when `init` throws.
+    head = .allocate(byteCount: BundleFormat.headBytes, alignment: 8)
+    stored = .allocate(byteCount: BundleFormat.contentLimit, alignment: 4096)
+    unpacked = .allocate(byteCount: BundleFormat.contentLimit, alignment: 4096)
   }
 
   deinit {
