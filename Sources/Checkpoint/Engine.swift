@@ -59,7 +59,8 @@ public struct Engine: Sendable {
       let memory = try memory(domain.uuid)
       let subject = try XenGuest(hypervisor, xenstore, domain, memory: memory)
       let disks = try GuestDisks(
-        pools: pools(), guest: subject.identity.name, guestUUID: subject.identity.uuid,
+        pools: pools().waiting(seconds: 60) { try cancellation.check() }, guest: subject.identity.name,
+        guestUUID: subject.identity.uuid,
         disks: GuestDevices(xenstore, domain: domain.id).disks().map(GuestDisk.init))
       let folder = try store().folder(uuid: subject.identity.uuid, create: true)
       let take = Take(

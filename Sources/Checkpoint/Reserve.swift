@@ -20,13 +20,19 @@ extension Take {
       plan = try self.plan()
       if let shortage = try self.shortage(plan) { throw skipped(shortage) }
     }
+    try disks.check(epoch: plan.epoch)
     try hooks.runBefore(epoch: plan.epoch, mayGoOn)
-    let writer = try folder.create(epoch: plan.epoch, reserving: plan.bytes, base: memory.base)
-    do { try disks.reserve(epoch: plan.epoch) } catch {
-      writer.abandon()
-      throw error
-    }
-    return writer
+    return try folder.create(epoch: plan.epoch, reserving: plan.bytes, base: memory.base)
+  }
+
+  /// The pools are this take's until its pause is over. Not before: other guests of a pool, whose takes are as far, would wait for
+  /// this one's live copy.
+  ///
+  /// - Returns: whether it waited for another take, so that the guest had time to write more than a pause should copy.
+  func reserveDisks(_ epoch: Int) throws -> Bool {
+    let start = ContinuousClock.now
+    try disks.reserve(epoch: epoch)
+    return ContinuousClock.now - start > .milliseconds(500)
   }
 
   /// Number, base and size of the epoch, as the folder is now.

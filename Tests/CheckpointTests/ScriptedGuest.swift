@@ -206,7 +206,7 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
 
 /// Disks that only remember what was asked of them.
 final class ScriptedDisks: DiskSet {
-  enum Fault: Error, Equatable { case reserve, snapshot, commit }
+  enum Fault: Error, Equatable { case check, reserve, snapshot, commit }
   let disks = [
     DiskEpoch(vdev: "xvda", pool: "main", thinID: 7, sizeBytes: 1 << 20, device: "/dev/mapper/x", readOnly: false)
   ]
@@ -235,6 +235,7 @@ final class ScriptedDisks: DiskSet {
   /// How full the pools are, asked again and again; the last one stays.
   private let looks: Mutex<[[PoolRoom]]>
   func rooms() -> [PoolRoom] { looks.withLock { $0.count > 1 ? $0.removeFirst() : $0.first ?? [] } }
+  func check(epoch: Int) throws { try happens("check", .check) }
   func reserve(epoch: Int) throws { try happens("reserve", .reserve) }
   func snapshot() throws -> [String: Double] {
     try happens("snapshot", .snapshot)

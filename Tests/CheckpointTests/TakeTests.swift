@@ -53,6 +53,9 @@ struct TakeTests {
       #expect(try #require(journal.position(event)) > suspended)
       #expect(try #require(journal.last(event)) < resumed)
     }
+    // Other guests' takes have the pool until the live copy is done.
+    #expect(try #require(journal.position("check")) < (try #require(journal.position("arm"))))
+    #expect(try #require(journal.position("reserve")) > (try #require(journal.last("arm"))))
     #expect(try #require(journal.position("reserve")) < (try #require(journal.position("request"))))
     // What disturbs other tools comes after all live copying, right before the request.
     let prepared = try #require(journal.position("prepareRequest"))
@@ -114,7 +117,7 @@ struct TakeTests {
     #expect(try pages(of: 1, in: temporary.folder) == [1: page(1)])
   }
 
-  @Test("whose disks fail does the same", arguments: [ScriptedDisks.Fault.reserve, .snapshot, .commit])
+  @Test("whose disks fail does the same", arguments: [ScriptedDisks.Fault.check, .reserve, .snapshot, .commit])
   func diskFaults(fault: ScriptedDisks.Fault) throws {
     let temporary = try TemporaryStore()
     let guest = ScriptedGuest(pages: [1: page(1)], journal: journal)
@@ -122,10 +125,10 @@ struct TakeTests {
       try take(guest, into: temporary, disks: ScriptedDisks(journal: journal, fault: fault))
     }
     #expect(guest.condition == .running)
-    // A reserve that fails takes its own steps back.
-    #expect(journal.events.contains("abandon") == (fault != .reserve))
+    // There is nothing to take back before.
+    #expect(journal.events.contains("abandon") == (fault != .check))
     #expect(temporary.files.isEmpty)
-    #expect(journal.events.contains("request") == (fault != .reserve))
+    #expect(journal.events.contains("request") == (fault == .snapshot || fault == .commit))
   }
 
   @Test("lets the guest go at the hard limit, whatever hangs meanwhile")

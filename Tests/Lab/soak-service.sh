@@ -92,6 +92,7 @@ wait "$second"
 check "both of them" test $? = 0
 ckpt take pvh --limit-rate 1K >/run/lab/take.out 2>&1 & take=$!
 check "a slow take is at work" until_true 30 is_taking
+check "another guest of its pool is taken meanwhile" ckpt take pv
 kill -INT "$take"
 take_ends 130 "Ctrl-C gives it up"
 check "in the daemon too" until_true 5 is_idle

@@ -96,6 +96,7 @@ final class NoDisks: DiskSet {
   func forgetUnpublished(published: Set<Int>) {}
   func mountedEpochs() -> Set<Int> { [] }
   func rooms() -> [PoolRoom] { [] }
+  func check(epoch: Int) {}
   func reserve(epoch: Int) {}
   func snapshot() -> [String: Double] { [:] }
   func commit() {}

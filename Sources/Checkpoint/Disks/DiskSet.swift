@@ -1,8 +1,8 @@
 public import DeviceMapper
 public import EpochStore
 
-/// The disks of one guest, as a take uses them. In this order: `reserve`, `snapshot`, `commit`; `abandon` at any time takes the epoch
-/// back. `commit` comes before the epoch's manifest: a snapshot that no manifest names is garbage, the other way round is a broken epoch.
+/// The disks of one guest, as a take uses them. In this order: `check`, `reserve`, `snapshot`, `commit`; `abandon` at any time takes the
+/// epoch back. From `reserve` to `commit` nobody else can change the pools. `commit` comes before the epoch's manifest: a snapshot that no manifest names is garbage, the other way round is a broken epoch.
 public protocol DiskSet: AnyObject, Sendable {
   /// The disks of the epoch that was last reserved; before that, with `thinID` nil.
   var disks: [DiskEpoch] { get }
@@ -12,7 +12,9 @@ public protocol DiskSet: AnyObject, Sendable {
   func mountedEpochs() throws -> Set<Int>
   /// How full the pools are, by name. May make them larger where that costs nobody anything.
   func rooms() throws -> [PoolRoom]
-  /// Checks that the pools can bear one more epoch, gives out the thin ids and writes the journal.
+  /// Checks that the pools can bear one more epoch.
+  func check(epoch: Int) throws
+  /// Checks it again, gives out the thin ids and writes the journal.
   func reserve(epoch: Int) throws
   /// Inside the pause: no file, no allocation that can be avoided.
   ///

@@ -109,6 +109,10 @@ public final class GuestDisks: DiskSet {
     }
   }
 
+  public func check(epoch: Int) throws {
+    for name in Set(members.map(\.pool)).sorted() { try check(epoch, in: pools.open(name)) }
+  }
+
   public func reserve(epoch: Int) throws {
     try state.withLock { state in
       guard state.pools.isEmpty else { throw DiskError.outOfOrder(call: "reserve") }
@@ -131,14 +135,18 @@ public final class GuestDisks: DiskSet {
     }
   }
 
-  /// Checks one pool, and writes down the snapshots that are about to be made in it.
-  private func reserve(
-    _ epoch: Int, in pool: OpenPool, _ disks: inout [DiskEpoch]
-  ) throws -> [EpochSnapshots.Disk] {
+  private func check(_ epoch: Int, in pool: OpenPool) throws {
     guard !pool.catalog.has(guestUUID, epoch) else {
       throw DiskError.badName("epoch \(epoch)", why: "pool \(pool.name) has disks of this epoch already")
     }
     try PoolReserve.check(pool.catalog, pool.operations.poolStatus(pool.device))
+  }
+
+  /// Checks one pool, and writes down the snapshots that are about to be made in it.
+  private func reserve(
+    _ epoch: Int, in pool: OpenPool, _ disks: inout [DiskEpoch]
+  ) throws -> [EpochSnapshots.Disk] {
+    try check(epoch, in: pool)
     let ours = members.filter { $0.pool == pool.name }.map(\.volume)
     var snapshots: [PoolCatalog.Snapshot] = []
     try pool.begin { catalog in

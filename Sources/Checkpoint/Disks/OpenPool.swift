@@ -19,12 +19,13 @@ final class OpenPool {
   var name: String { catalog.name }
   var device: String { catalog.poolDevice }
 
-  init(_ folder: PoolFolder, _ operations: any ThinPoolOperations, wait: Double) throws {
+  init(
+    _ folder: PoolFolder, _ operations: any ThinPoolOperations, under lock: PoolLock, patience: Double
+  ) throws {
     self.folder = folder
     self.operations = operations
-    guard folder.exists else { throw PoolError.unknown(pool: folder.name) }
-    patience = wait
-    lock = try folder.lock(wait: wait)
+    self.lock = lock
+    self.patience = patience
     catalog = try folder.load()
     try activatePool()
     try settle()

@@ -67,15 +67,19 @@ struct PoolFolder: Sendable {
     try DurableFile.replace(file, with: [UInt8](encoder.encode(catalog)))
   }
 
-  /// - Parameter wait: seconds to wait for another holder before `PoolError.locked`.
-  func lock(wait: Double) throws -> PoolLock { try PoolLock("\(path)/lock", pool: name, wait: wait) }
+  /// - Parameters:
+  ///   - wait: seconds to wait for another holder before `PoolError.locked`.
+  ///   - mayGoOn: called again and again meanwhile; ends the wait by throwing.
+  func lock(wait: Double, _ mayGoOn: () throws -> Void = {}) throws -> PoolLock {
+    try PoolLock("\(path)/lock", pool: name, wait: wait, mayGoOn)
+  }
 }
 
 /// An flock on a pool's folder: held while the catalogue may change; it dies with the process.
 final class PoolLock: Sendable {
   private let descriptor: Int32
 
-  fileprivate init(_ path: String, pool: String, wait: Double) throws {
+  fileprivate init(_ path: String, pool: String, wait: Double, _ mayGoOn: () throws -> Void) throws {
     descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
     guard descriptor >= 0 else { throw PoolError.io(operation: "open", path: path, errno: errno) }
     let step: UInt32 = 20_000
@@ -84,6 +88,7 @@ final class PoolLock: Sendable {
       switch errno {
       case EINTR: continue
       case EWOULDBLOCK where left > 0:
+        try mayGoOn()
         usleep(step)
         left -= Double(step)
       case EWOULDBLOCK: throw PoolError.locked(pool: pool)

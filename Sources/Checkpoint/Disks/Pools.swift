@@ -6,7 +6,11 @@ public struct Pools: Sendable {
   let store: String
   let operations: any ThinPoolOperations
   /// Seconds to wait for another process that changes a pool.
-  let lockWait: Double
+  private(set) var lockWait: Double
+  /// Called again and again while it waits; ends the wait by throwing.
+  private var mayGoOn: @Sendable () throws -> Void = {}
+  /// Seconds to wait for whoever has a device open for an instant, as udev does.
+  private let patience: Double
 
   public init(store: String, mapper: DeviceMapper, lockWait: Double = 5) {
     self.init(store: store, operations: mapper, lockWait: lockWait)
@@ -16,6 +20,15 @@ public struct Pools: Sendable {
     self.store = store
     self.operations = operations
     self.lockWait = lockWait
+    patience = lockWait
+  }
+
+  /// The same pools for one who can wait longer: another guest's take holds a pool from right before its pause to right after it, and
+  /// some guests take long to freeze.
+  func waiting(seconds: Double, _ mayGoOn: @escaping @Sendable () throws -> Void) -> Pools {
+    var pools = self
+    (pools.lockWait, pools.mayGoOn) = (seconds, mayGoOn)
+    return pools
   }
 
   /// Names, sorted.
@@ -77,7 +90,9 @@ public struct Pools: Sendable {
 
   /// The pool, locked, active and settled.
   func open(_ name: String) throws -> OpenPool {
-    try OpenPool(PoolFolder(store: store, name: name), operations, wait: lockWait)
+    let folder = PoolFolder(store: store, name: name)
+    guard folder.exists else { throw PoolError.unknown(pool: name) }
+    return try OpenPool(folder, operations, under: folder.lock(wait: lockWait, mayGoOn), patience: patience)
   }
 
   /// After a reboot: attaches loop devices, makes the pool and its volumes' devices from the catalogue, settles what a crash left.

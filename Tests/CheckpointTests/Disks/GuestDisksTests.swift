@@ -1,6 +1,7 @@
 import DeviceMapper
 import EpochStore
 import Glibc
+import Synchronization
 import Testing
 
 @testable import Checkpoint
@@ -129,10 +130,27 @@ struct GuestDisksTests {
     try house.expectSettled("after the repair")
   }
 
-  @Test func aPoolInUseIsLocked() throws {
+  @Test func whoWaitsForAPoolIsAskedMeanwhile() throws {
+    struct Stop: Error {}
     let house = try PoolHouse()
     let disks = try house.guestDisks()
     try disks.reserve(epoch: 1)
+    let asked = Atomic(0)
+    let patient = house.pools.waiting(seconds: 60) {
+      if asked.wrappingAdd(1, ordering: .relaxed).oldValue == 2 { throw Stop() }
+    }
+    #expect(throws: Stop.self) { _ = try patient.open("p") }
+    try disks.abandon()
+    #expect(throws: Never.self) { _ = try patient.open("p") }
+  }
+
+  @Test func aPoolInUseIsLocked() throws {
+    let house = try PoolHouse()
+    let disks = try house.guestDisks()
+    try disks.check(epoch: 1)
+    try house.guestDisks().check(epoch: 1)
+    try disks.reserve(epoch: 1)
+    #expect(throws: PoolError.locked(pool: "p")) { try house.guestDisks().check(epoch: 1) }
     #expect(throws: PoolError.locked(pool: "p")) { try house.guestDisks().reserve(epoch: 1) }
     try disks.abandon()
     try house.take(1)
