@@ -97,7 +97,7 @@ undoing() { # KIND
   check "$kind: it is right" guest_is_right web "$nonce"
   check "$kind: it is at its epoch" before_lap web "$second"
   restored=$(guest_ask web 60)
-  check "$kind: what it was before has its tag" eval 'ckpt list web | tail -n 2 | xargs | grep before-restore'
+  check "$kind: what it was before has its tag" eval 'ckpt list web --json | grep "before-restore"'
 
   check "$kind: undone" ckpt undo web --yes
   check "$kind: it is right" guest_is_right web "$nonce"
