@@ -1,4 +1,5 @@
 import EpochStore
+import Xen
 
 /// An epoch that is about to be made.
 private struct EpochPlan {
@@ -27,12 +28,14 @@ extension Take {
 
   /// The pools are this take's until its pause is over. Not before: other guests of a pool, whose takes are as far, would wait for
   /// this one's live copy.
-  ///
-  /// - Returns: whether it waited for another take, so that the guest had time to write more than a pause should copy.
-  func reserveDisks(_ epoch: Int) throws -> Bool {
+  func reserveDisks(_ writer: EpochWriter, _ staging: Staging) throws {
     let start = ContinuousClock.now
-    try disks.reserve(epoch: epoch)
-    return ContinuousClock.now - start > .milliseconds(500)
+    try disks.reserve(epoch: writer.epoch)
+    guard ContinuousClock.now - start > .milliseconds(500) else { return }
+    // Another take had a pool: meanwhile the guest wrote more than a pause should copy.
+    if tracking.hasLog { owed.formUnion(try tracking.collect()) }
+    try precopy(writer, staging)
+    try followMemory(writer, staging)
   }
 
   /// Number, base and size of the epoch, as the folder is now.

@@ -97,8 +97,8 @@ public final class Take {
       statistics.setupMs = (ContinuousClock.now - began + probed).milliseconds
       try measure(.precopy) {
         try precopy(writer, staging)
-        if try reserveDisks(writer.epoch) { try precopy(writer, staging) }
         try followMemory(writer, staging)
+        try reserveDisks(writer, staging)
       }
       let held = try pause(writer, staging)
       disarm(calm: true)

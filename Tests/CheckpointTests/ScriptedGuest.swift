@@ -214,15 +214,18 @@ final class ScriptedDisks: DiskSet {
   let fault: Fault?
   /// What delays the snapshots.
   let whileSnapshotting: @Sendable () -> Void
+  /// What happens while another take has the pool.
+  let whileReserving: @Sendable () -> Void
 
   init(
     journal: Journal, fault: Fault? = nil, rooms: [[PoolRoom]] = [],
-    whileSnapshotting: @escaping @Sendable () -> Void = {}
+    whileSnapshotting: @escaping @Sendable () -> Void = {}, whileReserving: @escaping @Sendable () -> Void = {}
   ) {
     self.journal = journal
     self.fault = fault
     looks = Mutex(rooms)
     self.whileSnapshotting = whileSnapshotting
+    self.whileReserving = whileReserving
   }
   private func happens(_ event: String, _ fault: Fault) throws {
     journal.note(event)
@@ -236,7 +239,10 @@ final class ScriptedDisks: DiskSet {
   private let looks: Mutex<[[PoolRoom]]>
   func rooms() -> [PoolRoom] { looks.withLock { $0.count > 1 ? $0.removeFirst() : $0.first ?? [] } }
   func check(epoch: Int) throws { try happens("check", .check) }
-  func reserve(epoch: Int) throws { try happens("reserve", .reserve) }
+  func reserve(epoch: Int) throws {
+    try happens("reserve", .reserve)
+    whileReserving()
+  }
   func snapshot() throws -> [String: Double] {
     try happens("snapshot", .snapshot)
     whileSnapshotting()

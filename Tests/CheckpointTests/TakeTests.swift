@@ -42,6 +42,23 @@ struct TakeTests {
     #expect(guest.condition == .running)
   }
 
+  @Test("that waited for another one's pool copies once more what the guest wrote meanwhile")
+  func waitedForPool() throws {
+    let temporary = try TemporaryStore()
+    let guest = ScriptedGuest(pages: [1: page(1), 2: page(2)], journal: journal)
+    let disks = ScriptedDisks(
+      journal: journal,
+      whileReserving: {
+        usleep(600_000)
+        guest.write(2, page(9))
+      })
+    let manifest = try take(guest, into: temporary, disks: disks)
+    #expect(try pages(of: manifest.epoch, in: temporary.folder) == [1: page(1), 2: page(9)])
+    let reserved = try #require(journal.position("reserve"))
+    #expect(try #require(journal.last("collect")) > reserved)
+    #expect(try #require(journal.last("collect")) < (try #require(journal.position("request"))))
+  }
+
   @Test("asks before it snapshots, snapshots and copies before it resumes, settles the disks after")
   func order() throws {
     let temporary = try TemporaryStore()

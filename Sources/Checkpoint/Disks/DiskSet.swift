@@ -2,7 +2,8 @@ public import DeviceMapper
 public import EpochStore
 
 /// The disks of one guest, as a take uses them. In this order: `check`, `reserve`, `snapshot`, `commit`; `abandon` at any time takes the
-/// epoch back. From `reserve` to `commit` nobody else can change the pools. `commit` comes before the epoch's manifest: a snapshot that no manifest names is garbage, the other way round is a broken epoch.
+/// epoch back. From `reserve` to `commit` nobody else can change the pools. `commit` comes before the epoch's manifest: a snapshot
+/// that no manifest names is garbage, the other way round is a broken epoch.
 public protocol DiskSet: AnyObject, Sendable {
   /// The disks of the epoch that was last reserved; before that, with `thinID` nil.
   var disks: [DiskEpoch] { get }
