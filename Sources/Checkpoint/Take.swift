@@ -95,10 +95,11 @@ public final class Take {
     do {
       let staging = try measure(.arm) { try arm(writer) }
       statistics.setupMs = (ContinuousClock.now - began + probed).milliseconds
-      try measure(.precopy) {
+      let freeze = try measure(.precopy) {
         try precopy(writer, staging)
         try followMemory(writer, staging)
         try reserveDisks(writer, staging)
+        return try easeFreeze(staging)
       }
       let held = try pause(writer, staging)
       disarm(calm: true)
@@ -110,6 +111,7 @@ public final class Take {
       try measure(.publish, writer.seal)
       finishAfterHook()
       let manifest = try publish(writer)
+      learnFreeze(freeze, written: held.written)
       // The epoch exists; a note that cannot be written only makes the next take compare.
       try? tracking.published(writer.nextBase, epoch: manifest.epoch, witness: held.state.canary)
       return manifest

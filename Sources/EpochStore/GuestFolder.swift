@@ -119,7 +119,7 @@ public struct GuestFolder: Hashable, Sendable {
   /// Takes away a folder that was made for an epoch that did not come, unless it holds one. The caller holds the exclusive lock.
   public func removeIfEmpty() {
     guard let names = try? names(), names.isEmpty, givenName == nil else { return }
-    for name in ["counter", "hashes", "takes", "lock"] { _ = try? StoreName.remove(path + "/" + name) }
+    for name in ["counter", "hashes", "takes", "freeze", "lock"] { _ = try? StoreName.remove(path + "/" + name) }
     rmdir(path)
   }
 

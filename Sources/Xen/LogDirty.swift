@@ -104,6 +104,27 @@ public final class LogDirty {
     return xendevicemodel_modified_memory(deviceModel, domid_t(domain.id), pfn, 1) == 0
   }
 
+  /// Marks frames as written and takes off their write protection: until the next collect they are in the log whether the guest writes
+  /// them or not, and it takes no fault when it does.
+  ///
+  /// - Returns: the frames of which that is so now; none for PV guests.
+  public func giveBack(_ pages: PageSet) -> PageSet {
+    var given = PageSet()
+    guard let deviceModel else { return given }
+    for run in pages.runs where LogDirty.giveBack(run, of: domid_t(domain.id), deviceModel) {
+      for pfn in run { given.insert(pfn) }
+    }
+    return given
+  }
+
+  /// Marked first: were this process to die in between, a page would be in the log for nothing, and not be written unseen. A frame
+  /// that is no RAM keeps its type (allow_p2m_type_change in Xen's hvm/dm.c), and ends the run.
+  private static func giveBack(_ run: Range<UInt64>, of domain: domid_t, _ deviceModel: OpaquePointer) -> Bool {
+    let count = UInt32(clamping: run.count)
+    return xendevicemodel_modified_memory(deviceModel, domain, run.lowerBound, count) == 0
+      && xendevicemodel_set_mem_type(deviceModel, domain, HVMMEM_ram_rw, run.lowerBound, count) == 0
+  }
+
   /// Whole pages, so that a guest that grows a little needs no new buffer in the pause.
   private static func bytes(_ frames: Int) -> Int { (frames / 8 / pageSize + 1) * pageSize }
 }

@@ -64,6 +64,27 @@ public struct PageSet: Sendable, Equatable {
     return result
   }
 
+  /// All of them, ascending.
+  public var pfns: [UInt64] {
+    var pfns: [UInt64] = []
+    var batches = Batches(self)
+    while let batch = batches.take() { pfns += batch }
+    return pfns
+  }
+
+  /// Stretches of frame numbers that follow each other, ascending.
+  public var runs: [Range<UInt64>] {
+    var runs: [Range<UInt64>] = []
+    for pfn in pfns {
+      if let last = runs.last, last.upperBound == pfn {
+        runs[runs.count - 1] = last.lowerBound..<(pfn + 1)
+      } else {
+        runs.append(pfn..<(pfn + 1))
+      }
+    }
+    return runs
+  }
+
   /// Adds the frames of a bitmap as Xen gives it: little-endian, lowest frame in bit 0 of byte 0.
   ///
   /// - Returns: how many bits were set in it.

@@ -59,7 +59,7 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
   func write(_ pfn: UInt64, _ content: [UInt8]?) {
     lock.withLock {
       pages[pfn] = content
-      if isLogging, content != nil { log.insert(pfn) }
+      if isLogging, content != nil, !unprotected.contains(pfn) { log.insert(pfn) }
     }
   }
 
@@ -69,7 +69,7 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
   /// Another tool takes from the log, or switches it off.
   func stealLog(andSwitchOff: Bool) {
     lock.withLock {
-      log = PageSet()
+      (log, unprotected) = (PageSet(), PageSet())
       if andSwitchOff { isLogging = false }
     }
   }
@@ -165,7 +165,7 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
     return lock.withLock {
       set.formUnion(log)
       collects += 1
-      defer { log = PageSet() }
+      defer { (log, unprotected) = (PageSet(), PageSet()) }
       return log.count
     }
   }
@@ -173,6 +173,16 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
     guard identity.kind == .pvh else { return false }
     lock.withLock { if isLogging { log.insert(pfn) } }
     return true
+  }
+  /// Pages that the guest writes unseen until the next collect.
+  private(set) var unprotected = PageSet()
+  func giveBack(_ pages: PageSet) -> PageSet {
+    lock.withLock {
+      log.formUnion(pages)
+      unprotected.formUnion(pages)
+      journal.note("give back \(pages.count)")
+    }
+    return pages
   }
   func setTrackingNote(_ note: String?) { trackingNote = note }
 
@@ -275,10 +285,10 @@ final class TemporaryStore {
   }
   deinit { try? FileManager.default.removeItem(atPath: path) }
 
-  /// Everything in the guest's folder that is neither the lock nor the counter.
+  /// Everything in the guest's folder that is not there in any case after a take.
   var files: [String] {
     ((try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []).filter {
-      !["lock", "counter", "hashes"].contains($0)
+      !["lock", "counter", "hashes", "freeze"].contains($0)
     }.sorted()
   }
 }

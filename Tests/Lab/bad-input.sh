@@ -103,12 +103,21 @@ cp "$epoch" /run/lab/whole
 size=$(stat -c %s "$epoch")
 truncate -s $((size - 1)) "$epoch"
 check "an epoch file that is cut short" refuses 1 "damaged" ckpt restore web 1 --yes
-for offset in 10 $((size / 2)) $((size - 5)); do
+change_byte() { # OFFSET, of the epoch's file as it was
   cp /run/lab/whole "$epoch"
-  printf '\x5a' | dd of="$epoch" bs=1 seek="$offset" conv=notrunc status=none
-  cmp -s "$epoch" /run/lab/whole && printf '\xa5' | dd of="$epoch" bs=1 seek="$offset" conv=notrunc status=none
+  printf '\x5a' | dd of="$epoch" bs=1 seek="$1" conv=notrunc status=none
+  cmp -s "$epoch" /run/lab/whole && printf '\xa5' | dd of="$epoch" bs=1 seek="$1" conv=notrunc status=none
+}
+for offset in 10 $((size / 2)) $((size - 5)); do
+  change_byte "$offset"
   check "an epoch file with byte $offset changed" refuses 1 "damaged" ckpt restore web 1 --yes
 done
+# Of a page a clone finds it out only while xl already fills the new domain.
+guests_and_disks() { xl list | awk '{print $1, $2}'; dmsetup ls | sort; ckpt disk list; }
+before=$(guests_and_disks)
+change_byte $((size / 2))
+check "the same as a clone" refuses 1 "damaged" ckpt restore web 1 --as copy --yes
+check "nothing is left of the clone" diff <(echo "$before") <(guests_and_disks)
 check "the guest was not touched" test "$(guest_domid web)" = "$domid"
 check "the guest is right" guest_is_right web "$nonce"
 cp /run/lab/whole "$epoch"

@@ -74,6 +74,10 @@ final class MemoryGuest: Guest, @unchecked Sendable {
     dirty.insert(pfn)
     return true
   }
+  func giveBack(_ pages: PageSet) -> PageSet {
+    dirty.formUnion(pages)
+    return pages
+  }
   func setTrackingNote(_ note: String?) { trackingNote = note }
 
   func prepareRequest() {}

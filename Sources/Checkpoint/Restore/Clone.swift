@@ -41,13 +41,12 @@ public final class Clone {
     manifest = try folder.manifest(epoch)
   }
 
-  /// Verifies the whole epoch and everything else that can be known before something is made. Whether the memory fits is for xl to say,
-  /// which can take some from dom0.
+  /// Finds out what can be known before something is made. The pages are not read here: each is proven on its way to xl, and there is
+  /// no old guest that a damaged one could cost. Whether the memory fits is for xl to say, which can take some from dom0.
   public func prepare() throws {
     lock = try folder.lock(.shared)
     let reader = try folder.open(epoch: epoch)
     manifest = reader.manifest
-    try steps.step("verify") { try reader.verify(threads: Take.processors) }
     let stream = try EpochStream(reader)
     if let obstacle = stream.config.obstacleToClone {
       throw CheckpointError.cannotClone(guest: manifest.guest, obstacle)
@@ -90,7 +89,8 @@ public final class Clone {
 
   /// Makes the disks and starts the clone.
   ///
-  /// - Throws: ``CheckpointError/cloneFailed(clone:guest:epoch:message:leftDisks:)`` when it does not run.
+  /// - Throws: ``CheckpointError/cloneFailed(clone:guest:epoch:message:leftDisks:)`` when it does not run; `StoreError` for an epoch
+  ///   that turned out to be damaged, with nothing left of the clone.
   public func perform() throws -> Restore.Outcome {
     guard var stream else { throw failed("it was not prepared", leftDisks: false) }
     var paths: [String: String] = [:]
@@ -104,6 +104,7 @@ public final class Clone {
     } catch {
       var leftDisks = false
       do { if !paths.isEmpty { try disks.remove(guest: name) } } catch { leftDisks = true }
+      if !leftDisks, error is StoreError { throw error }
       throw failed("\(error)", leftDisks: leftDisks)
     }
     guard let domain = try hypervisor.domains().first(where: { $0.uuid == uuid }) else {
