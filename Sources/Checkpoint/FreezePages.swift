@@ -10,8 +10,8 @@ import Xen
 ///
 /// What takes learn is kept in the guest's folder. It is no more than a hint: a wrong page costs a copy, a missing one a fault.
 struct FreezePages: Codable, Equatable {
-  /// Takes that learned something.
-  private(set) var turn = 0
+  /// Of the take that comes, below ``turns``.
+  private(set) var turn: UInt64 = 0
   /// Written in more than one freeze, ascending.
   private(set) var expected: [UInt64] = []
   /// Written in the last freeze, and not expected, ascending.
@@ -23,9 +23,15 @@ struct FreezePages: Codable, Equatable {
   /// the freeze did not write it.
   static let turns: UInt64 = 16
 
+  /// Whatever a file says, only pages that the guest has.
+  mutating func forget(outside present: PageSet) {
+    expected.removeAll { !present.contains($0) }
+    seen.removeAll { !present.contains($0) }
+  }
+
   /// The pages to be given back in this take.
   func given(atMost room: Int) -> PageSet {
-    PageSet(expected.filter { $0 % Self.turns != UInt64(turn) % Self.turns }.prefix(room))
+    PageSet(expected.filter { $0 % Self.turns != turn }.prefix(room))
   }
 
   /// - Parameters:
@@ -37,7 +43,7 @@ struct FreezePages: Codable, Equatable {
     let isNew = written.subtracting(known)
     var stays = given
     stays.formUnion(written.subtracting(isNew))
-    turn += 1
+    turn = (turn + 1) % Self.turns
     expected = Array(stays.pfns.prefix(Self.most))
     seen = Array(isNew.pfns.prefix(Self.most))
   }
@@ -49,7 +55,7 @@ extension GuestFolder {
   /// Nothing was learned yet when the file is missing, or cannot be read.
   var freezePages: FreezePages {
     guard let bytes = try? SmallFile.read(freezePath),
-      let pages = try? JSONDecoder().decode(FreezePages.self, from: Data(bytes)), pages.turn >= 0
+      let pages = try? JSONDecoder().decode(FreezePages.self, from: Data(bytes)), pages.turn < FreezePages.turns
     else { return FreezePages() }
     return pages
   }
@@ -72,7 +78,8 @@ extension Take {
   /// The last thing before the request: whatever empties the log protects these pages again.
   func easeFreeze(_ staging: Staging) throws -> FreezeStart? {
     guard tracking.hasLog, guest.identity.kind == .pvh else { return nil }
-    let pages = folder.freezePages
+    var pages = folder.freezePages
+    pages.forget(outside: guest.present)
     let given = guest.giveBack(pages.given(atMost: staging.capacity / 8))
     return FreezeStart(pages: pages, given: given, written: try tracking.peek())
   }

@@ -48,13 +48,24 @@ struct FreezePagesTests {
     #expect(known.given(atMost: 100).count == 100)
   }
 
-  @Test("a file that is not ours is as good as none", arguments: ["", "{", #"{"turn":-1,"expected":[],"seen":[]}"#])
+  @Test("a file that is not ours is as good as none", arguments: ["", "{", #"{"turn":16,"expected":[],"seen":[]}"#])
   func damaged(text: String) throws {
     let temporary = try TemporaryStore()
     temporary.folder.setFreezePages(learned([1, 2], turns: 3))
     #expect(temporary.folder.freezePages == learned([1, 2], turns: 3))
     try Data(text.utf8).write(to: URL(fileURLWithPath: temporary.folder.path + "/freeze"))
     #expect(temporary.folder.freezePages == FreezePages())
+  }
+
+  @Test("pages that the guest does not have are none, whatever the file says")
+  func wild() throws {
+    let temporary = try TemporaryStore()
+    let guest = ScriptedGuest(pages: [1: page(1), 2: page(2)], journal: Journal())
+    try Data(#"{"turn":4,"expected":[1,3,1152921504606846976],"seen":[18446744073709551615]}"#.utf8)
+      .write(to: URL(fileURLWithPath: temporary.folder.path + "/freeze"))
+    _ = try Take(guest, disks: ScriptedDisks(journal: Journal()), into: temporary.folder).run()
+    #expect(guest.journal.events.contains("give back 1"))
+    #expect(temporary.folder.freezePages.expected == [1])
   }
 
   @Test("are given back right before the request, and each epoch is the guest all the same")
