@@ -125,7 +125,7 @@ changes() { # KIND
 
   disk=$(ckpt disk create "$kind-busy" xvda --size 64M | tail -n 1)
   check "a guest that writes faster than it is copied starts" \
-    guest_start "$kind" "$kind-busy" memory=160 vcpus=2 area=64 rate=400 forks=1 disks="phy:$disk,xvda,w"
+    guest_start "$kind" "$kind-busy" memory=192 vcpus=2 area=64 rate=400 forks=1 disks="phy:$disk,xvda,w"
   nonce=$(guest_nonce "$kind-busy")
   check "it is taken" ckpt take "$kind-busy"
   next_epoch_is_right "$kind-busy" "$nonce" "a guest that writes faster than it is copied"
