@@ -5,8 +5,8 @@ import Xen
 /// The pages that a guest writes as it freezes, nearly the same ones each time: its tasks' states and stacks, its devices, its timers.
 ///
 /// A live copy empties the log of dirty pages, for which Xen write-protects all memory. A PVH guest then takes a fault at each of these
-/// pages while it freezes, and so within the pause. Right before the request they are therefore given back to it without protection,
-/// and marked as written, so that the pause copies them whether they were or not.
+/// pages while it freezes, and so within the pause. Right before the request their protection is therefore taken off, and they are marked
+/// as written, so that the pause copies them whether they were or not.
 ///
 /// What takes learn is kept in the guest's folder. It is no more than a hint: a wrong page costs a copy, a missing one a fault.
 struct FreezePages: Codable, Equatable {
@@ -17,7 +17,7 @@ struct FreezePages: Codable, Equatable {
   /// Written in the last freeze, and not expected, ascending.
   private(set) var seen: [UInt64] = []
 
-  /// 16 MiB for the pause to copy; a Linux guest with a hundred tasks writes about a thousand pages.
+  /// 16 MiB for the pause to copy; Linux with 50 tasks writes about 300 pages.
   static let most = 4096
   /// Whether a page without protection was written cannot be seen. So one in sixteen keeps it, others in each take, and is given up when
   /// the freeze did not write it.
@@ -29,19 +29,19 @@ struct FreezePages: Codable, Equatable {
     seen.removeAll { !present.contains($0) }
   }
 
-  /// The pages to be given back in this take.
-  func given(atMost room: Int) -> PageSet {
+  /// The pages whose protection is to be taken off in this take.
+  func toUnprotect(atMost room: Int) -> PageSet {
     PageSet(expected.filter { $0 % Self.turns != turn }.prefix(room))
   }
 
   /// - Parameters:
-  ///   - given: what was given back in this take.
+  ///   - unprotected: the pages whose protection was taken off in this take.
   ///   - written: the other pages that were first written during its freeze.
-  mutating func learn(given: PageSet, written: PageSet) {
+  mutating func learn(unprotected: PageSet, written: PageSet) {
     var known = PageSet(expected)
     known.formUnion(PageSet(seen))
     let isNew = written.subtracting(known)
-    var stays = given
+    var stays = unprotected
     stays.formUnion(written.subtracting(isNew))
     turn = (turn + 1) % Self.turns
     expected = Array(stays.pfns.prefix(Self.most))
@@ -70,8 +70,8 @@ extension Take {
   /// What is known of a freeze before it.
   struct FreezeStart {
     let pages: FreezePages
-    let given: PageSet
-    /// In the log before the request, for the pages that were given back among others.
+    let unprotected: PageSet
+    /// In the log before the request; those pages are among them.
     let written: PageSet
   }
 
@@ -80,15 +80,15 @@ extension Take {
     guard tracking.hasLog, guest.identity.kind == .pvh else { return nil }
     var pages = folder.freezePages
     pages.forget(outside: guest.present)
-    let given = guest.giveBack(pages.given(atMost: staging.capacity / 8))
-    return FreezeStart(pages: pages, given: given, written: try tracking.peek())
+    let unprotected = guest.unprotect(pages.toUnprotect(atMost: staging.capacity / 8))
+    return FreezeStart(pages: pages, unprotected: unprotected, written: try tracking.peek())
   }
 
   /// - Parameter written: what the last look into the log brought.
   func learnFreeze(_ start: FreezeStart?, written: PageSet) {
     guard let start else { return }
     var pages = start.pages
-    pages.learn(given: start.given, written: written.subtracting(start.written))
+    pages.learn(unprotected: start.unprotected, written: written.subtracting(start.written))
     folder.setFreezePages(pages)
   }
 }

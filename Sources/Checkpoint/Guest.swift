@@ -80,7 +80,7 @@ public protocol Guest: AnyObject {
   func mark(_ pfn: UInt64) -> Bool
   /// Puts pages into the log and takes off their write protection, where the log works by one that the guest notices: it writes them
   /// without a fault until the next collect. Returns those of which that is so.
-  func giveBack(_ pages: PageSet) -> PageSet
+  func unprotect(_ pages: PageSet) -> PageSet
   /// A note that stays with the running domain and goes with it; nil when there is none.
   var trackingNote: String? { get }
   func setTrackingNote(_ note: String?) throws

@@ -111,9 +111,9 @@ public final class Take {
       try measure(.publish, writer.seal)
       finishAfterHook()
       let manifest = try publish(writer)
-      learnFreeze(freeze, written: held.written)
       // The epoch exists; a note that cannot be written only makes the next take compare.
       try? tracking.published(writer.nextBase, epoch: manifest.epoch, witness: held.state.canary)
+      learnFreeze(freeze, written: held.written)
       return manifest
     } catch {
       disarm(calm: !isHeld)

@@ -106,7 +106,7 @@ public final class XenGuest: Guest {
   public func peek(into pages: inout PageSet, final: Bool) throws { try log.peek(into: &pages, final: final) }
   public func collect(into pages: inout PageSet) throws -> Int { try log.collect(into: &pages) }
   public func mark(_ pfn: UInt64) -> Bool { log.mark(pfn) }
-  public func giveBack(_ pages: PageSet) -> PageSet { log.giveBack(pages) }
+  public func unprotect(_ pages: PageSet) -> PageSet { log.unprotect(pages) }
 
   static func trackingNote(_ store: XenStore, _ domain: Domain) -> DomainNote {
     DomainNote(store, domain: domain.id, "tracking")

@@ -108,18 +108,18 @@ public final class LogDirty {
   /// them or not, and it takes no fault when it does.
   ///
   /// - Returns: the frames of which that is so now; none for PV guests.
-  public func giveBack(_ pages: PageSet) -> PageSet {
-    var given = PageSet()
-    guard let deviceModel else { return given }
-    for run in pages.runs where LogDirty.giveBack(run, of: domid_t(domain.id), deviceModel) {
-      for pfn in run { given.insert(pfn) }
+  public func unprotect(_ pages: PageSet) -> PageSet {
+    var unprotected = PageSet()
+    guard let deviceModel else { return unprotected }
+    for run in pages.runs where LogDirty.unprotect(run, of: domid_t(domain.id), deviceModel) {
+      for pfn in run { unprotected.insert(pfn) }
     }
-    return given
+    return unprotected
   }
 
   /// Marked first: were this process to die in between, a page would be in the log for nothing, and not be written unseen. A frame
   /// that is no RAM keeps its type (allow_p2m_type_change in Xen's hvm/dm.c), and ends the run.
-  private static func giveBack(_ run: Range<UInt64>, of domain: domid_t, _ deviceModel: OpaquePointer) -> Bool {
+  private static func unprotect(_ run: Range<UInt64>, of domain: domid_t, _ deviceModel: OpaquePointer) -> Bool {
     let count = UInt32(clamping: run.count)
     return xendevicemodel_modified_memory(deviceModel, domain, run.lowerBound, count) == 0
       && xendevicemodel_set_mem_type(deviceModel, domain, HVMMEM_ram_rw, run.lowerBound, count) == 0

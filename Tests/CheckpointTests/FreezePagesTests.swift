@@ -11,18 +11,18 @@ struct FreezePagesTests {
   private func learned(_ pages: [UInt64], turns: Int, others: (Int) -> [UInt64] = { _ in [] }) -> FreezePages {
     var known = FreezePages()
     for turn in 0..<turns {
-      let given = known.given(atMost: FreezePages.most)
-      known.learn(given: given, written: PageSet(pages + others(turn)).subtracting(given))
+      let unprotected = known.toUnprotect(atMost: FreezePages.most)
+      known.learn(unprotected: unprotected, written: PageSet(pages + others(turn)).subtracting(unprotected))
     }
     return known
   }
 
-  @Test("are given back from the third take on, all but a sixteenth")
+  @Test("lose their protection from the third take on, all but a sixteenth")
   func twice() {
     let pages = Array(100..<UInt64(132))
-    #expect(learned(pages, turns: 0).given(atMost: 99).isEmpty)
-    #expect(learned(pages, turns: 1).given(atMost: 99).isEmpty)
-    let given = learned(pages, turns: 2).given(atMost: 99)
+    #expect(learned(pages, turns: 0).toUnprotect(atMost: 99).isEmpty)
+    #expect(learned(pages, turns: 1).toUnprotect(atMost: 99).isEmpty)
+    let given = learned(pages, turns: 2).toUnprotect(atMost: 99)
     #expect(given == PageSet(pages.filter { $0 % 16 != 2 }))
     #expect(learned(pages, turns: 50).expected == pages)
   }
@@ -37,7 +37,7 @@ struct FreezePagesTests {
   @Test("what it does not write any more is given up within sixteen takes")
   func forgotten() {
     var known = learned([5, 6, 7], turns: 2)
-    for _ in 0..<16 { known.learn(given: known.given(atMost: 99), written: PageSet()) }
+    for _ in 0..<16 { known.learn(unprotected: known.toUnprotect(atMost: 99), written: PageSet()) }
     #expect(known.expected.isEmpty)
   }
 
@@ -45,7 +45,7 @@ struct FreezePagesTests {
   func room() {
     let known = learned(Array(0..<10_000), turns: 3)
     #expect(known.expected.count == FreezePages.most)
-    #expect(known.given(atMost: 100).count == 100)
+    #expect(known.toUnprotect(atMost: 100).count == 100)
   }
 
   @Test("a file that is not ours is as good as none", arguments: ["", "{", #"{"turn":16,"expected":[],"seen":[]}"#])
@@ -64,11 +64,11 @@ struct FreezePagesTests {
     try Data(#"{"turn":4,"expected":[1,3,1152921504606846976],"seen":[18446744073709551615]}"#.utf8)
       .write(to: URL(fileURLWithPath: temporary.folder.path + "/freeze"))
     _ = try Take(guest, disks: ScriptedDisks(journal: Journal()), into: temporary.folder).run()
-    #expect(guest.journal.events.contains("give back 1"))
+    #expect(guest.journal.events.contains("unprotect 1"))
     #expect(temporary.folder.freezePages.expected == [1])
   }
 
-  @Test("are given back right before the request, and each epoch is the guest all the same")
+  @Test("lose their protection right before the request, and each epoch is the guest all the same")
   func takes() throws {
     let temporary = try TemporaryStore()
     let content = Dictionary(uniqueKeysWithValues: (1...40).map { (UInt64($0), page(UInt8($0))) })
@@ -91,8 +91,8 @@ struct FreezePagesTests {
       #expect(try pages(of: epoch, in: temporary.folder) == atResume)
     }
     let events = guest.journal.events
-    #expect(events.contains("give back 1"))
-    for (index, event) in events.enumerated() where event.hasPrefix("give back") {
+    #expect(events.contains("unprotect 1"))
+    for (index, event) in events.enumerated() where event.hasPrefix("unprotect") {
       let next = events[(index + 1)...].first { $0 == "collect" || $0 == "request" }
       #expect(next == "request")
     }

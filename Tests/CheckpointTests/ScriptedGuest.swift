@@ -176,11 +176,11 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
   }
   /// Pages that the guest writes unseen until the next collect.
   private(set) var unprotected = PageSet()
-  func giveBack(_ pages: PageSet) -> PageSet {
+  func unprotect(_ pages: PageSet) -> PageSet {
     lock.withLock {
       log.formUnion(pages)
       unprotected.formUnion(pages)
-      journal.note("give back \(pages.count)")
+      journal.note("unprotect \(pages.count)")
     }
     return pages
   }
@@ -285,10 +285,10 @@ final class TemporaryStore {
   }
   deinit { try? FileManager.default.removeItem(atPath: path) }
 
-  /// Everything in the guest's folder that is not there in any case after a take.
+  /// Everything in the guest's folder that is neither the lock nor the counter.
   var files: [String] {
     ((try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []).filter {
-      !["lock", "counter", "hashes", "freeze"].contains($0)
+      !["lock", "counter", "hashes"].contains($0)
     }.sorted()
   }
 }

@@ -1,14 +1,14 @@
 # Sourced by soak-crash-*.sh with the kind of guest, and "at-random"; each has a machine of its own.
 #
-# Debian's crash opens the core of an epoch with the kernel's symbols, and answers: that of Debian 13, and that of Debian 12,
-# which cannot list the tasks of Debian 12's kernel (Tools/lab/image/symbols.sh).
+# Debian's crash opens the core of an epoch with the kernel's symbols, and answers: that of Debian 12, and that of Debian 13, for the former
+# cannot read the tasks of Debian 12's kernel (Tools/lab/image/symbols.sh).
 
 crash_says() { # DEBIAN COMMAND…: what its crash prints, one command after the other
   local crash=(crash)
   [[ $1 == 12 ]] || crash=(/root/crash/ld-linux-x86-64.so.2 --library-path /root/crash /root/crash/crash)
   shift
   printf '%s\n' "$@" quit >/run/lab/crash-commands
-  timeout 1200 "${crash[@]}" -s -i /run/lab/crash-commands /root/vmlinux /run/lab/store/core 2>&1 </dev/null
+  timeout 900 "${crash[@]}" -s -i /run/lab/crash-commands /root/vmlinux /run/lab/store/core 2>&1 </dev/null
 }
 
 opens() { # KIND [at-random]
@@ -21,7 +21,8 @@ opens() { # KIND [at-random]
       check "$kind crash lists the probe" grep -qE '^>? +1 +0 +[0-9]+ .* probe$' <<<"$text"
       check "$kind crash found nothing wrong" eval '! grep -qiE "^crash: |cannot|invalid|WARNING" <<<"$text"'
     else
-      text=$(crash_says 12 'sys' 'bt -a' 'log')
+      text=$(crash_says 12 'sys' 'bt -a' 'log' "list task_struct.tasks -s task_struct.pid,comm -h init_task")
+      check "$kind an older crash finds the probe in the list of tasks" grep -q 'comm = "probe' <<<"$text"
     fi
     sed 's/^/      | /' <<<"$text" | head -n 150
     check "$kind crash tells of the system in epoch $epoch" grep -q 'RELEASE: 6\.1\.' <<<"$text"

@@ -74,7 +74,7 @@ final class MemoryGuest: Guest, @unchecked Sendable {
     dirty.insert(pfn)
     return true
   }
-  func giveBack(_ pages: PageSet) -> PageSet {
+  func unprotect(_ pages: PageSet) -> PageSet {
     dirty.formUnion(pages)
     return pages
   }
