@@ -16,7 +16,8 @@ base_left_out=(
 )
 
 # base_build FOLDER: leaves root.raw (ext4), xen (multiboot ELF) and xen.config, vmlinuz, initrd, modules (for the probe guest)
-# and headers (packages) there.
+# and headers (packages) there. dom0's /boot/vmlinux is the same kernel unpacked, for guests: libxc unpacks a vmlinuz at each start, and
+# emulated that takes longer than all else that xl does then.
 base_build() {
   local folder=$1 root=$1/root options=() pattern sources=()
   mkdir "$folder/headers"
@@ -40,6 +41,7 @@ base_build() {
 
   install -m 755 "$lab_dir/image/first-init" "$root/lab-first-init"
   ln -sf "vmlinuz-$kernel" "$root/boot/vmlinuz"
+  base_unpack_kernel "$folder/vmlinuz" >"$root/boot/vmlinux"
   # The guests' memory comes from what Xen kept back at boot (dom0_mem): dom0 must not change size under a test.
   sed -i '/^#*autoballoon=/d' "$root/etc/xen/xl.conf"
   echo 'autoballoon="off"' >>"$root/etc/xen/xl.conf"
@@ -51,4 +53,14 @@ base_build() {
   truncate -s 8G "$folder/root.raw"
   mkfs.ext4 -q -F -L dom0 -E lazy_itable_init=1,nodiscard -d "$root" "$folder/root.raw"
   rm -rf "$root"
+}
+
+# base_unpack_kernel VMLINUZ: the ELF in it, as the setup header says where it lies (Linux, Documentation/arch/x86/boot.rst:
+# setup_sects at 0x1f1, payload_offset at 0x248, payload_length at 0x24c). Debian packs it with xz; the length of the unpacked kernel
+# follows, which is no part of xz's stream.
+base_unpack_kernel() {
+  local sectors offset length
+  sectors=$(od -An -t u1 -j $((0x1f1)) -N 1 "$1")
+  read -r offset length < <(od -An -t u4 -j $((0x248)) -N 8 "$1")
+  tail -c "+$(((sectors + 1) * 512 + offset + 1))" "$1" | head -c "$length" | xz -dc --single-stream
 }
