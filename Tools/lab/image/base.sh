@@ -62,5 +62,5 @@ base_unpack_kernel() {
   local sectors offset length
   sectors=$(od -An -t u1 -j $((0x1f1)) -N 1 "$1")
   read -r offset length < <(od -An -t u4 -j $((0x248)) -N 8 "$1")
-  tail -c "+$(((sectors + 1) * 512 + offset + 1))" "$1" | head -c "$length" | xz -dc --single-stream
+  head -c "$(((sectors + 1) * 512 + offset + length))" "$1" | tail -c "$length" | xz -dc --single-stream
 }

@@ -32,11 +32,13 @@ cache_build() {
     flock 9
     [[ ! -e $folder/.complete ]] || exit 0 # someone else was quicker
     echo "lab: building the $name layer…"
+    trap 'echo "lab: the $name layer was not built"' EXIT
     rm -rf "$new" "$folder"
     mkdir -p "$new"
     "${layer}_build" "$new" ${base:+"$base"} ${variant:+"$variant"}
     touch "$new/.complete"
     mv "$new" "$folder"
+    trap - EXIT
     echo "lab: the $name layer is ready after $((SECONDS - started)) s"
     cache_prune "$name"
   ) 9>"$cache_dir/.lock-$name"
