@@ -1,3 +1,4 @@
+import Dispatch
 import Glibc
 
 extension EpochReader {
@@ -6,20 +7,50 @@ extension EpochReader {
   ///
   /// - Parameters:
   ///   - first: begins with the group that has this pfn, or the next.
-  ///   - threads: how many read and decompress side by side, 1...64.
+  ///   - threads: how many read and decompress side by side, 1...64. With more than one they also read ahead: the next
+  ///     8 MiB are made ready while `body` has the last.
   public func forEachBatch(
     startingAt first: UInt64 = 0, pagesPerBatch: Int = 1024, threads: Int = 1, _ body: (PageBatch) throws -> Void
   ) throws {
     guard EpochFormat.framePages...1 << 20 ~= pagesPerBatch else {
       throw StoreError.invalid("a batch of \(pagesPerBatch) pages is not within 16...1048576")
     }
-    let window = PageWindow(reader: self, threads: max(1, min(threads, 64)))
-    var start = index.firstEntry(from: first / UInt64(EpochFormat.framePages))
-    while start < index.pageEntries {
-      start = window.plan(from: start)
-      try window.fill()
+    let threads = max(1, min(threads, 64))
+    var next = index.firstEntry(from: first / UInt64(EpochFormat.framePages))
+    guard next < index.pageEntries else { return }
+    var window = PageWindow(reader: self, threads: threads)
+    next = try window.read(from: next)
+    var other = next < index.pageEntries ? PageWindow(reader: self, threads: threads) : window
+    while next < index.pageEntries {
+      let ahead = threads > 1 ? ReadAhead(other, from: next) : nil
+      defer { ahead?.end() }
       try window.forEachBatch(pagesPerBatch, body)
+      next = try ahead?.result() ?? other.read(from: next)
+      swap(&window, &other)
     }
+    try window.forEachBatch(pagesPerBatch, body)
+  }
+}
+
+/// A window that is read on another thread. Its owner leaves it alone until the end.
+private final class ReadAhead {
+  private let group = DispatchGroup()
+  /// Written before the group is left, read after it was waited for.
+  private nonisolated(unsafe) var read: Result<Int, StoreError>?
+
+  init(_ window: PageWindow, from start: Int) {
+    nonisolated(unsafe) let (window, this) = (window, self)
+    DispatchQueue.global(qos: .userInitiated).async(group: group) {
+      this.read = Result { () throws(StoreError) in try window.read(from: start) }
+    }
+  }
+
+  func end() { group.wait() }
+
+  /// The entry to go on with.
+  func result() throws(StoreError) -> Int {
+    end()
+    return try read.unsafelyUnwrapped.get()
   }
 }
 
@@ -75,9 +106,15 @@ private final class PageWindow {
     for worker in workers { worker.buffer.deallocate() }
   }
 
-  /// Takes whole groups from entry `start` on until the window is full, and sets pfns and types. Returns the entry to
-  /// go on with.
-  func plan(from start: Int) -> Int {
+  /// Takes whole groups from entry `start` on until the window is full, and their pages. Returns the entry to go on with.
+  func read(from start: Int) throws(StoreError) -> Int {
+    let next = plan(from: start)
+    try fill()
+    return next
+  }
+
+  /// Chooses the groups, and sets pfns and types.
+  private func plan(from start: Int) -> Int {
     (first, count) = (start, 0)
     groups.removeAll(keepingCapacity: true)
     extents.removeAll(keepingCapacity: true)
@@ -120,7 +157,7 @@ private final class PageWindow {
   }
 
   /// Reads, checks and unpacks the pages of the plan, file by file.
-  func fill() throws(StoreError) {
+  private func fill() throws(StoreError) {
     let runs = ReadRun.plan(&extents, limit: Self.runBytes)
     let work = SharedWork(count: runs.count, progress: nil)
     try work.run(threads: min(workers.count, runs.count)) { thread throws(StoreError) in

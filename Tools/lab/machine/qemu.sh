@@ -6,8 +6,9 @@ machine_flags=(
   # smap: dom0 dies at its first iret (QEMU before 9.1 checks SMAP wrongly for a user-mode iret).
   # rdtscp: a PVH guest dies, because Xen intercepts RDTSCP and QEMU's SVM gives no next-rip.
   # avx … xsave: once a random heap corruption in dom0's user space; AVX state is new in QEMU 7.2.
+  # erms, fsrm: with them kernels copy and clear memory by single bytes (rep movsb, rep stosb), and so does the emulator.
   # pku, la57: nothing here needs them.
-  -cpu max,-smap,-pku,-la57,-rdtscp,-avx,-avx2,-fma,-f16c,-xsave
+  -cpu max,-smap,-pku,-la57,-rdtscp,-avx,-avx2,-fma,-f16c,-xsave,-erms,-fsrm
   # A reset would start Xen again behind a test's back: let the machine end instead.
   -no-reboot
   -display none -vga none -nic none

@@ -62,7 +62,8 @@ test_one() {
   limit=$(sed -n 's/^# time limit: *\([0-9]\{1,\}\).*/\1/p' "$1" | head -n 1)
   echo "== $name"
   status=0
-  "$lab_dir/lab" run --hypervisor "$hypervisor" --limit "${limit:-300}" "$1" 2>&1 | tee "$lines" |
+  # pdeathsig: a test that is killed takes its machine along.
+  setpriv --pdeathsig TERM "$lab_dir/lab" run --hypervisor "$hypervisor" --limit "${limit:-300}" "$1" 2>&1 | tee "$lines" |
     grep --line-buffered -vE '^[0-9]+ passed, [0-9]+ failed$' || status=${PIPESTATUS[0]}
   # A scenario that ends early, or with a status that its checks do not explain, is a failure of its own.
   if ! grep -qE '^[0-9]+ passed, [0-9]+ failed$' "$lines"; then
