@@ -1,4 +1,4 @@
-# Sourced by export-pv.sh and export-pvh.sh with the kind of guest; each has a machine of its own.
+# Sourced by soak-export-pv.sh and export-pvh.sh with the kind of guest; each has a machine of its own.
 #
 # Exported epochs are files that Xen's own tools accept: its verifier passes them, and a plain `xl restore` starts them.
 

@@ -1,4 +1,4 @@
-# Sourced by soak-hostile-pv.sh and hostile-pvh.sh with the kind of guest; each has a machine of its own.
+# Sourced by hostile-pvh.sh and soak-hostile-*.sh with the kind of guest and which of the guests below; each has a machine of its own.
 #
 # Guests whose kernel works against whoever takes them (Tools/lab/hostile). Each take ends with one clear line and its status, the
 # guest is in the state that was said, nothing is left, and an honest guest of the same host is taken right after.
@@ -131,9 +131,7 @@ kind=$1
 ckpt pool create main --data /dev/vdc --metadata /dev/vdd --yes
 check "$kind: an honest guest starts" small_guest honest
 honest=$(guest_nonce honest)
-wild
-false_guest
-ends
+for guest in "${@:2}"; do "$guest"; done
 check "$kind: the honest guest is right after all that" guest_is_right honest "$honest"
 check "$kind: and goes back to its first epoch" ckpt restore honest 1 --yes --no-safety
 check "$kind: where it is right" guest_is_right honest "$honest"

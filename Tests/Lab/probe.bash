@@ -1,4 +1,4 @@
-# Sourced by probe-pv.sh and probe-pvh.sh with the kind of guest; each has a machine of its own.
+# Sourced by soak-probe-pv.sh and probe-pvh.sh with the kind of guest; each has a machine of its own.
 #
 # The probe guest itself, on plain xl: it is right after an honest save and restore, and it finds the faults that a
 # checkpoint could have. All other scenarios lean on this one.

@@ -1,4 +1,4 @@
-# Sourced by sizes-pv.sh and sizes-pvh.sh with the kind of guest; each has a machine of its own.
+# Sourced by soak-sizes-pv.sh and sizes-pvh.sh with the kind of guest; each has a machine of its own.
 #
 # Two vCPUs and 512 MiB, one vCPU and 128 MiB; and the stop that ckpt tells is the stop that dom0 sees.
 
