@@ -20,7 +20,7 @@ extension EpochReader {
     guard next < index.pageEntries else { return }
     var window = PageWindow(reader: self, threads: threads)
     next = try window.read(from: next)
-    var other = next < index.pageEntries ? PageWindow(reader: self, threads: threads) : window
+    var other = threads > 1 && next < index.pageEntries ? PageWindow(reader: self, threads: threads) : window
     while next < index.pageEntries {
       let ahead = threads > 1 ? ReadAhead(other, from: next) : nil
       defer { ahead?.end() }

@@ -10,8 +10,7 @@ state=/var/lib/lab-adopt # what is to be remembered over the power cut
 start() { # KIND
   local config
   config=$(guest_config "$1" "$1" disks="phy:/dev/vg0/web-root,xvda,w;phy:/dev/vg0/web-data,xvdb,w") &&
-    echo 'uuid = "1ab0ad09-0000-4000-8000-000000000001"' >>"$config" && xl create -q "$config" &&
-    guest_ask "$1" 300 quick >/dev/null
+    echo 'uuid = "1ab0ad09-0000-4000-8000-000000000001"' >>"$config" && guest_boot "$1"
 }
 
 volume_has() { # VOLUME OPTION VALUE

@@ -42,7 +42,7 @@ start_at_random() { # NAME [KEY=VALUE…]
     --modules='linux normal memdisk tar' boot/grub/grub.cfg=/run/lab/grub.cfg vmlinuz=/boot/vmlinuz \
     probe.img=/lab/guests/probe.img || return
   sed -i -e 's|^kernel = .*|kernel = "/run/lab/grub"|' -e '/^ramdisk = /d' -e '/^cmdline = /d' "$config"
-  xl create -q "$config" && guest_ask "$name" 300 quick >/dev/null || { guest_console "$name"; return 1; }
+  guest_boot "$name"
 }
 
 lies_at_random() { # CORE

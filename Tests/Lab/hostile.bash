@@ -15,8 +15,6 @@ small_guest() { # NAME [KEY=VALUE…]
   guest_start "$kind" "$name" memory=128 area=4 rate=1 stamps=5 disks="phy:$disk,xvda,w" "$@"
 }
 
-start_as_written() { xl create -q "/run/lab/$1.cfg" && guest_ask "$1" 300 quick; } # NAME: after guest_config
-
 nothing_is_left() { # DOMID
   local left
   left=$(find /var/lib/ckpt -name '*.partial'; dmsetup info | grep 'State: *SUSPENDED'; pgrep -ax ckpt-guard)
@@ -110,7 +108,7 @@ ends() {
   disk=$(ckpt disk create crashing xvda --size 16M)
   guest_config "$kind" crashing memory=128 area=4 rate=1 stamps=5 ignore=1 disks="phy:$disk,xvda,w" >/dev/null
   sed -i 's/^on_crash = .*/on_crash = "preserve"/' /run/lab/crashing.cfg
-  check "$kind crashes when it is asked: a guest starts" start_as_written crashing
+  check "$kind crashes when it is asked: a guest starts" guest_boot crashing
   check "$kind crashes when it is asked: it will" do_deed crashing answer_crash
   check "$kind crashes when it is asked: it is not taken" refuses 1 "crashed meanwhile" ckpt take crashing
   check "$kind crashes when it is asked: it has" is_in_state crashing c

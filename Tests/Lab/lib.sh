@@ -101,12 +101,13 @@ guest_config() {
 }
 
 # guest_start KIND NAME [KEY=VALUE…]: as guest_config; returns when the probe in it answers.
-guest_start() {
-  local config
-  config=$(guest_config "$@") || return
-  xl create -q "$config" || return
-  if ! guest_ask "$2" 300 quick >/dev/null; then
-    guest_console "$2" >&2
+guest_start() { guest_config "$@" >/dev/null && guest_boot "$2"; }
+
+# guest_boot NAME: the same with the configuration as it stands, for who changed what guest_config wrote.
+guest_boot() {
+  xl create -q "/run/lab/$1.cfg" || return
+  if ! guest_ask "$1" 300 quick >/dev/null; then
+    guest_console "$1" >&2
     return 1
   fi
 }
