@@ -1,6 +1,6 @@
 #!/bin/bash
 # ckptd on real Xen, with a PVH and a PV guest: takes through it, its schedules, and its end in every way in the middle of takes.
-# time limit: 3600
+# time limit: 1500
 set -uo pipefail
 . /lab/lib.sh
 
@@ -113,7 +113,7 @@ for guest in pvh pv deaf; do
 done
 count_of() { ckpt schedule list "$1" --json | json_number runs; }
 for guest in pvh pv; do
-  check "$guest is taken again and again" until_true 600 eval "((\$(count_of $guest) >= 6))"
+  check "$guest is taken again and again" until_true 240 eval "((\$(count_of $guest) >= 6))"
 done
 check "the deaf one fails" until_true 60 eval '(($(ckpt schedule list deaf --json | json_number failed) >= 1))'
 ckpt schedule list
