@@ -1,4 +1,5 @@
 import Glibc
+import Synchronization
 
 /// What a list of epochs and a policy want to know of one. Much faster to read than its manifest.
 public struct EpochSummary: Hashable, Sendable {
@@ -63,28 +64,59 @@ public struct EpochOverview: Sendable {
   }
 }
 
+extension EpochOverview {
+  fileprivate mutating func read(_ name: (epoch: Int, suffix: EpochName.Suffix), _ reader: ManifestReader)
+    throws(StoreError)
+  {
+    let epoch = name.epoch
+    if name.suffix == .verdict { verdicts[epoch] = try reader.verdict(epoch) }
+    guard name.suffix == .manifest else { return }
+    do { epochs.append(try reader.summary(epoch)) } catch {
+      // Removed between listing and reading: it is simply gone.
+      if case .notFound = error { return }
+      damaged.append(DamagedEpoch(epoch: epoch, error: error))
+    }
+  }
+
+  /// Adds what was read of other epochs, in any order.
+  fileprivate mutating func join(_ part: EpochOverview) {
+    epochs += part.epochs
+    damaged += part.damaged
+    verdicts.merge(part.verdicts) { first, _ in first }
+  }
+}
+
 extension GuestFolder {
   /// All published epochs by number. A manifest that cannot be read is listed apart and hides no other.
   public func overview() throws(StoreError) -> EpochOverview {
-    var overview = EpochOverview()
-    let reader = ManifestReader(self)
-    var marked: [Int] = []
-    for (epoch, suffix) in try names() {
-      if suffix == .marks { marked.append(epoch) }
-      if suffix == .verdict { overview.verdicts[epoch] = try reader.verdict(epoch) }
-      guard suffix == .manifest else { continue }
-      do { overview.epochs.append(try reader.summary(epoch)) } catch {
-        // Removed between listing and reading: it is simply gone.
-        if case .notFound = error { continue }
-        overview.damaged.append(DamagedEpoch(epoch: epoch, error: error))
-      }
-    }
+    let names = try names()
+    var overview = try readAll(names.filter { $0.suffix == .manifest || $0.suffix == .verdict })
     overview.epochs.sort { $0.epoch < $1.epoch }
     overview.damaged.sort { $0.epoch < $1.epoch }
-    for epoch in marked {
+    for (epoch, suffix) in names where suffix == .marks {
       do { overview.marks[epoch] = try marks(epoch) } catch { overview.unreadableMarks[epoch] = error }
     }
     return overview
+  }
+
+  /// Reads manifests and verdicts on all cores, a few hundred at a time: a guest can have ten thousand.
+  private func readAll(_ names: [(epoch: Int, suffix: EpochName.Suffix)]) throws(StoreError) -> EpochOverview {
+    let portion = 256
+    let portions = (names.count + portion - 1) / portion
+    let work = SharedWork(count: portions, progress: nil)
+    let all = Mutex(EpochOverview())
+    let processors = sysconf(Int32(_SC_NPROCESSORS_ONLN))
+    try work.run(threads: max(1, min(portions, processors, 8))) { _ throws(StoreError) in
+      let reader = ManifestReader(self)
+      var part = EpochOverview()
+      while let piece = work.next() {
+        for name in names[piece * portion..<min((piece + 1) * portion, names.count)] {
+          try part.read(name, reader)
+        }
+      }
+      all.withLock { $0.join(part) }
+    }
+    return all.withLock { $0 }
   }
 
   /// The newest epoch that the guest had under this name.
