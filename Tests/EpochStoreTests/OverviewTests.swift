@@ -54,6 +54,21 @@ import Testing
     }
   }
 
+  /// More than a thread reads at a time.
+  @Test func aLongListIsInOrderAndWhole() throws {
+    for epoch in (1...700).reversed() {
+      var manifest = store.manifest(epoch, guest: "guest \(epoch)")
+      (manifest.file, manifest.needs) = (EpochName.file(epoch), [epoch])
+      let path = store.path(EpochName.manifest(epoch))
+      try StoreFile.open(path, O_WRONLY | O_CREAT).write(ManifestFile.encode(manifest), at: 0)
+      if epoch % 300 == 0 { try Tamper(path: path).write([0], at: 40) }
+    }
+    let (overview, list) = (try store.folder.overview(), try store.folder.epochs())
+    #expect(overview.epochs.map(\.epoch) == (1...700).filter { $0 % 300 != 0 })
+    #expect(overview.epochs == list.epochs.map(EpochSummary.init))
+    #expect(overview.damaged.map(\.epoch) == [300, 600])
+  }
+
   @Test func aManifestOfAnotherEpochIsDamage() throws {
     try store.publish(image, epoch: 1)
     try StoreName.rename(store.path("00000001.json"), to: store.path("00000003.json"))

@@ -59,10 +59,9 @@ disk=$(ckpt disk create lean xvda --size 16M --pool lean)
 guest_start pv lean memory=128 area=4 rate=1 stamps=5 disks="phy:$disk,xvda,w"
 nonce=$(guest_nonce lean)
 check "a lean pool still takes" ckpt take lean
-for ((id = 1000000; id < 1000900; id++)); do
+for ((thin = 1000000; thin < 1000900; thin += 60)); do
   (($(ckpt pool show lean --json | json_number metadata_free_bytes) > 1 << 20)) || break
-  for ((more = id; more < id + 60; more++)); do dmsetup message ckpt-lean-pool 0 "create_thin $more" || break 2; done
-  id=$more
+  create_thins ckpt-lean-pool "$thin" 60 || break
 done
 check "metadata that is nearly full" refuses 1 "metadata" ckpt take lean
 check "the guest is right" guest_is_right lean "$nonce"
