@@ -42,7 +42,7 @@ public enum ExitStatus: Int32, Error, Sendable {
       switch error {
       case .notAdoptable, .noSuchDisk, .noDisks, .notAdopted, .replaced, .isAdopted, .releasing:
         self = .badConfiguration
-      case .inUse: self = .locked
+      case .inUse, .epochInUse: self = .locked
       case .originChanged, .volumeGone: self = .failed
       }
     case is DeviceMapperError, is StreamError, is XLConfigError, is HookError, is GuardError: self = .failed

@@ -50,6 +50,8 @@ public protocol Guest: AnyObject {
   /// ``pageTotal`` of that time. False when the guest gave back or got memory since: then the log does not tell everything.
   func assume(_ known: PageSet, pages: UInt64) throws -> Bool
   var pageTotal: UInt64 { get }
+  /// Whether Xen counts other pages now than ``pageTotal``: some went or came. Only for a guest whose pages Xen counts (PVH).
+  func hasResized() throws -> Bool
   /// Maps all memory and keeps it mapped, for a pause that compares every page.
   func keepMapped() throws
   /// Finds now, while the guest runs, what `settle` would have to find in the pause. `anew`: by a new scan in any case.
@@ -102,6 +104,8 @@ public protocol Guest: AnyObject {
   func state() throws -> GuestState
   /// Lets the guest go on in place. When this throws, the guest is still suspended.
   func resume() throws
+  /// It was asked, and may suspend yet though the take has ended: somebody has to be there then.
+  var mayStillSuspend: Bool { get }
   /// Another process has taken over what was asked of the guest: it is not touched any more.
   func handOver()
 }

@@ -123,8 +123,8 @@ extension Take {
       round.dirtied = written.count
       owed.formUnion(written)
     }
-    var moved = try step("copy_settle", guest.settle)
-    if tracking.hasLog { owed.formUnion(moved.come) } else { owed = guest.present }
+    var moved = try step("copy_settle") { isRestless ? try guest.settleAnew() : try guest.settle() }
+    if comparesInPause { owed = guest.present } else { owed.formUnion(moved.come) }
     round.pages = owed.count
     var outcome = try copyAll(owed, pages: round.pages, writer, staging, until: deadline)
     note(outcome)
@@ -133,7 +133,9 @@ extension Take {
     if unscanned.contains(where: { !present.contains($0) }) || lostWritten(missing) {
       // A page came for one that went: the count of pages could not tell.
       let more = try guest.settleAnew()
-      let rest = try copyAll(more.come, pages: more.come.count, writer, staging, until: deadline)
+      var again = more.come
+      again.formUnion(missing.intersection(guest.present))
+      let rest = try copyAll(again, pages: again.count, writer, staging, until: deadline)
       note(rest)
       outcome.add(rest)
       moved.gone.formUnion(more.gone)
@@ -153,6 +155,9 @@ extension Take {
     return Held(state: state, gone: gone, written: written)
   }
 
+  /// What was written since the live copy is known of no page.
+  private var comparesInPause: Bool { !tracking.hasLog || isRestless }
+
   /// A dozen hypercalls for each of a PV guest's CPUs, beside the copy of the pages.
   private func readProcessors() -> Background<Void> {
     nonisolated(unsafe) let guest = guest
@@ -164,7 +169,7 @@ extension Take {
     _ set: PageSet, pages: Int, _ writer: EpochWriter, _ staging: Staging, until deadline: ContinuousClock.Instant
   ) throws -> PageCopier.Outcome {
     var copier = PageCopier(guest: guest, staging: staging, threads: options.threads)
-    if !tracking.hasLog { copier.compare(with: writer) }
+    if comparesInPause { copier.compare(with: writer) }
     copier.byStretch = !tracking.hasLog
     copier.shouldStop = { ContinuousClock.now > deadline }
     let mapping = guest.mappingMs
@@ -227,7 +232,8 @@ final class FreezeRound: @unchecked Sendable {
 
   init(_ take: Take, _ staging: Staging) {
     self.take = take
-    guard take.tracking.hasLog, take.statistics.precopyEnd != PrecopyRule.small else { return }
+    // Where the pause compares with what is written to the epoch, nothing newer may wait in staging RAM.
+    guard take.tracking.hasLog, !take.isRestless, take.statistics.precopyEnd != PrecopyRule.small else { return }
     work = Background { [self] in try run(staging) }
   }
 

@@ -7,12 +7,18 @@ final class PauseLimit: @unchecked Sendable {
   // Unchecked: the guest's `resume` is called under the lock only.
   private let guest: any Guest
   private let keeper: (any PauseKeeper)?
-  private let isHeld = Mutex(false)
+  private let hold = Mutex(Hold())
   /// Set before the guest is held.
   private let deadline = Mutex(ContinuousClock.now)
   private let begun = DispatchSemaphore(value: 0)
   private let ended = DispatchSemaphore(value: 0)
   private let expired = Atomic(false)
+
+  private struct Hold {
+    var isHeld = false
+    /// The keeper has left the guest to this process. Asked again it would say no, as if it had the guest itself.
+    var isOurs = false
+  }
 
   /// - Parameter keeper: lets the guest go when this process cannot.
   init(_ guest: any Guest, _ keeper: (any PauseKeeper)?) {
@@ -28,14 +34,14 @@ final class PauseLimit: @unchecked Sendable {
     let left = max(0, (deadline.withLock { $0 } - .now).milliseconds)
     guard ended.wait(timeout: .now() + .microseconds(Int(left * 1000))) == .timedOut else { return }
     expired.store(true, ordering: .relaxed)
-    // If it fails the engine's own call fails as well, and says so.
+    // If it fails the engine's own call tries once more, and says so.
     try? resume()
   }
 
   /// The guest is suspended: from here on it may be held until the deadline.
   func begin(until deadline: ContinuousClock.Instant) {
     self.deadline.withLock { $0 = deadline }
-    isHeld.withLock { $0 = true }
+    hold.withLock { $0.isHeld = true }
     begun.signal()
   }
 
@@ -57,16 +63,17 @@ final class PauseLimit: @unchecked Sendable {
   var hasPassed: Bool { expired.load(ordering: .relaxed) }
 
   private func resume() throws {
-    try isHeld.withLock { isHeld in
-      guard isHeld else { return }
-      if keeper?.release() == false {
-        expired.store(true, ordering: .relaxed)
-        guest.handOver()
-      } else {
+    try hold.withLock { hold in
+      guard hold.isHeld else { return }
+      if hold.isOurs || keeper?.release() != false {
+        hold.isOurs = true
         try guest.resume()
         keeper?.resumed()
+      } else {
+        expired.store(true, ordering: .relaxed)
+        guest.handOver()
       }
-      isHeld = false
+      hold.isHeld = false
     }
   }
 }

@@ -28,7 +28,7 @@ extension Take {
       stalled = Double(left) > Double(began) * options.precopy.shrink ? stalled + 1 : 0
     }
     if tracking.hasLog, statistics.precopyEnd != PrecopyRule.small {
-      owed.formUnion(try tracking.collect())
+      try collectOwed()
     }
     // Rather before the guest is asked than while it is held.
     if left > staging.capacity, options.staging == .abort { throw stagingFull(staging) }
@@ -59,7 +59,7 @@ extension Take {
     _ number: Int, _ writer: EpochWriter, _ staging: Staging, _ limit: inout RateLimit
   ) throws -> Int {
     let start = ContinuousClock.now
-    if tracking.hasLog { owed.formUnion(try tracking.collect()) }
+    if tracking.hasLog { try collectOwed() }
     let compares = tracking.hasLog ? number == 1 && statistics.changes == "compare" : true
     var round = TakeStatistics.Round(name: String(number), pages: owed.count)
     var copier = PageCopier(guest: guest, staging: staging, threads: options.threads)

@@ -23,7 +23,16 @@ extension Take {
     }
     try disks.check(epoch: plan.epoch)
     try hooks.runBefore(epoch: plan.epoch, mayGoOn)
-    return try folder.create(epoch: plan.epoch, reserving: plan.bytes, base: memory.base)
+    do { return try create(plan) } catch {
+      guard case .damaged? = error as? StoreError, memory.base != nil else { throw error }
+      // The base is not what it was when this engine learnt of it: it is looked for again, or done without.
+      memory.base = nil
+      return try create(self.plan())
+    }
+  }
+
+  private func create(_ plan: EpochPlan) throws -> EpochWriter {
+    try folder.create(epoch: plan.epoch, reserving: plan.bytes, base: memory.base)
   }
 
   /// The pools are this take's until its pause is over. Not before: other guests of a pool, whose takes are as far, would wait for
@@ -33,7 +42,7 @@ extension Take {
     try disks.reserve(epoch: writer.epoch)
     guard ContinuousClock.now - start > .milliseconds(500) else { return }
     // Another take had a pool: meanwhile the guest wrote more than a pause should copy.
-    if tracking.hasLog { owed.formUnion(try tracking.collect()) }
+    if tracking.hasLog { try collectOwed() }
     try precopy(writer, staging)
     try followMemory(writer, staging)
   }
@@ -45,7 +54,9 @@ extension Take {
     let published = try folder.overview()
     let newest = try folder.newestSoundEpoch()
     baseTime = published.epochs.last { $0.epoch == newest }?.time
-    if memory.base == nil || memory.base?.epoch != newest {
+    let known = memory.base
+    // An import may have used the number again.
+    if known == nil || known?.epoch != newest || (try? folder.manifest(newest ?? 0))?.fileHash != known?.fileHash {
       memory.base = try folder.base(threads: options.threads)
     }
     let bytes = EpochFormat.worstCaseBytes(

@@ -43,6 +43,10 @@ public final class Take {
   var unscanned: [UInt64] = []
   /// Frame numbers that had no page when they were to be copied.
   var absent = PageSet()
+  /// Pages were out when the log was emptied: see ``collectOwed()``.
+  var hasResized = false
+  /// The guest's memory does not rest: only a comparison of all of it in the pause can tell what it holds.
+  var isRestless = false
   var instant = EpochTime.now
   var pauseMs = 0.0
   var stopMs = 0.0
@@ -84,6 +88,8 @@ public final class Take {
   public func run(probed: Duration = .zero) throws -> EpochManifest {
     self.probed = probed
     do { return try work() } catch {
+      // An engine that stays would build the next take, too, on what turned out to be damaged.
+      if case .damaged? = error as? StoreError { memory.base = nil }
       tellFailure(error)
       throw error
     }
@@ -112,11 +118,11 @@ public final class Take {
       finishAfterHook()
       let manifest = try publish(writer)
       // The epoch exists; a note that cannot be written only makes the next take compare.
-      try? tracking.published(writer.nextBase, epoch: manifest.epoch, witness: held.state.canary)
+      try? tracking.published(writer.nextBase, witness: held.state.canary)
       learnFreeze(freeze, written: held.written)
       return manifest
     } catch {
-      disarm(calm: !isHeld)
+      disarm(calm: !isHeld && !guest.mayStillSuspend)
       writer.abandon()
       tracking.failed()
       // What cannot be taken back now, the next user of the pool settles; the first error is the one to report.

@@ -10,7 +10,7 @@ public final class TakeMemory {
   var base: EpochBase?
   var debt = PageSet()
   /// The epoch, and its store, that the debt goes back to.
-  var debtBase: (folder: String, epoch: Int)?
+  var debtBase: TrackedBase?
   /// The running guest, with the mappings that a guest without a log of dirty pages needs in the pause.
   var image: GuestImage?
   /// Names this object in the note.
@@ -28,10 +28,18 @@ public final class TakeMemory {
   private static var newToken: String { String(UInt64.random(in: 1...UInt64.max), radix: 16) }
 }
 
+/// An epoch that changes are counted from. A number may be used again for another epoch, by an import; a file's checksum is its own.
+struct TrackedBase: Equatable {
+  var epoch: Int
+  /// As its manifest has it.
+  var fileHash: String
+  var folder: String
+}
+
 /// The note in xenstore: what Xen's log of dirty pages stands for. It goes with the domain, as the log does.
 enum TrackingNote: Equatable {
-  /// The log holds every page written since this epoch in this store, at which Xen counted so many pages.
-  case armed(epoch: Int, pages: UInt64, canary: UInt64?, folder: String)
+  /// The log holds every page written since this epoch, at which Xen counted so many pages.
+  case armed(base: TrackedBase, pages: UInt64, canary: UInt64?)
   /// A take has the log, and owes what it took out of it: the memory with this token, in this process.
   case owed(token: String, owner: ProcessIdentity)
 
@@ -39,11 +47,12 @@ enum TrackingNote: Equatable {
   static let noToken = "-"
 
   init?(_ text: String) {
-    let words = text.split(separator: " ", maxSplits: 4, omittingEmptySubsequences: false).map(String.init)
+    let words = text.split(separator: " ", maxSplits: 5, omittingEmptySubsequences: false).map(String.init)
     if words.count == 4, words[0] == "owed", let owner = ProcessIdentity("\(words[2]) \(words[3])") {
       self = .owed(token: words[1], owner: owner)
-    } else if words.count == 5, words[0] == "armed", let epoch = Int(words[1]), let pages = UInt64(words[2]) {
-      self = .armed(epoch: epoch, pages: pages, canary: UInt64(words[3]), folder: words[4])
+    } else if words.count == 6, words[0] == "armed", let epoch = Int(words[1]), let pages = UInt64(words[3]) {
+      self = .armed(
+        base: TrackedBase(epoch: epoch, fileHash: words[2], folder: words[5]), pages: pages, canary: UInt64(words[4]))
     } else {
       return nil
     }
@@ -51,8 +60,8 @@ enum TrackingNote: Equatable {
 
   var text: String {
     switch self {
-    case .armed(let epoch, let pages, let canary, let folder):
-      "armed \(epoch) \(pages) \(canary.map(String.init) ?? "-") \(folder)"
+    case .armed(let base, let pages, let canary):
+      "armed \(base.epoch) \(base.fileHash) \(pages) \(canary.map(String.init) ?? "-") \(base.folder)"
     case .owed(let token, let owner): "owed \(token) \(owner.text)"
     }
   }

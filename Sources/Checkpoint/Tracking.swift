@@ -17,6 +17,8 @@ final class Tracking {
   private(set) var syncs = 0
   /// A page that must come with the next collect: if it does not, somebody else took from the log.
   private var canary: UInt64?
+  /// The log can only be switched off.
+  private var isBroken = false
 
   init(_ guest: any Guest, _ folder: GuestFolder, _ memory: TakeMemory, _ policy: TrackingPolicy) {
     self.guest = guest
@@ -60,7 +62,7 @@ final class Tracking {
       reason = "the guest's memory was resized since epoch \(base.epoch)"
     }
     if reason != nil { try guest.scan() }
-    memory.debtBase = base.map { (folder, $0.epoch) }
+    memory.debtBase = base.map(tracked)
     let written = try peek()
     if reason == nil, written.isEmpty || canary.map({ !written.contains($0) }) == true {
       // A running guest writes something, and our own mark is there: somebody emptied the log.
@@ -82,10 +84,22 @@ final class Tracking {
 
   /// What the guest wrote since the last collect. It stays in the log, and is not owed yet.
   func peek() throws -> PageSet {
-    var written = PageSet()
-    try guest.peek(into: &written, final: false)
-    syncs += 1
-    return written
+    try reading {
+      var written = PageSet()
+      try guest.peek(into: &written, final: false)
+      syncs += 1
+      return written
+    }
+  }
+
+  /// Runs what reads the log. After an error nothing that was read is believed.
+  private func reading(_ body: () throws -> PageSet) throws -> PageSet {
+    do { return try body() } catch {
+      memory.distrustDebt()
+      // Once Xen had no memory for its log, reading it fails until it was switched off (failed_allocs in mm/paging.c).
+      if case .call(_, _, ENOMEM)? = error as? XenError { isBroken = true }
+      throw error
+    }
   }
 
   /// The last look, at the suspended guest. What it finds stays in the log as well, so that the next take will look at these pages
@@ -94,7 +108,7 @@ final class Tracking {
   ///
   /// - Throws: as ``collect()``.
   func lastLook() throws -> PageSet {
-    do {
+    try reading {
       var written = PageSet()
       if canary == nil, try guest.beginLog() != .alreadyOn { throw lost }
       try guest.peek(into: &written, final: true)
@@ -103,9 +117,6 @@ final class Tracking {
       // Without a round there was no collect that marked one.
       if canary == nil { canary = markedPage() }
       return written
-    } catch {
-      memory.distrustDebt()
-      throw error
     }
   }
 
@@ -115,7 +126,7 @@ final class Tracking {
   /// guest's memory was resized since.
   private func goOn(from note: TrackingNote, _ base: EpochBase) throws -> Bool {
     switch note {
-    case .armed(_, let pages, let witness, _):
+    case .armed(_, let pages, let witness):
       memory.debt = PageSet()
       canary = witness
       return try guest.assume(base.pages, pages: pages)
@@ -131,10 +142,8 @@ final class Tracking {
     switch note {
     case .owed(let token, _):
       guard token == memory.token else { return "a take that read the log did not end" }
-      return memory.debtBase.map { $0 == (self.folder, base.epoch) } == true
-        ? nil : "what is owed belongs to another epoch"
-    case .armed(let epoch, _, _, let folder):
-      return folder == self.folder && epoch == base.epoch ? nil : "the log belongs to another epoch or store"
+      return memory.debtBase == tracked(base) ? nil : "what is owed belongs to another epoch"
+    case .armed(let armed, _, _): return armed == tracked(base) ? nil : "the log belongs to another epoch or store"
     }
   }
 
@@ -145,7 +154,7 @@ final class Tracking {
   ///   that stays compares everything next time.
   @discardableResult
   func collect() throws -> PageSet {
-    do {
+    try reading {
       var written = PageSet()
       // Where no page can be marked, this at least shows a log that was switched off: reading one shows nothing, no error.
       if canary == nil, try guest.beginLog() != .alreadyOn { throw lost }
@@ -156,9 +165,6 @@ final class Tracking {
       canary = markedPage()
       if let expected, !written.contains(expected) { throw lost }
       return written
-    } catch {
-      memory.distrustDebt()
-      throw error
     }
   }
 
@@ -180,16 +186,20 @@ final class Tracking {
   /// The epoch exists: nothing is owed any more.
   ///
   /// - Parameter witness: a page that the guest wrote as it was resumed, for guests in whose log we cannot mark one.
-  func published(_ base: EpochBase?, epoch: Int, witness: UInt64?) throws {
+  func published(_ base: EpochBase?, witness: UInt64?) throws {
     memory.debt = PageSet()
     memory.base = base
-    guard hasLog, policy == .continuous else { return end() }
+    guard hasLog, policy == .continuous, let base else { return end() }
     try guest.setTrackingNote(
-      TrackingNote.armed(epoch: epoch, pages: guest.pageTotal, canary: canary ?? witness, folder: folder).text)
+      TrackingNote.armed(base: tracked(base), pages: guest.pageTotal, canary: canary ?? witness).text)
+  }
+
+  private func tracked(_ base: EpochBase) -> TrackedBase {
+    TrackedBase(epoch: base.epoch, fileHash: base.fileHash, folder: folder)
   }
 
   /// The take ended without an epoch. What was read stays owed: in memory, and by the note for everybody else.
-  func failed() { if policy == .perTake { end() } }
+  func failed() { if policy == .perTake || isBroken { end() } }
 
   private func end() {
     memory.debt = PageSet()

@@ -86,6 +86,7 @@ public final class XenGuest: Guest {
   public var present: PageSet { image.memory.present }
   public func assume(_ known: PageSet, pages: UInt64) throws -> Bool { try image.memory.assume(known, pages: pages) }
   public var pageTotal: UInt64 { image.memory.pageTotal }
+  public func hasResized() throws -> Bool { try image.memory.hasResized() }
   public func keepMapped() throws { try image.memory.keepMapped() }
   public func settleLive(anew: Bool) throws -> (come: PageSet, gone: PageSet) {
     try image.memory.settleLive(anew: anew)
@@ -139,5 +140,6 @@ public final class XenGuest: Guest {
   }
 
   public func resume() throws { try suspension?.resume() }
+  public var mayStillSuspend: Bool { suspension?.isOpen == true }
   public func handOver() { suspension?.handOver() }
 }

@@ -1,3 +1,5 @@
+import Glibc
+
 /// What device-mapper refused, on which device, with which errno, and the state things were left in.
 public enum DeviceMapperError: Error, Equatable, CustomStringConvertible {
   /// One call, named as its `dmsetup` verb.
@@ -39,6 +41,13 @@ public enum DeviceMapperError: Error, Equatable, CustomStringConvertible {
     case .badName(let name, let why):
       "device-mapper: '\(name)' cannot be used as a name: \(why)"
     }
+  }
+
+  /// A device that was resumed by somebody else, without the table that was loaded.
+  static func takenAway(table: [Target], from device: String) -> DeviceMapperError {
+    .failed(
+      .load, device: device, errno: ECANCELED,
+      detail: "another program took away '\(table.map(\.description).joined(separator: " | "))'", left: .running)
   }
 
   /// The errno of a failed call, nil for errors found before one.

@@ -42,6 +42,8 @@ extension DeviceMapper {
 
     guard refused == 0 else { throw Self.failure(.resume, device, refused, .suspended) }
     guard failed == 0 else { throw Self.failure(operation, device, failed, .running) }
+    // Who starts as we do it resumes what stands suspended, on its old table.
+    guard try shows(device, table) else { throw DeviceMapperError.takenAway(table: table, from: device) }
     return held
   }
 

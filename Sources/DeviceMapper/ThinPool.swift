@@ -57,6 +57,19 @@ extension DeviceMapper {
   ///
   /// The device is running when this returns, and also when it throws unless the error says otherwise.
   public func swapTable(_ device: String, to table: [Target]) throws {
+    try swapOnce(device, to: table)
+    // Who starts as we do it resumes what stands suspended, on its old table.
+    if try !shows(device, table) { try swapOnce(device, to: table) }
+    guard try shows(device, table) else { throw DeviceMapperError.takenAway(table: table, from: device) }
+    do { try BlockDevice.flushBuffers("/dev/mapper/\(device)") } catch let error as DeviceMapperError {
+      throw error.leaving(.running)
+    }
+  }
+
+  /// Whether a device runs on a table.
+  func shows(_ device: String, _ table: [Target]) throws -> Bool { try self.table(device) == table }
+
+  private func swapOnce(_ device: String, to table: [Target]) throws {
     try suspend(device)
     do {
       try load(device, table: table)
@@ -68,9 +81,6 @@ extension DeviceMapper {
       // The new table was refused on the way in; without it the old one is still there to run.
       try? clear(device)
       do { try resume(device) } catch { throw (error as? DeviceMapperError)?.leaving(.suspended) ?? error }
-      throw error.leaving(.running)
-    }
-    do { try BlockDevice.flushBuffers("/dev/mapper/\(device)") } catch let error as DeviceMapperError {
       throw error.leaving(.running)
     }
   }

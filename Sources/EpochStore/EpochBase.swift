@@ -6,7 +6,7 @@ public final class EpochBase: Sendable {
   public let epoch: Int
   let folder: GuestFolder
   /// The checksum that closes the epoch's file, as its manifest has it: no other file can be meant.
-  let fileHash: String
+  public let fileHash: String
   let hashes: PageHashes
 
   init(folder: GuestFolder, epoch: Int, fileHash: String, hashes: PageHashes) {

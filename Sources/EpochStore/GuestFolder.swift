@@ -70,13 +70,21 @@ public struct GuestFolder: Hashable, Sendable {
   /// Starts an epoch that was taken elsewhere, under the number that it has there, which may be below that of others. Otherwise as
   /// ``create(epoch:reserving:base:)``.
   ///
-  /// - Throws: `exists` also when a file of that number is still needed.
+  /// - Throws: `exists` also when a file of that number is still needed, `invalid` for a number so high that it would use up those of
+  ///   takes to come: whoever made the file chose it.
   public func create(imported epoch: Int, reserving bytes: UInt64, base: EpochBase? = nil) throws(StoreError)
     -> EpochWriter
   {
     guard try !names().contains(where: { $0.epoch == epoch }) else { throw .exists(path: path, epoch: epoch) }
+    let highest = min(try nextEpochNumber() + Self.importLead, EpochFormat.epochLimit)
+    guard epoch <= highest else {
+      throw .invalid("epoch \(epoch) cannot be imported into \(path): the highest is \(highest)")
+    }
     return try begin(epoch, reserving: bytes, base: base)
   }
+
+  /// How far above the next number an imported epoch's may be: nine years of epochs, one every five minutes.
+  private static let importLead = 1_000_000
 
   private func begin(_ epoch: Int, reserving bytes: UInt64, base: EpochBase?) throws(StoreError) -> EpochWriter {
     guard 1...EpochFormat.epochLimit ~= epoch else { throw .invalid("epoch \(epoch) is not within 1 and 2^32 - 1") }

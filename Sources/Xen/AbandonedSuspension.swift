@@ -61,7 +61,12 @@ public struct AbandonedSuspension {
         ? (SuspensionNote.now + Suspension.lateSeconds, .withdrawn) : (note.deadline, .running)
       return nil
     }
-    return SuspensionNote.now > watched.until ? try end(watched.outcome) : nil
+    guard SuspensionNote.now > watched.until else { return nil }
+    // It may have been stopped as it froze, and goes on with that when it is let go.
+    if now.state == .paused {
+      throw .busy(domain: domain.id, "it is paused; let it go on (`xl unpause`), then look again: `ckpt recover`")
+    }
+    return try end(watched.outcome)
   }
 
   /// Ends it without a look at the guest: who asked is known to have resumed it.

@@ -8,6 +8,8 @@ protocol FrameMap: AnyObject {
   func assume(_ present: PageSet, pages: UInt64) throws(XenError) -> PageSet?
   /// Pages that Xen counted at the last scan or change; 0 where no count is needed.
   var pageTotal: UInt64 { get }
+  /// Whether Xen counts another number now; false where no count is needed.
+  func hasResized() throws(XenError) -> Bool
   /// A mapping of the same ``frames(of:)`` shows the same pages, however long ago it was made.
   var mappingsOutlastTakes: Bool { get }
   /// Every page of the last scan is mapped now and stays so; what ``change(since:)`` proves of mappings begins here.

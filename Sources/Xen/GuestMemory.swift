@@ -62,6 +62,9 @@ public final class GuestMemory: @unchecked Sendable {
   /// Pages that Xen counted for the domain at the last scan or ``settle()``; 0 for PV.
   public var pageTotal: UInt64 { frameMap.pageTotal }
 
+  /// Whether Xen counts other pages for the domain now; false for PV.
+  public func hasResized() throws(XenError) -> Bool { try frameMap.hasResized() }
+
   /// Maps all pages that ``scan()`` found and keeps them mapped until ``release(forNextTake:)``.
   public func keepMapped() throws(XenError) {
     keepsMapped = true

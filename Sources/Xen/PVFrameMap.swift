@@ -42,6 +42,7 @@ final class PVFrameMap: FrameMap {
   // The list tells it all, and reading it costs next to nothing.
   func assume(_ present: PageSet, pages: UInt64) throws(XenError) -> PageSet? { try scan() }
   var pageTotal: UInt64 { 0 }
+  func hasResized() -> Bool { false }
 
   /// A mapping of a machine frame holds a reference on it: however long it stands, the frame is this guest's and no other
   /// page. So a mapping shows what the guest has at a frame number as long as the list and Xen's table name the same

@@ -64,6 +64,12 @@ public struct PageSet: Sendable, Equatable {
     return result
   }
 
+  public func intersection(_ other: PageSet) -> PageSet {
+    var result = self
+    for index in words.indices { result.words[index] &= index < other.words.count ? other.words[index] : 0 }
+    return result
+  }
+
   /// All of them, ascending.
   public var pfns: [UInt64] {
     var pfns: [UInt64] = []

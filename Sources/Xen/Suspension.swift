@@ -206,7 +206,8 @@ public final class Suspension {
       if try hypervisor.isSuspended(domain) { try hypervisor.resume(domain) }
       wait(milliseconds: 50, rang: rang)
     }
-    progress = .over
+    // One that `xl pause` stopped as it froze goes on with that when it is let go: its note stays.
+    if (try? hypervisor.liveState(of: domain)) != .paused { progress = .over }
   }
 
   /// - Parameter rang: there was an event just now, and the guest was not suspended. One that rings without a break shall not
@@ -228,6 +229,9 @@ public final class Suspension {
 
   /// From here on another process of ours ends what was begun, as ``AbandonedSuspension``; we touch the guest no more.
   public func handOver() { progress = .handedOver }
+
+  /// The guest was asked and may suspend yet.
+  public var isOpen: Bool { progress == .asked }
 
   /// What can wait until the guest runs: xenstored's notice, the subscription, the channel. The note goes only when the guest
   /// will not suspend for us any more; else it becomes nobody's, for ``AbandonedSuspension``.

@@ -40,6 +40,7 @@ final class TranslatedFrameMap: FrameMap {
   }
 
   var pageTotal: UInt64 { pagesAtScan ?? 0 }
+  func hasResized() throws(XenError) -> Bool { try memory.pages() != pagesAtScan }
 
   /// What is mapped is only a frame number, and between two takes nobody watches the count.
   var mappingsOutlastTakes: Bool { false }

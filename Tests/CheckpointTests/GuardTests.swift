@@ -152,7 +152,14 @@ private final class ScriptedKeeper: PauseKeeper, Sendable {
     journal.note("asked")
     if isDead { throw GuardError.died }
   }
-  func release() -> Bool { !takesOver && !hasTaken }
+  /// As with a claim: what was given once is not given again.
+  private let isGiven = Mutex(false)
+  func release() -> Bool {
+    isGiven.withLock { isGiven in
+      defer { isGiven = true }
+      return !isGiven && !takesOver && !hasTaken
+    }
+  }
   func resumed() { journal.note("resumed") }
   func released() { journal.note("released") }
   func dismiss(calm: Bool) { journal.note("dismiss \(calm)") }
@@ -162,14 +169,17 @@ private final class ScriptedKeeper: PauseKeeper, Sendable {
 struct KeptTakeTests {
   private let journal = Journal()
 
-  private func take(_ keeper: ScriptedKeeper, fault: ScriptedGuest.Fault? = nil) throws -> ScriptedGuest {
+  private func take(
+    _ keeper: ScriptedKeeper, fault: ScriptedGuest.Fault? = nil, mayStillSuspend: Bool = false, isLate: Bool = false
+  ) throws -> ScriptedGuest {
     let temporary = try TemporaryStore()
     let guest = ScriptedGuest(pages: [1: page(1), 2: page(2)], journal: journal)
-    guest.fault = fault
+    (guest.fault, guest.mayStillSuspend) = (fault, mayStillSuspend)
     var options = TakeOptions()
     options.stagingBytes = 64 * 4096
-    let take = Take(
-      guest, disks: ScriptedDisks(journal: journal), into: temporary.folder, options: options, keeper: { keeper })
+    if isLate { options.mostPauseSeconds = 0.05 }
+    let disks = ScriptedDisks(journal: journal, whileSnapshotting: { if isLate { usleep(300_000) } })
+    let take = Take(guest, disks: disks, into: temporary.folder, options: options, keeper: { keeper })
     _ = try take.run()
     return guest
   }
@@ -209,6 +219,20 @@ struct KeptTakeTests {
 
   @Test("a guest that cannot be resumed is left to the guard") func resumeFails() throws {
     #expect(throws: ScriptedGuest.Fault.resume) { try take(ScriptedKeeper(journal), fault: .resume) }
+    _ = try order(["dismiss false"])
+  }
+
+  @Test("a resume that fails when the limit passes is tried again, and not taken for the guard's")
+  func resumeFailsLate() throws {
+    #expect(throws: ScriptedGuest.Fault.resume) { try take(ScriptedKeeper(journal), fault: .resume, isLate: true) }
+    #expect(journal.position("handOver") == nil)
+    _ = try order(["resume", "dismiss false"])
+  }
+
+  @Test("a guest that may suspend yet is left to the guard") func open() throws {
+    #expect(throws: ScriptedGuest.Fault.awaitSuspended) {
+      try take(ScriptedKeeper(journal), fault: .awaitSuspended, mayStillSuspend: true)
+    }
     _ = try order(["dismiss false"])
   }
 

@@ -1,5 +1,6 @@
 import EpochStore
 import Foundation
+import Glibc
 import MigrationStream
 import Synchronization
 import Xen
@@ -11,7 +12,7 @@ import Xen
 /// Its "hypervisor" keeps a log of dirty pages as Xen does: reading an empty log never fails, and tools share it.
 final class ScriptedGuest: Guest, @unchecked Sendable {
   enum Fault: Error, Equatable {
-    case arm, prepareRequest, request, awaitSuspended, copy, processors, state, resume, collect, lastLook
+    case arm, prepareRequest, request, awaitSuspended, copy, processors, state, resume, collect, lastLook, memory
   }
   enum State: Equatable { case running, suspended }
 
@@ -26,6 +27,8 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
   var whileSuspending: (ScriptedGuest) -> Void = { _ in }
   /// What it does each time a live copy has read some of it.
   var whileCopied: (ScriptedGuest) -> Void = { _ in }
+  /// What it does each time its log was emptied.
+  var whileCollected: (ScriptedGuest) -> Void = { _ in }
   /// What happens when its CPU state is asked for.
   var beforeState: (ScriptedGuest) -> Void = { _ in }
   /// What it does from the first instant after the resume.
@@ -59,12 +62,18 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
   func write(_ pfn: UInt64, _ content: [UInt8]?) {
     lock.withLock {
       pages[pfn] = content
-      if isLogging, content != nil, !unprotected.contains(pfn) { log.insert(pfn) }
+      if isLogging, content != nil, !unprotected.contains(pfn), !fresh.contains(pfn) { log.insert(pfn) }
     }
   }
 
-  /// Xen gives the guest a page: not logged, as for PVH.
-  func give(_ pfn: UInt64, _ content: [UInt8]) { lock.withLock { pages[pfn] = content } }
+  /// Xen gives the guest a page: not logged, as for PVH, nor is what the guest writes to it until the next collect.
+  func give(_ pfn: UInt64, _ content: [UInt8]) {
+    lock.withLock {
+      pages[pfn] = content
+      fresh.insert(pfn)
+    }
+  }
+  private var fresh: Set<UInt64> = []
 
   /// Another tool takes from the log, or switches it off.
   func stealLog(andSwitchOff: Bool) {
@@ -103,6 +112,8 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
       return true
     }
   }
+  func hasResized() -> Bool { lock.withLock { UInt64(pages.count) != pageTotal } }
+  var mayStillSuspend = false
   func keepMapped() { journal.note("keepMapped") }
   func settleLive(anew: Bool) -> (come: PageSet, gone: PageSet) { anew ? settleAnew() : settle() }
   /// As with Xen's count of pages: a page that came for another one that went is not found.
@@ -158,14 +169,16 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
   }
   func peek(into set: inout PageSet, final: Bool) throws {
     if final { try happens("last look", .lastLook) }
+    if fault == .memory { throw XenError.call("reading the log of dirty pages", domain: 1, errno: ENOMEM) }
     lock.withLock { set.formUnion(log) }
   }
   func collect(into set: inout PageSet) throws -> Int {
     try happens("collect", .collect)
+    defer { whileCollected(self) }
     return lock.withLock {
       set.formUnion(log)
       collects += 1
-      defer { (log, unprotected) = (PageSet(), PageSet()) }
+      defer { (log, unprotected, fresh) = (PageSet(), PageSet(), []) }
       return log.count
     }
   }

@@ -155,6 +155,90 @@ struct TrackingTests {
     #expect(second.reason == "the guest's memory was resized during the take")
   }
 
+  /// The balloon takes page 6, the log is emptied, and page 6 comes back unlogged: before or after the next live copy looks at it.
+  @Test("a page that was given back for a moment is what the guest holds when it is back", arguments: [true, false])
+  func returned(beforeTheCopy: Bool) throws {
+    try take(.continuous)
+    for pfn in UInt64(10)..<30 { guest.write(pfn, page(200)) }
+    var (collects, copies) = (0, 0)
+    guest.whileCopied = { guest in
+      copies += 1
+      guard copies == 1 else { return beforeTheCopy ? guest.write(6, page(67)) : guest.give(6, page(67)) }
+      // Enough for a second round.
+      for pfn in UInt64(10)..<30 { guest.write(pfn, page(201)) }
+      guest.write(6, page(0))
+      guest.write(6, nil)
+    }
+    guest.whileCollected = { guest in
+      collects += 1
+      if collects == 2, beforeTheCopy { guest.give(6, page(66)) }
+    }
+    #expect(try take(.continuous).changes == "compare")
+    guest.whileCopied = { _ in }
+    guest.whileCollected = { _ in }
+    try take(.continuous)
+  }
+
+  @Test("memory that does not rest is compared in the pause")
+  func restless() throws {
+    try take(.continuous)
+    for pfn in UInt64(10)..<30 { guest.write(pfn, page(200)) }
+    var turn: UInt8 = 0
+    guest.whileCopied = { guest in
+      turn += 1
+      guest.write(6, page(0))
+      guest.write(6, nil)
+    }
+    guest.whileCollected = { $0.give(6, page(66)) }
+    guest.whileSuspending = { $0.write(6, page(67)) }
+    #expect(try take(.continuous).changes == "compare")
+    (guest.whileCopied, guest.whileCollected, guest.whileSuspending) = ({ _ in }, { _ in }, { _ in })
+    #expect(turn > 2)
+  }
+
+  @Test("a log that Xen had no memory for is switched off, so that the next take finds a whole one")
+  func brokenLog() throws {
+    try take(.continuous)
+    guest.fault = .memory
+    #expect(throws: XenError.self) { try take(.continuous) }
+    #expect(!guest.isLogging)
+    guest.fault = nil
+    #expect(try take(.continuous).changes == "compare")
+  }
+
+  @Test(
+    "an epoch that was imported under a used number is not taken for the one that had it", arguments: [true, false])
+  func numberUsedAgain(resident: Bool) throws {
+    try take(.continuous, memory: resident ? memory : nil)
+    let folder = temporary.folder
+    let manifest = try folder.manifest(1)
+    _ = try folder.remove(epochs: [1])
+    let writer = try folder.create(imported: 1, reserving: 1 << 20)
+    let other = [UInt8](repeating: 99, count: 40 * 4096)
+    let (pfns, types) = ((1...40).map { UInt64($0) }, [UInt8](repeating: 0, count: 40))
+    try other.withUnsafeBytes { bytes in
+      try pfns.withUnsafeBufferPointer { pfns in
+        try types.withUnsafeBufferPointer { types in
+          _ = try writer.append(StagedPages(pfns: pfns, types: types, pages: bytes))
+        }
+      }
+    }
+    _ = try writer.publish(manifest)
+    guest.write(7, page(200))
+    #expect(try take(.continuous, memory: resident ? memory : nil).changes == "compare")
+  }
+
+  @Test("a base that went bad under an engine that stays costs one whole epoch, and no take")
+  func badBase() throws {
+    try take(.continuous, memory: memory)
+    let file = try FileHandle(forUpdating: URL(fileURLWithPath: temporary.folder.path + "/00000001.epoch"))
+    try file.seek(toOffset: try file.seekToEnd() - 30)
+    try file.write(contentsOf: [0x55])
+    try file.close()
+    guest.write(7, page(200))
+    #expect(try take(.continuous, memory: memory).changes == "all")
+  }
+
   @Test(
     "a page that came unlogged for one that went is found by the trace that the other left", arguments: [true, false])
   func exchanged(betweenTakes: Bool) throws {

@@ -44,6 +44,14 @@ import Testing
     try store.folder.open(epoch: 1).verify()
   }
 
+  @Test func anImportCannotUseUpTheNumbers() throws {
+    try store.publish(image, epoch: 5)
+    #expect(throws: StoreError.self) { try store.folder.create(imported: Int(UInt32.max), reserving: 0) }
+    #expect(try store.folder.nextEpochNumber() == 6)
+    try store.folder.create(imported: 1_000_000, reserving: 0).abandon()
+    #expect(try store.folder.nextEpochNumber() == 1_000_001)
+  }
+
   @Test func discardingKeepsWhatIsPublished() throws {
     try store.publish(image, epoch: 1)
     #expect(try store.folder.discardUnpublished() == [])

@@ -91,6 +91,7 @@ final class FakeList: FrameMap {
   }
   func assume(_ present: PageSet, pages: UInt64) -> PageSet? { scan() }
   let pageTotal: UInt64 = 0
+  func hasResized() -> Bool { false }
   let mappingsOutlastTakes = true
   func letGo() {}
   func mapped(whole: Bool) {}

@@ -39,6 +39,7 @@ final class MemoryGuest: Guest, @unchecked Sendable {
   func scan() {}
   func assume(_ known: PageSet, pages: UInt64) -> Bool { true }
   var pageTotal: UInt64 { UInt64(pages.count / 4096) }
+  func hasResized() -> Bool { false }
   func keepMapped() {}
   func settleLive(anew: Bool) -> (come: PageSet, gone: PageSet) { (PageSet(), PageSet()) }
   func settle() -> (come: PageSet, gone: PageSet) { (PageSet(), PageSet()) }
@@ -91,6 +92,7 @@ final class MemoryGuest: Guest, @unchecked Sendable {
   func readProcessors() {}
   func state() -> GuestState { GuestState(records: []) }
   func resume() {}
+  let mayStillSuspend = false
   func handOver() {}
 }
 

@@ -92,6 +92,15 @@ extension OpenPool {
     try operations.requireUntouched(volume)
   }
 
+  /// Whether anybody but we ourselves has one of the disk's devices open.
+  func isUsed(_ volume: PoolCatalog.Volume) throws -> Bool {
+    guard let origin = volume.origin else { return try isOpen(volume.device) }
+    if try isOpen(origin.device) { return true }
+    // The old volume's device, while it shows the disk, has it open.
+    let ours = try operations.isOurs(volume, origin) ? 1 : 0
+    return try operations.openers(of: volume.device, atMost: ours, patience: patience) > ours
+  }
+
   func isOpen(_ device: String) throws -> Bool {
     try operations.openers(of: device, atMost: 0, patience: patience) > 0
   }

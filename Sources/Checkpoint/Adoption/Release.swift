@@ -1,4 +1,5 @@
 import DeviceMapper
+import EpochStore
 
 /// Gives adopted disks back to LVM: the undoing of an adoption. The guest must be shut down.
 ///
@@ -51,19 +52,47 @@ public struct Release {
     epochs = Set(lost.map(\.epoch)).sorted()
   }
 
+  /// The folders of all guests that have epochs of the disks.
+  private func lockGuests() throws -> [FolderLock] {
+    let devices = Set(volumes.map(\.device))
+    let snapshots = try pools.catalogs().flatMap(\.epochs).filter { devices.contains($0.device) }
+    let store = try EpochStore(path: pools.store)
+    return try Set(snapshots.map(\.guestUUID)).sorted().compactMap { uuid in
+      do { return try store.folder(uuid: uuid, create: false).lock(.exclusive) } catch StoreError.notFound {
+        return nil
+      }
+    }
+  }
+
+  /// A device that shows an epoch reads the old volume, too, which is about to change.
+  private func requireNoView(of device: String, in catalog: PoolCatalog) throws {
+    let snapshots = catalog.epochs.filter { $0.device == device }
+    for view in try EpochViews(pools: pools).list() where view.pool == catalog.name {
+      let isOfDisk = snapshots.contains {
+        $0.guestUUID == view.guestUUID && $0.epoch == view.epoch && $0.vdev == view.vdev
+      }
+      if isOfDisk { throw AdoptionError.epochInUse(guest: guest, vdev: view.vdev, device: view.path) }
+    }
+  }
+
   /// Releases disk after disk.
   ///
   /// - Parameters:
   ///   - discard: keeps what the old volumes hold instead of copying; what was written since the adoption is lost.
   ///   - progress: told the disk and the bytes compared.
   /// - Returns: bytes copied back, for each of `disks`.
-  /// - Throws: ``AdoptionError/inUse(guest:vdev:path:)`` before anything was changed of that disk; what ended in the middle is
-  ///   continued by releasing again.
+  /// - Throws: ``AdoptionError/inUse(guest:vdev:path:)`` and ``AdoptionError/epochInUse(guest:vdev:device:)`` before anything was changed
+  ///   of that disk, `StoreError.locked` while something else works on one of its guests; what ended in the middle is continued by
+  ///   releasing again.
   public func perform(
     discard: Bool = false, progress: (_ vdev: String, _ bytes: UInt64) -> Void = { _, _ in }
   ) throws -> [UInt64] {
-    try volumes.map { name, device in
+    // A restore, an export or a take of the guest must not find its epochs changing.
+    let locks = try lockGuests()
+    defer { withExtendedLifetime(locks) {} }
+    return try volumes.map { name, device in
       let pool = try pools.open(name)
+      try requireNoView(of: device, in: pool.catalog)
       // Opening the pool may have ended a release that a crash broke off.
       guard let volume = pool.catalog.volumes.first(where: { $0.device == device }), let origin = volume.origin else {
         return 0
@@ -78,7 +107,7 @@ extension OpenPool {
   fileprivate func release(
     _ volume: PoolCatalog.Volume, _ origin: AdoptedOrigin, discard: Bool, progress: (UInt64) -> Void
   ) throws -> UInt64 {
-    guard try !isUsed(volume, origin) else {
+    guard try !isUsed(volume) else {
       throw AdoptionError.inUse(guest: volume.guest, vdev: volume.vdev, path: origin.path)
     }
     if !discard {
@@ -105,14 +134,6 @@ extension OpenPool {
     try change { $0.changeOrigin(of: volume.device) { $0.state = .released } }
     try removeReleased(volume, origin)
     return copied
-  }
-
-  /// Whether anybody but we ourselves has one of the disk's devices open.
-  private func isUsed(_ volume: PoolCatalog.Volume, _ origin: AdoptedOrigin) throws -> Bool {
-    if try isOpen(origin.device) { return true }
-    // The old volume's device, while it shows the disk, has it open.
-    let ours = try operations.isOurs(volume, origin) ? 1 : 0
-    return try operations.openers(of: volume.device, atMost: ours, patience: patience) > ours
   }
 
   /// From here on nobody can open the disk by any name that a configuration may have, until `removeReleased` gives the old

@@ -30,6 +30,7 @@ final class BundleImport {
   private var placed: [DiskEpoch] = []
   private var records: [UInt8] = []
   private var isPublished = false
+  private var spread = PageSpread()
 
   private var header: BundleHeader { reader.header }
 
@@ -150,6 +151,7 @@ final class BundleImport {
     var gone: [UInt64] = []
     try list.forEachPage { pfn, type, told, page in
       guard told != .gone else { return gone.append(pfn) }
+      guard spread.admits(pfn) else { throw nonsense("its pages lie too far apart") }
       try pages?.add(pfn, type: type, page)
     }
     try pages?.remove(gone)

@@ -51,37 +51,79 @@ public struct DiskHistory: Sendable {
     }
   }
 
-  /// Shows the disks as they were in `epoch`: each device is pointed at a new snapshot of it, in place: same name, same major:minor, open
-  /// handles stay. What was live is kept until `commitRollback`; `undoRollback` goes back to it.
-  public func rollBack(to epoch: Int) throws {
-    var found = false
+  /// Opens the pools that a rollback needs and looks for what would stop it, so that this is known while the old guest still runs.
+  ///
+  /// - Parameter unused: nobody may have the disks open. The guest that is to be destroyed has.
+  /// - Throws: `PoolError`, `DiskError.cannotRollBack`, `AdoptionError`.
+  public func checkRollback(to epoch: Int, unused: Bool) throws {
     for catalog in try pools.catalogs() where catalog.has(guestUUID, epoch) {
-      found = true
-      let pool = try pools.open(catalog.name)
-      try PoolReserve.checkHealth(pool.name, pool.operations.poolStatus(pool.device))
-      let snapshots = pool.catalog.snapshots(guestUUID, epoch)
-      try makeMissing(snapshots, in: pool)
-      for snapshot in snapshots { try pool.requireSound(volume(of: snapshot, in: pool.catalog)) }
-
-      var swaps: [PoolCatalog.Swap] = []
-      try pool.change { catalog in
-        swaps = try snapshots.map { snapshot in
-          PoolCatalog.Swap(
-            guestUUID: guestUUID, device: snapshot.device, old: catalog.live(snapshot.device),
-            new: try catalog.takeThinID())
-        }
-      }
-      try pool.perform(.rollBack(swaps: swaps)) {
-        for (snapshot, swap) in zip(snapshots, swaps) {
-          try pool.operations.createSnapshot(pool: pool.device, id: swap.new, of: snapshot.thinID)
-        }
-        for swap in swaps { try pool.show(swap.new, on: swap.device) }
-      }
+      try check(pool: pools.open(catalog.name), epoch, unused: unused)
     }
-    guard found else { throw DiskError.noSuchEpoch(guest: guestUUID, epoch: epoch) }
   }
 
-  /// Deletes what was live before the last rollbacks.
+  private func check(pool: OpenPool, _ epoch: Int, unused: Bool) throws {
+    try PoolReserve.checkHealth(pool.name, pool.operations.poolStatus(pool.device))
+    for snapshot in pool.catalog.snapshots(guestUUID, epoch) {
+      // A disk that came from another host has no volume here yet.
+      if try isMissing(snapshot, in: pool.catalog) { continue }
+      let volume = try self.volume(of: snapshot, in: pool.catalog)
+      try pool.requireSound(volume)
+      if unused, try pool.isUsed(volume) {
+        throw DiskError.cannotRollBack(
+          device: volume.device, why: "it is in use; unmount it, or detach it from the guest that has it")
+      }
+    }
+  }
+
+  /// What one rollback did, or was about to do when it failed.
+  public struct RolledBack: Sendable {
+    fileprivate var swaps: [(pool: String, swaps: [PoolCatalog.Swap])] = []
+  }
+
+  /// Shows the disks as they were in `epoch`: each device is pointed at a new snapshot of it, in place: same name, same major:minor. What
+  /// was live is kept until `commitRollback`; `undo` goes back to it.
+  ///
+  /// - Throws: as ``checkRollback(to:unused:)``; the disks are what they were then.
+  @discardableResult
+  public func rollBack(to epoch: Int) throws -> RolledBack {
+    var done = RolledBack()
+    do {
+      for catalog in try pools.catalogs() where catalog.has(guestUUID, epoch) {
+        let pool = try pools.open(catalog.name)
+        try check(pool: pool, epoch, unused: true)
+        try rollBack(to: epoch, in: pool, &done)
+      }
+    } catch {
+      // The first error is the one to report.
+      _ = try? undo(done)
+      throw error
+    }
+    guard !done.swaps.isEmpty else { throw DiskError.noSuchEpoch(guest: guestUUID, epoch: epoch) }
+    return done
+  }
+
+  private func rollBack(to epoch: Int, in pool: OpenPool, _ done: inout RolledBack) throws {
+    let snapshots = pool.catalog.snapshots(guestUUID, epoch)
+    try makeMissing(snapshots, in: pool)
+    var swaps: [PoolCatalog.Swap] = []
+    try pool.change { catalog in
+      swaps = try snapshots.map { snapshot in
+        PoolCatalog.Swap(
+          guestUUID: guestUUID, device: snapshot.device, old: catalog.live(snapshot.device),
+          new: try catalog.takeThinID())
+      }
+    }
+    // Before it is done: it may fail and be done all the same, when only the catalogue could not be written.
+    done.swaps.append((pool.name, swaps))
+    try pool.perform(.rollBack(swaps: swaps)) {
+      for (snapshot, swap) in zip(snapshots, swaps) {
+        try pool.operations.createSnapshot(pool: pool.device, id: swap.new, of: snapshot.thinID)
+      }
+      for swap in swaps { try pool.show(swap.new, on: swap.device) }
+    }
+  }
+
+  /// Deletes what was live before the last rollbacks, those too whose process died before it could.
   public func commitRollback() throws {
     try doom { catalog in
       let (ours, others) = catalog.superseded.split { $0.guestUUID == guestUUID }
@@ -90,20 +132,17 @@ public struct DiskHistory: Sendable {
     }
   }
 
-  /// Goes back to what was live before the last rollback.
+  /// Goes back to what was live before a rollback: of each disk that still shows what it brought. What an older rollback left, whose
+  /// process died, is none of its business: the guest may have run on since.
   ///
   /// - Returns: false when there was nothing to go back to.
   @discardableResult
-  public func undoRollback() throws -> Bool {
+  public func undo(_ rolledBack: RolledBack) throws -> Bool {
     var undone = false
-    for catalog in try pools.catalogs()
-    where catalog.superseded.contains(where: { $0.guestUUID == guestUUID }) {
-      let pool = try pools.open(catalog.name)
-      var last: [String: PoolCatalog.Superseded] = [:]
-      for old in pool.catalog.superseded where old.guestUUID == guestUUID { last[old.device] = old }
-      let swaps = last.values.sorted { $0.device < $1.device }.map {
-        PoolCatalog.Swap(
-          guestUUID: guestUUID, device: $0.device, old: pool.catalog.live($0.device), new: $0.thinID)
+    for (name, done) in rolledBack.swaps {
+      let pool = try pools.open(name)
+      let swaps = done.filter { pool.catalog.shows($0) }.map {
+        PoolCatalog.Swap(guestUUID: guestUUID, device: $0.device, old: $0.new, new: $0.old)
       }
       guard !swaps.isEmpty else { continue }
       try pool.perform(.undoRollback(swaps: swaps)) {
@@ -192,6 +231,12 @@ extension PoolCatalog {
   fileprivate func live(_ device: String) -> ThinID {
     // Callers have found the volume in the same catalogue.
     volumes.first { $0.device == device }!.thinID
+  }
+
+  /// The swap was made, and what it replaced is still there.
+  fileprivate func shows(_ swap: Swap) -> Bool {
+    volumes.contains { $0.device == swap.device && $0.thinID == swap.new }
+      && superseded.contains { $0.device == swap.device && $0.thinID == swap.old }
   }
 }
 

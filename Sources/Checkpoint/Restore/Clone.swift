@@ -103,7 +103,8 @@ public final class Clone {
       try steps.step("start") { try stream.start(paused: options.start == .paused) }
     } catch {
       var leftDisks = false
-      do { if !paths.isEmpty { try disks.remove(guest: name) } } catch { leftDisks = true }
+      // Only what was made here: somebody may have made other disks for a guest of that name.
+      do { for vdev in paths.keys.sorted() { try disks.remove(guest: name, vdev: vdev) } } catch { leftDisks = true }
       if !leftDisks, error is StoreError { throw error }
       throw failed("\(error)", leftDisks: leftDisks)
     }

@@ -10,7 +10,7 @@ extension Engine {
     let hypervisor = try Hypervisor()
     let folder = try folder(of: guest)
     return try Restore(
-      hypervisor, XenStore(), disks: DiskHistory(pools(), guestUUID: folder.uuid), in: folder,
+      hypervisor, XenStore(), disks: DiskHistory(patientPools(), guestUUID: folder.uuid), in: folder,
       epoch: resolve(epoch, in: folder, of: guest), options: options, report: report)
   }
 
@@ -22,7 +22,10 @@ extension Engine {
     let hypervisor = try Hypervisor()
     let folder = try folder(of: guest)
     return try Clone(
-      hypervisor, XenStore(), disks: Disks(pools()), in: folder, epoch: resolve(epoch, in: folder, of: guest),
+      hypervisor, XenStore(), disks: Disks(patientPools()), in: folder, epoch: resolve(epoch, in: folder, of: guest),
       as: name, options: options, report: report)
   }
+
+  /// Between the old guest's end and the new one's start nothing should fail because a neighbour is in its pause.
+  private func patientPools() throws -> Pools { try pools().waiting(seconds: 60) {} }
 }

@@ -95,6 +95,8 @@ public final class Restore {
   /// - Throws: ``CheckpointError/restoreFailed(guest:epoch:message:safetyEpoch:)`` when nothing runs afterwards.
   public func perform() throws -> Outcome {
     guard let stream else { return try failed("it was not prepared") }
+    let hasDisks = manifest.disks.contains { $0.thinID != nil }
+    if hasDisks { try disks.checkRollback(to: epoch, unused: running == nil) }
     try rememberRollback()
     if let running {
       try steps.step("destroy") {
@@ -103,25 +105,29 @@ public final class Restore {
       }
     }
     let starts = options.start != .nothing
+    var rolledBack = DiskHistory.RolledBack()
     do {
-      if manifest.disks.contains(where: { $0.thinID != nil }) {
-        try steps.step("disks") { try disks.rollBack(to: epoch) }
-      }
+      if hasDisks { rolledBack = try steps.step("disks") { try disks.rollBack(to: epoch) } }
       if starts { try steps.step("start") { try stream.start(paused: options.start == .paused) } }
     } catch {
       // The newest content of the disks is worth more than a branch of an epoch that did not start.
-      _ = try? disks.undoRollback()
+      if (try? hypervisor.domains().contains { $0.uuid == folder.uuid }) == false { _ = try? disks.undo(rolledBack) }
       return try failed("\(error)")
     }
     guard starts else {
-      try disks.commitRollback()
+      forgetNewest()
       return Outcome(domain: nil, steps: steps.times)
     }
     guard let domain = try hypervisor.domains().first(where: { $0.uuid == folder.uuid }) else {
       return try failed("xl restore ended well but no such domain runs")
     }
-    try disks.commitRollback()
+    forgetNewest()
     return Outcome(domain: domain.id, steps: steps.times)
+  }
+
+  /// The guest is back whatever comes of this: what stays takes room in the pool until the next restore.
+  private func forgetNewest() {
+    do { try disks.commitRollback() } catch { steps.tell("what its disks held before is not deleted yet: \(error)") }
   }
 
   /// What `ckpt undo` goes by, also after a restore that fails.

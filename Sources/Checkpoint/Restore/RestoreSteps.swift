@@ -8,6 +8,8 @@ final class RestoreSteps {
 
   init(_ report: @escaping (String) -> Void) { self.report = report }
 
+  func tell(_ text: String) { report(text) }
+
   func step<Result>(_ name: String, _ body: () throws -> Result) throws -> Result {
     report(name)
     let start = ContinuousClock.now

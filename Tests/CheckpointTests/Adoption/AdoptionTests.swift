@@ -30,6 +30,7 @@ struct AdoptionTests {
     web.write("second")
     expected[2] = try web.take(2)
     web.write("third")
+    web.stop()
     for (epoch, content) in [(1, "before"), (2, "second"), (1, "before")] {
       try web.house.history.check(epoch: epoch, expected: #require(expected[epoch]))
       try web.house.history.rollBack(to: epoch)

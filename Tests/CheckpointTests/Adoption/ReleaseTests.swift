@@ -1,4 +1,6 @@
 import DeviceMapper
+import EpochStore
+import Glibc
 import Testing
 
 @testable import Checkpoint
@@ -32,6 +34,31 @@ struct ReleaseTests {
     #expect(throws: AdoptionError.self) { try Release(web.house.pools, guest: "web").perform() }
     web.write("newest")
     #expect(try web.origin()?.state == .adopted)
+  }
+
+  @Test func whoLooksAtAnEpochOrWorksOnTheGuestKeepsADiskFromBeingReleased() throws {
+    let web = try AdoptionHouse()
+    try web.adopt()
+    try web.take(1)
+    web.stop()
+    let release = try Release(web.house.pools, guest: "web")
+    let folder = try EpochStore(path: web.house.store).folder(uuid: PoolHouse.uuid, create: true)
+    defer { for name in ["/lock", ""] { _ = name.isEmpty ? rmdir(folder.path) : unlink(folder.path + name) } }
+    do {
+      let lock = try folder.lock(.shared)
+      defer { withExtendedLifetime(lock) {} }
+      #expect(throws: StoreError.self) { try release.perform() }
+    }
+    let snapshot = try #require(try web.house.catalog().epochs.first)
+    let uuid = EpochView.uuid(.whole, of: snapshot, in: try web.house.catalog())
+    try web.fake.create("ckpt-shown", uuid: uuid, table: [], readOnly: true)
+    #expect(throws: AdoptionError.epochInUse(guest: "web", vdev: "xvda", device: "/dev/mapper/ckpt-shown")) {
+      try release.perform()
+    }
+    #expect(try web.origin()?.state == .adopted)
+    #expect(try web.house.catalog().epochs.count == 1)
+    web.fake.kernel { $0.devices["ckpt-shown"] = nil }
+    _ = try release.perform()
   }
 
   /// Killed at every step, with or without a boot: nothing is lost, and releasing it again succeeds.

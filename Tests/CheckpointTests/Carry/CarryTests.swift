@@ -243,3 +243,11 @@ struct CarriedRangesTests {
     }
   }
 }
+
+@Test("pages that lie far apart are refused before they cost the host its memory; what balloons leave is not")
+func pageSpread() {
+  var far = PageSpread()
+  #expect(!(0..<40_000).allSatisfy { far.admits(UInt64($0) << 18) })
+  var ballooned = PageSpread()
+  #expect((0..<1_000_000).allSatisfy { ballooned.admits(UInt64($0) << 5) })
+}

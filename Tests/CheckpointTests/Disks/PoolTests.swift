@@ -139,22 +139,56 @@ struct PoolTests {
     try house.take(1)
     house.fake.write("second", to: "ckpt-web-xvda")
     let number = house.fake.kernel { $0.devices["ckpt-web-xvda"]?.number }
-    try house.history.rollBack(to: 1)
+    var done = try house.history.rollBack(to: 1)
     #expect(house.fake.content(of: "ckpt-web-xvda") == "first")
     house.fake.write("branch", to: "ckpt-web-xvda")
     #expect(try house.content(ofEpoch: 1)["xvda"] == "first")
-    #expect(try house.history.undoRollback())
+    #expect(try house.history.undo(done))
     #expect(house.fake.content(of: "ckpt-web-xvda") == "second")
-    #expect(try !house.history.undoRollback())
+    #expect(try !house.history.undo(done))
 
-    try house.history.rollBack(to: 1)
+    done = try house.history.rollBack(to: 1)
     try house.history.commitRollback()
-    #expect(try !house.history.undoRollback())
+    #expect(try !house.history.undo(done))
     #expect(house.fake.content(of: "ckpt-web-xvda") == "first")
     #expect(house.fake.kernel { $0.devices["ckpt-web-xvda"]?.number } == number)
     try house.expectSettled("after rollbacks")
     #expect(throws: DiskError.noSuchEpoch(guest: PoolHouse.uuid, epoch: 2)) {
       try house.history.rollBack(to: 2)
     }
+  }
+
+  /// A restore died after its rollback, the guest was started on what that brought, and worked for weeks.
+  @Test func whatADeadRestoreLeftIsNeverGoneBackTo() throws {
+    let house = try PoolHouse()
+    try house.take(1)
+    for device in house.devices { house.fake.write("second", to: device) }
+    try house.history.rollBack(to: 1)
+    for device in house.devices { house.fake.write("weeks", to: device) }
+    house.fake.kernel { $0.refuseSnapshots = true }
+    #expect(throws: DeviceMapperError.self) { try house.history.rollBack(to: 1) }
+    #expect(house.devices.map { house.fake.content(of: $0) } == ["weeks", "weeks"])
+    house.fake.kernel { $0.refuseSnapshots = false }
+    let done = try house.history.rollBack(to: 1)
+    #expect(try house.history.undo(done))
+    #expect(house.devices.map { house.fake.content(of: $0) } == ["weeks", "weeks"])
+    try house.history.rollBack(to: 1)
+    try house.history.commitRollback()
+    try house.expectSettled("after the next restore")
+    #expect(try house.catalog().superseded.isEmpty)
+  }
+
+  @Test func aDiskThatSomebodyHasOpenIsNotRolledBack() throws {
+    let house = try PoolHouse()
+    try house.take(1)
+    for device in house.devices { house.fake.write("second", to: device) }
+    house.fake.kernel { $0.devices["ckpt-web-xvdb"]?.openCount = 1 }
+    let why = "it is in use; unmount it, or detach it from the guest that has it"
+    let error = DiskError.cannotRollBack(device: "ckpt-web-xvdb", why: why)
+    #expect(throws: error) { try house.history.checkRollback(to: 1, unused: true) }
+    try house.history.checkRollback(to: 1, unused: false)
+    #expect(throws: error) { try house.history.rollBack(to: 1) }
+    #expect(house.devices.map { house.fake.content(of: $0) } == ["second", "second"])
+    try house.expectSettled("after a refusal")
   }
 }

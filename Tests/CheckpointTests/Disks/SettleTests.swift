@@ -27,7 +27,8 @@ struct SettleTests {
     try house.take(1)
     for device in house.devices { house.fake.write("second", to: device) }
     if change == .removeDisks { _ = try Disks(house.pools).clone("copy", ofGuest: PoolHouse.uuid, epoch: 1) }
-    if change == .undoRollback || change == .commitRollback { try house.history.rollBack(to: 1) }
+    var done = DiskHistory.RolledBack()
+    if change == .undoRollback || change == .commitRollback { done = try house.history.rollBack(to: 1) }
     let before = try house.catalog()
 
     house.fake.kernel { kernel in
@@ -35,7 +36,7 @@ struct SettleTests {
       if after { kernel.dieAfter = step } else { kernel.dieBefore = step }
     }
     var died = false
-    do { try run(change, in: house) } catch is FakePool.Died { died = true }
+    do { try run(change, done, in: house) } catch is FakePool.Died { died = true }
     // An error that the change swallowed (a clean-up that may fail) still killed the process.
     died = died || house.fake.kernel { $0.dead }
     house.fake.restart(reboot: reboot)
@@ -47,12 +48,12 @@ struct SettleTests {
     return died
   }
 
-  private func run(_ change: Change, in house: PoolHouse) throws {
+  private func run(_ change: Change, _ done: DiskHistory.RolledBack, in house: PoolHouse) throws {
     switch change {
     case .createDisk: _ = try Disks(house.pools).create(guest: "web", vdev: "xvdc", size: 1 << 20)
     case .take: try house.take(2)
     case .rollBack: try house.history.rollBack(to: 1)
-    case .undoRollback: try house.history.undoRollback()
+    case .undoRollback: try house.history.undo(done)
     case .commitRollback: try house.history.commitRollback()
     case .forget: try house.history.forget(epoch: 1)
     case .abandon:
