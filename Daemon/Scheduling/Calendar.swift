@@ -54,23 +54,28 @@ public struct SystemdCalendar: ScheduleCalendar {
     return elapses
   }
 
-  /// Times stand in lines like `Next elapse: Sun 2026-10-25 02:30:00 CEST` and `Iter. #2: …`, and where the zone is not UTC there
-  /// is a line `(in UTC): Sun 2026-10-25 00:30:00 UTC` after each. nil for anything else.
+  /// Times stand in lines like `Next elapse: Sun 2026-10-25 02:30:00 CEST` and `Iter. #2: …`, each with a line `(in UTC): Sun
+  /// 2026-10-25 00:30:00 UTC` after it. There is none where the host's clocks always show UTC, by whatever name the zone calls it
+  /// (`GMT`, `+00`): the first line is read as UTC then. nil for anything else.
   static func times(in output: String) -> [EpochTime]? {
     var times: [EpochTime] = []
-    var isKnown = false
     for line in output.split(separator: "\n") {
-      let words = line.split(separator: " ").map(String.init)
-      if line.contains("Next elapse: never") { return times }
-      isKnown = isKnown || line.contains("Next elapse: ")
-      guard words.count >= 4, words.last == "UTC", !line.hasPrefix("  Original form:"),
-        !line.hasPrefix("Normalized form:")
-      else { continue }
-      let (date, clock) = (words[words.count - 3], words[words.count - 2])
-      guard let time = EpochTime("\(date)T\(clock).000Z") else { return nil }
+      let parts = line.split(separator: ": ", maxSplits: 1)
+      guard let label = parts.first?.drop(while: { $0 == " " }), let value = parts.dropFirst().first else { continue }
+      let isInUTC = label == "(in UTC)"
+      guard isInUTC || label == "Next elapse" || label.hasPrefix("Iter. #") else { continue }
+      if value == "never" { return times }
+      guard let time = time(value) else { return nil }
+      if isInUTC { _ = times.popLast() }
       times.append(time)
     }
-    return isKnown && !times.isEmpty ? times : nil
+    return times.isEmpty ? nil : times
+  }
+
+  /// `Sun 2026-10-25 02:30:00 GMT`, whatever the zone.
+  private static func time(_ text: Substring) -> EpochTime? {
+    let words = text.split(separator: " ")
+    return words.count >= 3 ? EpochTime("\(words[1])T\(words[2]).000Z") : nil
   }
 }
 

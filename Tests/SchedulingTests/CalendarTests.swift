@@ -37,6 +37,23 @@ private let hasSystemd = FileManager.default.fileExists(atPath: "/usr/bin/system
       ])
   }
 
+  @Test("Of clocks that show UTC by another name it says no line in UTC", arguments: ["GMT", "+00", "UTC", "WET"])
+  func sameAsUTC(zone: String) throws {
+    let output = """
+        Original form: hourly
+      Normalized form: *-*-* *:00:00
+          Next elapse: Mon 2026-11-30 03:00:00 \(zone)
+             From now: 23min left
+             Iter. #2: Mon 2026-11-30 04:00:00 \(zone)
+             From now: 1h 23min left
+
+      """
+    #expect(
+      try scripted(output).elapses(of: "hourly", after: time("11-30 02:00"), count: 2) == [
+        time("11-30 03:00"), time("11-30 04:00"),
+      ])
+  }
+
   @Test("A base that it does not pass, and times it says twice, are left out")
   func repeated() throws {
     let line = "    Next elapse: Sun 2026-10-25 01:00:00 UTC\n       Iter. #2: Sun 2026-10-25 01:00:00 UTC\n"
@@ -120,6 +137,13 @@ private let hasSystemd = FileManager.default.fileExists(atPath: "/usr/bin/system
       ])
     #expect(try systemd("UTC").elapses(of: "hourly", after: time("01-01 01:00"), count: 1) == [time("01-01 02:00")])
     #expect(try systemd("UTC").elapses(of: "2020-01-01", after: time("01-01 00:00"), count: 3) == [])
+    // What zones such as Africa/Abidjan's are, without their files.
+    for zone in ["GMT0", "<+00>0"] {
+      #expect(
+        try systemd(zone).elapses(of: "*-*-* 02:30", after: time("01-01 00:00"), count: 2) == [
+          time("01-01 02:30"), time("01-02 02:30"),
+        ])
+    }
     #expect(
       try systemd("UTC").elapses(of: "*:*:0/0.25", after: time("01-01 00:00"), count: 9).allSatisfy {
         $0 > time("01-01 00:00")
