@@ -101,7 +101,7 @@ struct ConfigurationValue {
 
   func span() throws(Configuration.Fault) -> RetentionSpan {
     guard let span = RetentionSpan(entry.value) else {
-      throw bad("a length of time, like 2d12h (units: y m w d h min)")
+      throw bad("a length of time, like 2d12h (units: y m w d h min), 100000y at most")
     }
     return span
   }

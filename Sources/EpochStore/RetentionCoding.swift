@@ -27,7 +27,7 @@ extension RetentionPolicy: Codable {
       guard let span = RetentionSpan(text) else {
         throw DecodingError.dataCorruptedError(
           forKey: .within, in: container,
-          debugDescription: "'\(text.prefix(64))' is no length of time; write it like 2d12h")
+          debugDescription: "'\(text.prefix(64))' is no length of time; write it like 2d12h, 100000y at most")
       }
       within = span
     }

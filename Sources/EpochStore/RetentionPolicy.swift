@@ -28,8 +28,11 @@ public struct RetentionSpan: Hashable, Sendable, CustomStringConvertible {
   public private(set) var days = 0
   public private(set) var minutes = 0
 
-  /// Reads numbers with units: `y` years, `m` months, `w` weeks, `d` days, `h` hours, `min` minutes. nil for anything else, and
-  /// for no time at all.
+  /// 100,000 years: what lies before that is no date any more. Each unit is counted as days, rounded up.
+  private static let mostDays = 100_000 * 366
+
+  /// Reads numbers with units: `y` years, `m` months, `w` weeks, `d` days, `h` hours, `min` minutes. nil for anything else, for no
+  /// time at all, and for more than 100,000 years in all.
   public init?(_ text: String) {
     var rest = Substring(text)
     while !rest.isEmpty {
@@ -47,6 +50,7 @@ public struct RetentionSpan: Hashable, Sendable, CustomStringConvertible {
       case "min": minutes += number
       default: return nil
       }
+      guard years * 366 + months * 31 + days + minutes / 1440 <= Self.mostDays else { return nil }
     }
     guard years + months + days + minutes > 0 else { return nil }
   }

@@ -130,7 +130,11 @@ struct ControlLineTests {
     "A policy that cannot be is refused with the reason",
     arguments: [
       (#"{"last": -1}"#, "'keep.last': -1 epochs cannot be kept"),
-      (#"{"within": "soon"}"#, "'keep.within': 'soon' is no length of time; write it like 2d12h"),
+      (#"{"within": "soon"}"#, "'keep.within': 'soon' is no length of time; write it like 2d12h, 100000y at most"),
+      (
+        #"{"within": "\#(String(repeating: "100000y", count: 3000))"}"#,
+        "is no length of time; write it like 2d12h, 100000y at most"
+      ),
       (#"{"daily": "many"}"#, "'keep.daily' has a wrong value"),
     ])
   func policies(keep: String, words: String) throws {

@@ -223,6 +223,15 @@ import Testing
   @Test(arguments: ["", "5", "d", "0d", "1x", "-1d", "1 d", "1D", "99999999999d", "1d-", "١d"])
   func otherSpansAreRefused(text: String) { #expect(RetentionSpan(text) == nil) }
 
+  @Test(arguments: ["y", "m", "w", "d", "h"])
+  func aSpanReachesBackNoFurtherThanDatesDo(unit: String) throws {
+    #expect(RetentionSpan(String(repeating: "100000\(unit)", count: 100_000)) == nil)
+    #expect(RetentionSpan("100000y1d") == nil)
+    let longest = try #require(RetentionSpan("100000y"))
+    #expect(RetentionSpan(longest.description) == longest)
+    #expect(longest.before(Self.time("2024-02-29 10:00"), .system) < Self.time("1970-01-01 00:00"))
+  }
+
   @Test func theZoneOfTheHostIsThatOfTheClockOnTheWall() {
     let offset = LocalZone.system.offset(1_785_500_000)
     #expect(abs(offset) <= 15 * 3600)

@@ -21,7 +21,8 @@ struct KeepOptions: ParsableArguments {
     let counts = [keepLast, keepMinutely, keepHourly, keepDaily, keepWeekly, keepMonthly, keepYearly]
     if let negative = counts.first(where: { $0 < 0 }) { throw ValidationError("\(negative) epochs cannot be kept.") }
     if let keepWithin, RetentionSpan(keepWithin) == nil {
-      throw ValidationError("'\(keepWithin)' is no length of time; write it like 2d12h (units: y m w d h min).")
+      throw ValidationError(
+        "'\(keepWithin.prefix(64))' is no length of time; write it like 2d12h (units: y m w d h min), 100000y at most.")
     }
   }
 
