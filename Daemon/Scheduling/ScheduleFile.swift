@@ -47,6 +47,9 @@ public struct ScheduleFile: Sendable {
     }
   }
 
+  /// Whether a guest has a schedule; false when the file cannot be read.
+  public func has(_ guest: String) -> Bool { (try? read())?.contains { $0.guest == guest } == true }
+
   /// Changes the schedules in one step, alone with them: who reads sees the old ones or the new ones. A file that cannot be read is
   /// never written over.
   ///

@@ -4,6 +4,7 @@ import ControlAPI
 import EpochStore
 import Glibc
 import Logging
+import Scheduling
 import ServiceLifecycle
 import Signals
 import UnixSignals
@@ -38,7 +39,8 @@ struct Ckptd: AsyncParsableCommand {
       let listening =
         manager.sockets > 0
         ? try ListeningSocket.passed(manager.sockets) : try ListeningSocket.bound(to: path, logger: logger)
-      let engine = Engine(storePath: store ?? environment("CKPT_STORE") ?? Engine.defaultStore)
+      let store = store ?? environment("CKPT_STORE") ?? Engine.defaultStore
+      let engine = Engine(storePath: store, awaited: AwaitedGuests { ScheduleFile(store: store).has($0) })
       for problem in Startup.problems(engine) { logger.warning("\(problem)") }
       let memories = ResidentMemories(store: engine.storePath)
       let takes = TakeMetrics()

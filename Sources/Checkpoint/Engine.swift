@@ -12,8 +12,12 @@ public struct Engine: Sendable {
   public static let defaultStore = "/var/lib/ckpt"
 
   public let storePath: String
+  private let awaited: AwaitedGuests
 
-  public init(storePath: String = Engine.defaultStore) { self.storePath = storePath }
+  /// - Parameter awaited: guests whose takes are told of though they are not there and the store knows nothing of them.
+  public init(storePath: String = Engine.defaultStore, awaited: AwaitedGuests = AwaitedGuests()) {
+    (self.storePath, self.awaited) = (storePath, awaited)
+  }
 
   /// The store, made when it is missing.
   public func store() throws -> EpochStore { try EpochStore(path: storePath) }
@@ -42,19 +46,21 @@ public struct Engine: Sendable {
     memory: (_ uuid: String) throws -> TakeMemory = { _ in TakeMemory() }, under lock: FolderLock? = nil,
     cancellation: TakeCancellation = TakeCancellation(), report: @escaping (TakeEvent) -> Void = { _ in }
   ) throws -> EpochManifest {
-    let signals = TakeSignals(report)
+    let signals = TakeSignals(report, awaited: awaited)
     return try signals.run {
       report(.phase(.probe))
       FaultPoint.reach(.probe)
       let start = ContinuousClock.now
-      let hypervisor = try Hypervisor()
-      let xenstore = try XenStore()
-      let domain = try hypervisor.find(guest, store: xenstore)
+      let (hypervisor, xenstore, domain): (Hypervisor, XenStore, Domain)
+      do { (hypervisor, xenstore, domain) = try find(guest) } catch {
+        beginAbsent(guest, signals, options)
+        throw error
+      }
       let name = xenstore.name(of: domain.id) ?? "domain \(domain.id)"
       let options = options(name)
       let hooks = TakeHooks(options.hooks, guest: name, uuid: domain.uuid, domain: domain.id, store: storePath)
       if domain.id != 0 {
-        signals.begin(try? store().folder(uuid: domain.uuid, create: true), hooks, command: options.notify)
+        signals.begin(name, try? store().folder(uuid: domain.uuid, create: true), hooks, command: options.notify)
       }
       let memory = try memory(domain.uuid)
       let subject = try XenGuest(hypervisor, xenstore, domain, memory: memory)
@@ -71,6 +77,26 @@ public struct Engine: Sendable {
         cancellation: cancellation, report: signals.report)
       return try take.run(probed: ContinuousClock.now - start)
     }
+  }
+
+  private func find(_ guest: String) throws -> (Hypervisor, XenStore, Domain) {
+    let hypervisor = try Hypervisor()
+    let xenstore = try XenStore()
+    return (hypervisor, xenstore, try hypervisor.find(guest, store: xenstore))
+  }
+
+  /// A guest that is gone, or that Xen cannot be asked about, is known by what the store has of it. A name that nobody knows is a
+  /// slip of whoever typed it: nothing is made for it, and nobody told.
+  private func beginAbsent(_ guest: String, _ signals: TakeSignals, _ options: (String) -> TakeOptions) {
+    let folder = try? existingStore().find(guest)
+    guard folder != nil || awaited.contains(guest) else { return }
+    var name = guest
+    if let folder, folder.uuid == guest.lowercased(), let known = try? folder.overview().name, !known.isEmpty {
+      name = known
+    }
+    let options = options(name)
+    let hooks = TakeHooks(options.hooks, guest: name, uuid: folder?.uuid, domain: nil, store: storePath)
+    signals.begin(name, folder, hooks, command: options.notify)
   }
 
   /// The epochs of one guest, or of all, by guest and number, with all that is known of them.

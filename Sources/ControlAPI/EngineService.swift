@@ -21,7 +21,7 @@ public struct EngineService: ControlService {
 
   /// - Parameters:
   ///   - memories: what is kept of guests from take to take; nil for a process that ends with its work.
-  ///   - observer: hears of every take of a guest that is there.
+  ///   - observer: hears of every take of a guest that is there, or should be: the store knows it, or somebody counts on it.
   public init(
     _ engine: Engine, memories: ResidentMemories? = nil, observer: (any TakeObserver)? = nil,
     configuration: @escaping @Sendable () -> Configuration = { Configuration() }

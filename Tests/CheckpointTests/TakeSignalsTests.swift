@@ -51,7 +51,7 @@ struct TakeSignalsTests {
       }
     }
     signals.begin(
-      temporary.folder, TakeHooks(HookSettings(), guest: "web", uuid: "u", domain: 7, store: temporary.path),
+      "web", temporary.folder, TakeHooks(HookSettings(), guest: "web", uuid: "u", domain: 7, store: temporary.path),
       command: command)
     _ = try? signals.run {
       if let error { throw error }
@@ -100,5 +100,79 @@ struct TakeSignalsTests {
     // One that cannot be read is as none.
     try Data("{".utf8).write(to: URL(fileURLWithPath: temporary.folder.path + "/takes"))
     #expect(temporary.folder.streak == TakeStreak())
+  }
+
+  // MARK: A guest that is not there
+
+  /// A take that ends before Xen is asked, as it would where the guest is gone.
+  private func takeAbsent(_ guest: String, _ engine: Engine, command: HookProgram) -> [String] {
+    let asked = Journal()
+    var options = TakeOptions()
+    options.notify = command
+    _ = try? engine.take(
+      guest,
+      options: {
+        asked.note($0)
+        return options
+      })
+    return asked.events
+  }
+
+  private func teller(_ folder: HookFolder) throws -> HookProgram {
+    let words = "$CKPT_RESULT $CKPT_GUEST ${CKPT_UUID:-no uuid} ${CKPT_DOMID:-no domain} $CKPT_FAILURES"
+    return try folder.program("tell", #"echo "\#(words)" >>"$said""#)
+  }
+
+  @Test(
+    "when it is gone, or Xen cannot be asked, by what the store has of it",
+    .enabled(if: !FileManager.default.fileExists(atPath: "/dev/xen/privcmd")), arguments: [true, false])
+  func absent(byUUID: Bool) throws {
+    let (folder, temporary) = (try HookFolder(), try TemporaryStore())
+    let uuid = temporary.folder.uuid
+    _ = try temporary.folder.create(epoch: 1, reserving: 0).publish(
+      EpochManifest(guest: "web", uuid: uuid, epoch: 1, kind: .pvh, vcpus: 1, memoryBytes: 1 << 20))
+    let (engine, command) = (Engine(storePath: temporary.path), try teller(folder))
+    for _ in 0..<3 {
+      #expect(takeAbsent(byUUID ? uuid.uppercased() : "web", engine, command: command) == ["web"])
+    }
+    #expect(folder.said == ["failed web \(uuid) no domain 1"])
+    #expect(temporary.folder.streak.failures == 3 && temporary.folder.streak.lastFailure?.phase == "probe")
+  }
+
+  @Test(
+    "though the store knows nothing of it, when somebody counts on it; nothing is made, and nobody told of a slip",
+    .enabled(if: !FileManager.default.fileExists(atPath: "/dev/xen/privcmd")), arguments: [true, false])
+  func absentWithoutFolder(isAwaited: Bool) throws {
+    let (folder, temporary) = (try HookFolder(), try TemporaryStore())
+    let before = try FileManager.default.contentsOfDirectory(atPath: temporary.path).sorted()
+    let engine = Engine(storePath: temporary.path, awaited: AwaitedGuests { isAwaited && $0 == "mail" })
+    let command = try teller(folder)
+    for _ in 0..<3 {
+      #expect(takeAbsent("mail", engine, command: command) == (isAwaited ? ["mail"] : []))
+      #expect(takeAbsent("mial", engine, command: command) == [])
+    }
+    #expect(folder.said == (isAwaited ? ["failed mail no uuid no domain 1"] : []))
+    #expect(try FileManager.default.contentsOfDirectory(atPath: temporary.path).sorted() == before)
+    #expect(takeAbsent("mail", Engine(storePath: "/nowhere"), command: command) == [])
+  }
+
+  @Test("of the first success of a guest that had no folder when it failed")
+  func comesBack() throws {
+    let (folder, temporary) = (try HookFolder(), try TemporaryStore())
+    let (awaited, command) = (AwaitedGuests { $0 == "web" }, try teller(folder))
+    func take(into guest: GuestFolder?, _ error: (any Error)?) {
+      let signals = TakeSignals({ _ in }, awaited: awaited)
+      _ = try? signals.run {
+        signals.begin(
+          "web", guest, TakeHooks(HookSettings(), guest: "web", uuid: nil, domain: nil, store: temporary.path),
+          command: command)
+        if let error { throw error }
+        return EpochManifest(guest: "web", uuid: "u", epoch: 9, kind: .pv, vcpus: 1, memoryBytes: 0)
+      }
+    }
+    for _ in 0..<2 { take(into: nil, Broken()) }
+    take(into: temporary.folder, nil)
+    #expect(folder.said == ["failed web no uuid no domain 1", "recovered web no uuid no domain 2"])
+    #expect(temporary.folder.streak.failures == 0 && awaited.streak(of: "web") == TakeStreak())
   }
 }

@@ -1,6 +1,7 @@
 import Checkpoint
 import EpochStore
 import Foundation
+import Synchronization
 import Testing
 
 @testable import ControlAPI
@@ -116,6 +117,20 @@ struct EngineServiceTests {
     #expect(try store.folder.epochs().allNumbers == [2])
   }
 
+  @Test(
+    "Takes of a guest that is gone are counted, of one that nobody knows they are not",
+    .enabled(if: !FileManager.default.fileExists(atPath: "/dev/xen/privcmd")))
+  func absent() throws {
+    let (store, counted) = (try Store(), Counted())
+    let engine = Engine(storePath: store.path, awaited: AwaitedGuests { $0 == "mail" })
+    let service = EngineService(engine, observer: counted)
+    for guest in ["web", uuid, "mail", "wbe", "7"] {
+      #expect(throws: (any Error).self) { try service.take(TakeRequest(guest: guest), Call()) }
+    }
+    #expect(counted.failures.withLock { $0 } == ["web: failed probe", "web: failed probe", "mail: failed probe"])
+    #expect(try store.folder.streak.failures == 2)
+  }
+
   @Test("A guest's memory is for one take at a time, and is let go when its domain is gone")
   func memories() throws {
     let memories = ResidentMemories(store: "/store")
@@ -131,4 +146,14 @@ struct EngineServiceTests {
     #expect(memories.count == 0)
     #expect(try memories.borrow(uuid) !== first)
   }
+}
+
+private final class Counted: TakeObserver {
+  let failures = Mutex<[String]>([])
+
+  func observe(_ event: TakeEvent, of guest: String) {
+    guard case .failed(let failure) = event else { return }
+    failures.withLock { $0.append("\(guest): \(failure.kind) \(failure.phase)") }
+  }
+  func observe(_ manifest: EpochManifest) {}
 }

@@ -19,13 +19,15 @@ public struct TakeHooks {
   public init() { (settings, about) = (HookSettings(), [:]) }
 
   /// - Parameters:
-  ///   - domain: today's number of the guest.
+  ///   - uuid: nil when it is not known.
+  ///   - domain: today's number of the guest; nil when it is not there.
   ///   - store: its folder.
-  public init(_ settings: HookSettings, guest: String, uuid: String, domain: UInt32, store: String) {
+  public init(_ settings: HookSettings, guest: String, uuid: String?, domain: UInt32?, store: String) {
     self.settings = settings
-    about = [
-      "CKPT_GUEST": guest, "CKPT_UUID": uuid, "CKPT_DOMID": String(domain), "CKPT_STORE": store,
-    ]
+    var about = ["CKPT_GUEST": guest, "CKPT_STORE": store]
+    about["CKPT_UUID"] = uuid
+    about["CKPT_DOMID"] = domain.map { String($0) }
+    self.about = about
   }
 
   /// The whole environment of a hook. Nothing of ours is passed on, so that a hook does the same under a service and a shell.

@@ -4,17 +4,21 @@ import EpochStore
 /// by the configured command.
 final class TakeSignals {
   private struct Subject {
-    /// nil when the store cannot be written: then nothing is remembered.
+    let guest: String
+    /// nil when the store cannot be written, or knows nothing of a guest that is not there.
     let folder: GuestFolder?
     let hooks: TakeHooks
     let command: HookProgram?
   }
 
   private let forward: (TakeEvent) -> Void
+  private let awaited: AwaitedGuests
   private var failure: TakeFailure?
   private var subject: Subject?
 
-  init(_ forward: @escaping (TakeEvent) -> Void) { self.forward = forward }
+  init(_ forward: @escaping (TakeEvent) -> Void, awaited: AwaitedGuests = AwaitedGuests()) {
+    (self.forward, self.awaited) = (forward, awaited)
+  }
 
   /// Where the take's own events go.
   func report(_ event: TakeEvent) {
@@ -23,8 +27,10 @@ final class TakeSignals {
   }
 
   /// The guest is known from here on.
-  func begin(_ folder: GuestFolder?, _ hooks: TakeHooks, command: HookProgram?) {
-    subject = Subject(folder: folder, hooks: hooks, command: command)
+  func begin(_ guest: String, _ folder: GuestFolder?, _ hooks: TakeHooks, command: HookProgram?) {
+    subject = Subject(guest: guest, folder: folder, hooks: hooks, command: command)
+    // The row that people were told of while it had no folder goes on there.
+    if let folder, let earlier = awaited.remove(guest), folder.streak.failures == 0 { try? folder.setStreak(earlier) }
   }
 
   /// Runs the take and tells how it went.
@@ -44,7 +50,7 @@ final class TakeSignals {
 
   private func ended(_ failure: TakeFailure?, epoch: Int?) {
     guard let subject else { return }
-    let before = subject.folder?.streak ?? TakeStreak()
+    let before = subject.folder?.streak ?? awaited.streak(of: subject.guest)
     var streak = before
     let notice = if let failure { streak.add(failure) } else { streak.end() }
     if let notice, let command = subject.command {
@@ -57,7 +63,11 @@ final class TakeSignals {
         streak.isTold = true
       }
     }
-    // Told once more is better than never: a store that cannot be written is no reason to be silent.
-    if streak != before { try? subject.folder?.setStreak(streak) }
+    if streak != before { keep(streak, of: subject) }
+  }
+
+  /// Told once more is better than never: a store that cannot be written is no reason to be silent.
+  private func keep(_ streak: TakeStreak, of subject: Subject) {
+    if let folder = subject.folder { try? folder.setStreak(streak) } else { awaited.keep(streak, of: subject.guest) }
   }
 }
