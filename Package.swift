@@ -110,7 +110,7 @@ let package = Package(
     .testTarget(
       name: "DaemonTests",
       dependencies: [
-        "ckptd", "ckpt", "ControlAPI", "Checkpoint", "EpochStore",
+        "ckptd", "ckpt", "ControlAPI", "Checkpoint", "Scheduling", "EpochStore",
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         .product(name: "Logging", package: "swift-log"),
       ], swiftSettings: settings),

@@ -1,4 +1,4 @@
-import EpochStore
+public import EpochStore
 
 /// Decides which guest's epoch is taken when. Changes nothing in the world: it is told what the clocks show and what came of runs,
 /// and says what to begin and until when to sleep.
@@ -12,6 +12,8 @@ public struct Scheduler: Sendable {
   public struct Run: Hashable, Sendable {
     public let guest: String
     public let maxPauseSeconds: Double?
+    /// What stays when room is short; an empty policy says nothing about it.
+    public let keep: RetentionPolicy
   }
 
   var entries: [String: Entry] = [:]
@@ -84,7 +86,7 @@ public struct Scheduler: Sendable {
       var record = record(of: guest)
       record.begin(slot: slot, at: now.wall)
       recordsByGuest[guest] = record
-      runs.append(Run(guest: guest, maxPauseSeconds: schedule.maxPauseSeconds))
+      runs.append(Run(guest: guest, maxPauseSeconds: schedule.maxPauseSeconds, keep: schedule.keep))
     }
     return runs
   }

@@ -5,9 +5,9 @@ public import EpochStore
 ///
 /// The file of schedules is looked at whenever the loop is awake, and read when it was changed; ``reload()`` makes that at once.
 public actor SchedulerLoop {
-  /// Takes an epoch of a guest, with the longest pause in seconds or what the configuration says, and returns its number. What it
-  /// throws makes the run a failed one, with the error's description shown. Is cancelled with the loop. Must not hold the thread.
-  public typealias Take = @Sendable (_ guest: String, _ maxPauseSeconds: Double?) async throws -> Int
+  /// Takes an epoch of a guest and returns its number. What it throws makes the run a failed one, with the error's description
+  /// shown. Is cancelled with the loop. Must not hold the thread.
+  public typealias Take = @Sendable (Scheduler.Run) async throws -> Int
   /// Removes the epochs of a guest that the policy, which is not empty, does not keep.
   public typealias Prune = @Sendable (_ guest: String, _ policy: RetentionPolicy) async throws -> Void
 
@@ -107,7 +107,7 @@ public actor SchedulerLoop {
   private func perform(_ run: Scheduler.Run) async {
     var result: RunResult
     do {
-      let epoch = try await take(run.guest, run.maxPauseSeconds)
+      let epoch = try await take(run)
       result = .taken(epoch: epoch, pruneProblem: await pruneProblem(run.guest))
     } catch {
       result = .failed("\(error)")

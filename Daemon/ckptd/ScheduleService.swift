@@ -13,9 +13,7 @@ struct ScheduleService: Service {
   init(_ operations: Operations, store: String, takesAtOnce: Int, logger: Logger) {
     loop = SchedulerLoop(
       store: store, takesAtOnce: takesAtOnce, calendar: CachedCalendar(SystemdCalendar(run: Command.finish)),
-      take: { guest, seconds in
-        try await operations.run(TakeRequest(guest: guest, maxPauseSeconds: seconds), by: origin).epoch
-      },
+      take: { try await Self.take($0, operations) },
       prune: { guest, policy in
         let request = PruneRequest(guest: guest, keep: policy)
         let pruned = try await operations.run(request, by: origin)
@@ -29,6 +27,12 @@ struct ScheduleService: Service {
         case .recordsProblem(let why): logger.error("schedules: what came of runs: \(why)")
         }
       })
+  }
+
+  private static func take(_ run: Scheduler.Run, _ operations: Operations) async throws -> Int {
+    let request = TakeRequest(
+      guest: run.guest, maxPauseSeconds: run.maxPauseSeconds, keep: run.keep.isEmpty ? nil : run.keep)
+    return try await operations.run(request, by: origin).epoch
   }
 
   /// Has the schedules looked at now: somebody changed them.

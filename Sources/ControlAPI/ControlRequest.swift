@@ -1,3 +1,4 @@
+import Checkpoint
 public import EpochStore
 
 /// Something that can be asked of the engine, here or behind a socket: a `POST` of ``path`` with this value as JSON.
@@ -34,14 +35,28 @@ public struct TakeRequest: ControlRequest {
   public var timeoutSeconds: Double?
   /// Seconds that the guest may be held; without it what the configuration says.
   public var maxPauseSeconds: Double?
+  /// Which epochs stay when room is short; without it what the configuration says.
+  public var keep: RetentionPolicy?
 
   public init(
-    guest: String, limitRate: Int? = nil, timeoutSeconds: Double? = nil, maxPauseSeconds: Double? = nil
+    guest: String, limitRate: Int? = nil, timeoutSeconds: Double? = nil, maxPauseSeconds: Double? = nil,
+    keep: RetentionPolicy? = nil
   ) {
     self.guest = guest
     self.limitRate = limitRate
     self.timeoutSeconds = timeoutSeconds
     self.maxPauseSeconds = maxPauseSeconds
+    self.keep = keep
+  }
+
+  /// What is asked for, over what the configuration says.
+  func applied(to configured: TakeOptions) -> TakeOptions {
+    var options = configured
+    if let limitRate { options.bytesPerSecond = limitRate }
+    options.timeoutSeconds = timeoutSeconds
+    if let maxPauseSeconds { options.mostPauseSeconds = maxPauseSeconds }
+    if let keep { options.retention = keep }
+    return options
   }
 
   public var target: String? { guest }
@@ -58,7 +73,7 @@ public struct TakeRequest: ControlRequest {
   }
 
   enum CodingKeys: String, CodingKey {
-    case guest
+    case guest, keep
     case limitRate = "limit_rate"
     case timeoutSeconds = "timeout_seconds"
     case maxPauseSeconds = "max_pause_seconds"

@@ -36,14 +36,8 @@ public struct EngineService: ControlService {
     let attendance = TakeAttendance(self, call)
     defer { attendance.end() }
     let manifest = try engine.take(
-      request.guest,
-      options: { name in
-        var options = attendance.options(name)
-        if let rate = request.limitRate { options.bytesPerSecond = rate }
-        options.timeoutSeconds = request.timeoutSeconds
-        if let seconds = request.maxPauseSeconds { options.mostPauseSeconds = seconds }
-        return options
-      }, memory: attendance.memory, cancellation: call.cancellation, report: attendance.report)
+      request.guest, options: { request.applied(to: attendance.options($0)) }, memory: attendance.memory,
+      cancellation: call.cancellation, report: attendance.report)
     observer?.observe(manifest)
     return manifest
   }

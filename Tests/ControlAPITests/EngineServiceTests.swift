@@ -117,6 +117,18 @@ struct EngineServiceTests {
     #expect(try store.folder.epochs().allNumbers == [2])
   }
 
+  @Test("A take's own wishes go before what is configured, its policy for making room among them")
+  func wishes() throws {
+    var configured = TakeOptions()
+    (configured.retention, configured.mostPauseSeconds, configured.bytesPerSecond) = (last(9), 9, 9)
+    #expect(TakeRequest(guest: "web").applied(to: configured) == configured)
+    let request = TakeRequest(guest: "web", limitRate: 1, timeoutSeconds: 2, maxPauseSeconds: 3, keep: last(4))
+    let sent = try ControlJSON.decode(TakeRequest.self, from: ControlJSON.encode(request))
+    let options = sent.applied(to: configured)
+    #expect(options.retention == last(4) && options.mostPauseSeconds == 3)
+    #expect(options.bytesPerSecond == 1 && options.timeoutSeconds == 2)
+  }
+
   @Test(
     "Takes of a guest that is gone are counted, of one that nobody knows they are not",
     .enabled(if: !FileManager.default.fileExists(atPath: "/dev/xen/privcmd")))

@@ -34,16 +34,18 @@ final class LogBook: Sendable {
 }
 
 /// Runs a daemon on a socket of its own for the time of `body`, then ends it in order.
+///
+/// - Parameter store: its store; one that goes away with it when left out.
 func withDaemon<Result>(
   _ service: ScriptedService, log: LogBook = LogBook(), admission: Admission = .standard,
-  manager: Manager = Manager(address: nil), config: String? = nil,
+  manager: Manager = Manager(address: nil), config: String? = nil, store: TemporaryFolder? = nil,
   _ body: (_ client: DaemonClient, _ group: ServiceGroup) async throws -> Result
 ) async throws -> Result {
   let folder = try TemporaryFolder()
   let path = folder.path + "/s"
   if let config { try config.write(toFile: folder.path + "/conf", atomically: false, encoding: .utf8) }
   let daemon = Daemon(
-    service: service, store: folder.path,
+    service: service, store: (store ?? folder).path,
     configuration: try CurrentConfiguration(path: config.map { _ in folder.path + "/conf" }, logger: log.logger),
     socket: try ListeningSocket.bound(to: path, logger: log.logger), manager: manager,
     admission: admission, logger: log.logger)

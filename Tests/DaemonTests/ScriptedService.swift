@@ -10,6 +10,8 @@ final class ScriptedService: ControlService {
   let recovery: @Sendable () throws -> RecoverAnswer
   /// The steps of the restore that were done.
   let restored = Mutex<[String]>([])
+  /// The guests that were pruned.
+  let pruned = Mutex<[String]>([])
   /// How long a verification reads; ends when it is told to stop.
   let verification: @Sendable (Call) throws -> Void
 
@@ -64,7 +66,10 @@ final class ScriptedService: ControlService {
   }
 
   func planPrune(_ request: PrunePlanRequest, _ call: Call) throws -> [PrunePlanAnswer] { [] }
-  func prune(_ request: PruneRequest, _ call: Call) throws -> PruneAnswer { PruneAnswer(reports: [], failures: []) }
+  func prune(_ request: PruneRequest, _ call: Call) throws -> PruneAnswer {
+    pruned.withLock { $0.append(request.guest ?? "all") }
+    return PruneAnswer(reports: [], failures: [])
+  }
   func mark(_ request: MarkRequest, _ call: Call) throws -> MarkAnswer {
     guard request.epoch == 1 || request.epoch == .latest else {
       throw CheckpointError.noSuchEpoch(guest: request.guest, "has no epoch \(request.epoch); it has 1")

@@ -19,7 +19,7 @@ private final class LoopBench: Sendable {
 
   init(
     _ schedules: [Schedule], in folder: TemporaryFolder? = nil, at wall: EpochTime = start, takesAtOnce: Int = 4,
-    take: @escaping @Sendable (String) async throws -> Int = { _ in 7 },
+    take: @escaping SchedulerLoop.Take = { _ in 7 },
     prune: @escaping SchedulerLoop.Prune = { _, _ in }
   ) throws {
     self.folder = try folder ?? TemporaryFolder()
@@ -29,9 +29,9 @@ private final class LoopBench: Sendable {
     let log = lines.continuation
     loop = SchedulerLoop(
       store: self.folder.path, takesAtOnce: takesAtOnce, calendar: MultiplesCalendar(), clock: clock,
-      take: { guest, pause in
-        log.yield("take \(guest) \(pause.map { "\($0)" } ?? "-")")
-        return try await take(guest)
+      take: { run in
+        log.yield("take \(run.guest) \(run.maxPauseSeconds.map { "\($0)" } ?? "-")")
+        return try await take(run)
       },
       prune: { guest, policy in
         log.yield("prune \(guest) \(policy)")
@@ -110,8 +110,8 @@ private struct Gate: Sendable {
   @Test("Without a policy nothing is pruned; after a failed take neither, and the next is as planned")
   func noPrune() async throws {
     let attempts = Mutex(0)
-    let bench = try LoopBench([web(keep: policy(3)), schedule("db", every: "1h", since: LoopBench.start)]) { guest in
-      if guest == "web",
+    let bench = try LoopBench([web(keep: policy(3)), schedule("db", every: "1h", since: LoopBench.start)]) { run in
+      if run.guest == "web",
         attempts.withLock({
           $0 += 1
           return $0
@@ -131,6 +131,18 @@ private struct Gate: Sendable {
     #expect(await bench.next(3) == ["take web -", "prune web last 3", "web: taken(epoch: 1, pruneProblem: nil)"])
     await bench.stop()
     #expect(try bench.records.map(\.runs) == [1, 2] && bench.records.map(\.failed) == [0, 1])
+  }
+
+  @Test("A take has the policy of its schedule, to make room by")
+  func policyOfTake() async throws {
+    let told = AsyncStream.makeStream(of: RetentionPolicy.self)
+    let bench = try LoopBench([web(keep: policy(3))]) { run in
+      told.continuation.yield(run.keep)
+      return 1
+    }
+    bench.run()
+    #expect(await told.stream.first { _ in true } == policy(3))
+    await bench.stop()
   }
 
   @Test("A pruning that fails does not make the take a failed one, and is told")
@@ -161,8 +173,8 @@ private struct Gate: Sendable {
   @Test("No two runs of a guest, and no more guests than allowed")
   func overlap() async throws {
     let gate = Gate()
-    let bench = try LoopBench([web(), schedule("zz", every: "1h", since: LoopBench.start)], takesAtOnce: 1) { guest in
-      if guest == "web" { try await gate.pass() }
+    let bench = try LoopBench([web(), schedule("zz", every: "1h", since: LoopBench.start)], takesAtOnce: 1) { run in
+      if run.guest == "web" { try await gate.pass() }
       return 1
     }
     bench.run()

@@ -17,8 +17,8 @@ struct ScheduleCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Set a guest's schedule, in place of the one it had.",
       discussion: """
-        After each take the epochs that no rule keeps are removed, as by `ckpt prune`; without a rule all stay. \
-        The guest need not exist yet.
+        After each take the epochs that no rule keeps are removed, as by `ckpt prune`, and before it where room is short; \
+        without a rule all stay. The guest need not exist yet.
         """)
 
     @Argument(help: "Name or uuid of the guest.", completion: .guests) var vm: String
