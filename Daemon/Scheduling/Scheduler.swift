@@ -22,7 +22,8 @@ public struct Scheduler: Sendable {
   public private(set) var running: Set<String> = []
   private var recordsByGuest: [String: RunRecord]
   let calendar: any ScheduleCalendar
-  private let takesAtOnce: Int
+  /// How many runs may go on at a time; one does in any case. Runs that go on are left alone when it becomes less.
+  public var takesAtOnce: Int
   /// From uptime to a wall clock that nobody sets: what the one on the wall showed when the first moment was told.
   private var steadyOffset: Int64?
   /// From uptime to the wall clock, as last seen.
@@ -42,12 +43,10 @@ public struct Scheduler: Sendable {
   /// A wall clock that moved by more milliseconds against the other clock was set.
   private static let clockStep: Int64 = 1000
 
-  /// - Parameters:
-  ///   - records: what came of runs before.
-  ///   - takesAtOnce: how many runs may go on at a time, at least 1.
+  /// - Parameter records: what came of runs before.
   public init(records: [RunRecord], takesAtOnce: Int, calendar: any ScheduleCalendar) {
     recordsByGuest = Dictionary(records.map { ($0.guest, $0) }) { $1 }
-    (self.takesAtOnce, self.calendar) = (max(1, takesAtOnce), calendar)
+    (self.takesAtOnce, self.calendar) = (takesAtOnce, calendar)
   }
 
   public var records: [RunRecord] { recordsByGuest.values.sorted { $0.guest < $1.guest } }
@@ -79,7 +78,7 @@ public struct Scheduler: Sendable {
     for (guest, entry) in entries where entry.retry.map({ $0 <= now.uptime }) ?? false { plan(guest, now) }
     for guest in dueGuests(now) { pass(guest, now) }
     var runs: [Run] = []
-    while running.count < takesAtOnce, !queue.isEmpty {
+    while running.count < max(1, takesAtOnce), !queue.isEmpty {
       let (guest, slot) = queue.removeFirst()
       guard let schedule = entries[guest]?.schedule else { continue }
       running.insert(guest)

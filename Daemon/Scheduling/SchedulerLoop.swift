@@ -24,6 +24,7 @@ public actor SchedulerLoop {
   private let file: ScheduleFile
   private let runFile: RunFile
   private let clock: any SchedulerClock
+  private let takesAtOnce: @Sendable () -> Int
   private let take: Take
   private let prune: Prune
   private let report: @Sendable (Event) -> Void
@@ -39,20 +40,21 @@ public actor SchedulerLoop {
 
   /// - Parameters:
   ///   - store: path of the store's folder, which exists.
-  ///   - takesAtOnce: how many guests may be taken at a time on this host.
+  ///   - takesAtOnce: how many guests may be taken at a time on this host; asked whenever the loop is awake.
   public init(
-    store: String, takesAtOnce: Int, calendar: any ScheduleCalendar, clock: any SchedulerClock = SystemClock(),
-    take: @escaping Take, prune: @escaping Prune, report: @escaping @Sendable (Event) -> Void = { _ in }
+    store: String, takesAtOnce: @escaping @Sendable () -> Int, calendar: any ScheduleCalendar,
+    clock: any SchedulerClock = SystemClock(), take: @escaping Take, prune: @escaping Prune,
+    report: @escaping @Sendable (Event) -> Void = { _ in }
   ) {
     (file, runFile, self.clock) = (ScheduleFile(store: store), RunFile(store: store), clock)
-    (self.take, self.prune, self.report) = (take, prune, report)
+    (self.takesAtOnce, self.take, self.prune, self.report) = (takesAtOnce, take, prune, report)
     var records: [RunRecord] = []
     do { records = try runFile.read() } catch { recordsProblem = "\(error)" }
     // Nobody else takes scheduled epochs: a run without an end died with the service.
     for index in records.indices where records[index].isUnfinished {
       records[index].end(.failed("the service ended before the take did"), at: clock.now.wall)
     }
-    scheduler = Scheduler(records: records, takesAtOnce: takesAtOnce, calendar: calendar)
+    scheduler = Scheduler(records: records, takesAtOnce: takesAtOnce(), calendar: calendar)
   }
 
   /// Looks at the file of schedules now. Returns at once.
@@ -72,6 +74,7 @@ public actor SchedulerLoop {
       var timer: Task<Void, Never>?
       for await _ in wakes {
         readSchedules()
+        scheduler.takesAtOnce = takesAtOnce()
         for run in scheduler.start(at: clock.now) {
           report(.started(guest: run.guest))
           group.addTask { await self.perform(run) }

@@ -22,7 +22,7 @@ struct Daemon: Sendable {
     await Startup(service: service, logger: logger).recover()
     let operations = Operations(service, logger: logger)
     let schedules = ScheduleService(
-      operations, store: store, takesAtOnce: configuration.value.takesAtOnce, logger: logger)
+      operations, store: store, takesAtOnce: { [configuration] in configuration.value.takesAtOnce }, logger: logger)
     let routes = ControlRoutes(
       operations: operations, configuration: configuration, store: store, admission: admission,
       metrics: { [metrics] in try await Self.onAThread(metrics) }, whenReloaded: schedules.reload)

@@ -9,8 +9,8 @@ import ServiceLifecycle
 struct ScheduleService: Service {
   private let loop: SchedulerLoop
 
-  /// - Parameter takesAtOnce: how many guests may be taken at a time by schedule.
-  init(_ operations: Operations, store: String, takesAtOnce: Int, logger: Logger) {
+  /// - Parameter takesAtOnce: how many guests may be taken at a time by schedule; asked before each take.
+  init(_ operations: Operations, store: String, takesAtOnce: @escaping @Sendable () -> Int, logger: Logger) {
     loop = SchedulerLoop(
       store: store, takesAtOnce: takesAtOnce, calendar: CachedCalendar(SystemdCalendar(run: Command.finish)),
       take: { try await Self.take($0, operations) },

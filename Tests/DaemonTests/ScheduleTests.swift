@@ -40,4 +40,25 @@ struct ScheduleTests {
     try await withDaemon(service, store: store) { _, _ in try await until { asked.withLock { $0 }.count == 2 } }
     #expect(asked.withLock { $0 }.map(\.keep) == [keep, nil])
   }
+
+  @Test("take as many guests at a time as the configuration says that was read last")
+  func reload() async throws {
+    try schedule("a", "b")
+    let gate = Gate()
+    let begun = Mutex(0)
+    let service = ScriptedService { _, _ in
+      begun.withLock { $0 += 1 }
+      gate.pass()
+    }
+    try await withDaemon(service, config: "takes-at-once = 1\n", store: store) { client, _ in
+      await gate.awaitReached()
+      let path = try #require(try await blocking { try client.status().config })
+      try "takes-at-once = 2\n".write(toFile: path, atomically: false, encoding: .utf8)
+      #expect(begun.withLock { $0 } == 1)
+      _ = try await blocking { try client.reload() }
+      await gate.awaitReached()
+      gate.open()
+    }
+    #expect(begun.withLock { $0 } == 2)
+  }
 }

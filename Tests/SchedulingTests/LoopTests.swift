@@ -13,6 +13,8 @@ private final class LoopBench: Sendable {
   let file: ScheduleFile
   let clock: ManualClock
   let loop: SchedulerLoop
+  /// How many at a time, from the next time on that the loop is awake.
+  let atOnce: Counter
   /// What happens, in order.
   private let lines = AsyncStream.makeStream(of: String.self)
   private let running = Mutex<Task<Void, Never>?>(nil)
@@ -27,8 +29,10 @@ private final class LoopBench: Sendable {
     if !schedules.isEmpty { try file.edit { $0 = schedules } }
     clock = ManualClock(wall)
     let log = lines.continuation
+    let count = Counter(takesAtOnce)
+    atOnce = count
     loop = SchedulerLoop(
-      store: self.folder.path, takesAtOnce: takesAtOnce, calendar: MultiplesCalendar(), clock: clock,
+      store: self.folder.path, takesAtOnce: { count.value }, calendar: MultiplesCalendar(), clock: clock,
       take: { run in
         log.yield("take \(run.guest) \(run.maxPauseSeconds.map { "\($0)" } ?? "-")")
         return try await take(run)
@@ -66,6 +70,16 @@ private final class LoopBench: Sendable {
   }
 
   var records: [RunRecord] { get throws { try RunFile(store: folder.path).read() } }
+}
+
+/// A number that a test changes while others read it.
+private final class Counter: Sendable {
+  private let number: Mutex<Int>
+  init(_ value: Int) { number = Mutex(value) }
+  var value: Int {
+    get { number.withLock { $0 } }
+    set { number.withLock { $0 = newValue } }
+  }
 }
 
 /// Opens once.
@@ -190,6 +204,22 @@ private struct Gate: Sendable {
       ])
     await bench.stop()
     #expect(try bench.records.map(\.skipped).first ?? 0 >= 2)
+  }
+
+  @Test("As many at a time as are allowed now")
+  func moreAtOnce() async throws {
+    let gate = Gate()
+    let bench = try LoopBench([web(), schedule("zz", every: "1h", since: LoopBench.start)], takesAtOnce: 1) { _ in
+      try await gate.pass()
+      return 1
+    }
+    bench.run()
+    #expect(await bench.next(1) == ["take web -"])
+    bench.atOnce.value = 2
+    bench.loop.reload()
+    #expect(await bench.next(1) == ["take zz -"])
+    gate.open()
+    await bench.stop()
   }
 
   // MARK: The file
