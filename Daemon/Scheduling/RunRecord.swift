@@ -5,6 +5,10 @@ public struct RunRecord: Codable, Hashable, Sendable {
   public let guest: String
   /// The newest slot that had a run or was skipped.
   public var lastSlot: EpochTime?
+  /// What `lastSlot` was before the run that goes on; nil when none does.
+  public var previousSlot: EpochTime?
+  /// The slot of the last run, when the service died in it; nil when it did not.
+  public var diedIn: EpochTime?
   public var lastStart: EpochTime?
   /// Before `lastStart` while a run goes on.
   public var lastEnd: EpochTime?
@@ -20,7 +24,8 @@ public struct RunRecord: Codable, Hashable, Sendable {
   public var failed = 0
   /// Slots that came while the last run went on or waited for its turn.
   public var skipped = 0
-  /// Slots that passed while the host or the service was down, but the newest, for which a run was made up.
+  /// Slots that passed while the host or the service was down, or whose run its end cut short; but the newest, for which a run was
+  /// made up.
   public var missed = 0
 
   public init(guest: String) { self.guest = guest }
@@ -28,6 +33,8 @@ public struct RunRecord: Codable, Hashable, Sendable {
   enum CodingKeys: String, CodingKey {
     case guest, problem, runs, failed, skipped, missed
     case lastSlot = "last_slot"
+    case previousSlot = "previous_slot"
+    case diedIn = "died_in"
     case lastStart = "last_start"
     case lastEnd = "last_end"
     case lastEpoch = "last_epoch"
@@ -42,8 +49,16 @@ public struct RunRecord: Codable, Hashable, Sendable {
   }
 
   mutating func begin(slot: EpochTime, at time: EpochTime) {
-    (lastSlot, lastStart, lastEnd) = (slot, time, nil)
+    (previousSlot, lastSlot, lastStart, lastEnd) = (lastSlot, slot, time, nil)
     runs += 1
+  }
+
+  /// Ends a run that a dead service left. It is made up like a missed one, but not when that dies as well: a take that brings down
+  /// the host would do so at every start.
+  mutating func endUnfinished(at time: EpochTime) {
+    let (slot, isFirst) = (lastSlot, diedIn == nil)
+    end(isFirst ? .interrupted : .failed(Self.serviceEnded), at: time)
+    diedIn = slot
   }
 
   mutating func end(_ result: RunResult, at time: EpochTime) {
@@ -51,13 +66,19 @@ public struct RunRecord: Codable, Hashable, Sendable {
     lastEnd = max(time, lastStart ?? time)
     switch result {
     case .taken(let epoch, let pruneProblem):
-      (lastEpoch, lastSuccess, problem) = (epoch, time, nil)
+      (lastEpoch, lastSuccess, problem, diedIn) = (epoch, time, nil, nil)
       self.pruneProblem = pruneProblem.map(Self.oneLine)
     case .failed(let what):
       failed += 1
-      problem = Self.oneLine(what)
+      (problem, diedIn) = (Self.oneLine(what), nil)
+    case .interrupted:
+      failed += 1
+      (problem, lastSlot) = (Self.serviceEnded, previousSlot)
     }
+    previousSlot = nil
   }
+
+  private static let serviceEnded = "the service ended before the take did"
 
   /// Bounded and without control characters: a message may quote what a guest wrote.
   private static func oneLine(_ text: String) -> String {
@@ -71,4 +92,6 @@ public enum RunResult: Hashable, Sendable {
   /// An epoch was taken; `pruneProblem` is why older ones could not be removed by the policy.
   case taken(epoch: Int, pruneProblem: String? = nil)
   case failed(String)
+  /// The service's end kept it from an epoch: its slot counts as missed, and the next service makes it up.
+  case interrupted
 }

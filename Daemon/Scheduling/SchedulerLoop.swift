@@ -1,12 +1,14 @@
 public import EpochStore
+import Synchronization
 
-/// Runs the schedules of a store until its task is cancelled. Sleeps until something is due; wakes when a run ends, when it is told
-/// to reload, and when the wall clock is set.
+/// Runs the schedules of a store until it is told to stop or its task is cancelled. Sleeps until something is due; wakes when a run
+/// ends, when it is told to reload, and when the wall clock is set.
 ///
 /// The file of schedules is looked at whenever the loop is awake, and read when it was changed; ``reload()`` makes that at once.
 public actor SchedulerLoop {
   /// Takes an epoch of a guest and returns its number. What it throws makes the run a failed one, with the error's description
-  /// shown. Is cancelled with the loop. Must not hold the thread.
+  /// shown; a `CancellationError` makes it a missed one: the service ends, and kept it from an epoch. Is cancelled with the loop's
+  /// task. Must not hold the thread.
   public typealias Take = @Sendable (Scheduler.Run) async throws -> Int
   /// Removes the epochs of a guest that the policy, which is not empty, does not keep.
   public typealias Prune = @Sendable (_ guest: String, _ policy: RetentionPolicy) async throws -> Void
@@ -29,6 +31,7 @@ public actor SchedulerLoop {
   private let prune: Prune
   private let report: @Sendable (Event) -> Void
   private let (wakes, waker) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+  private let isStopping = Atomic(false)
   private var scheduler: Scheduler
   private var recordsProblem: String?
   private var saved: [RunRecord] = []
@@ -52,7 +55,7 @@ public actor SchedulerLoop {
     do { records = try runFile.read() } catch { recordsProblem = "\(error)" }
     // Nobody else takes scheduled epochs: a run without an end died with the service.
     for index in records.indices where records[index].isUnfinished {
-      records[index].end(.failed("the service ended before the take did"), at: clock.now.wall)
+      records[index].endUnfinished(at: clock.now.wall)
     }
     scheduler = Scheduler(records: records, takesAtOnce: takesAtOnce(), calendar: calendar)
   }
@@ -60,19 +63,27 @@ public actor SchedulerLoop {
   /// Looks at the file of schedules now. Returns at once.
   public nonisolated func reload() { waker.yield() }
 
+  /// Begins nothing any more: ``run()`` returns when the runs that go on have come to their own ends. Returns at once.
+  public nonisolated func stop() {
+    isStopping.store(true, ordering: .sequentiallyConsistent)
+    waker.finish()
+  }
+
+  private nonisolated var mayBegin: Bool { !isStopping.load(ordering: .sequentiallyConsistent) }
+
   /// All schedules by guest.
   public func status(runs: Int = 3) -> [ScheduleStatus] { scheduler.status(at: clock.now, runs: runs) }
 
-  /// Returns when the task is cancelled and the runs that went on have ended. To be called once.
+  /// Returns when it was told to stop, or the task is cancelled, and the runs that went on have ended. To be called once.
   public func run() async {
     if let recordsProblem { report(.recordsProblem(recordsProblem)) }
+    let settings = Task { [clock, waker] in
+      for await _ in clock.settings() { waker.yield() }
+    }
     await withDiscardingTaskGroup { group in
-      group.addTask { [clock, waker] in
-        for await _ in clock.settings() { waker.yield() }
-      }
       waker.yield()
       var timer: Task<Void, Never>?
-      for await _ in wakes {
+      for await _ in wakes where mayBegin {
         readSchedules()
         scheduler.takesAtOnce = takesAtOnce()
         for run in scheduler.start(at: clock.now) {
@@ -84,8 +95,8 @@ public actor SchedulerLoop {
         timer = scheduler.nextWake(at: clock.now).map(sleep)
       }
       timer?.cancel()
-      group.cancelAll()
     }
+    settings.cancel()
   }
 
   private func sleep(until uptime: Int64) -> Task<Void, Never> {
@@ -112,6 +123,8 @@ public actor SchedulerLoop {
     do {
       let epoch = try await take(run)
       result = .taken(epoch: epoch, pruneProblem: await pruneProblem(run.guest))
+    } catch is CancellationError {
+      result = .interrupted
     } catch {
       result = .failed("\(error)")
     }
@@ -125,6 +138,7 @@ public actor SchedulerLoop {
   private func pruneProblem(_ guest: String) async -> String? {
     readSchedules()
     guard problem == nil, let policy = scheduler.schedule(of: guest)?.keep, !policy.isEmpty else { return nil }
+    guard mayBegin else { return "the service ended before it; the next take prunes as well" }
     do { try await prune(guest, policy) } catch { return "\(error)" }
     return nil
   }

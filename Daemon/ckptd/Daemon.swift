@@ -33,8 +33,8 @@ struct Daemon: Sendable {
         manager.ready()
       })
     let watchdog = Watchdog(manager: manager, socket: socket.path, logger: logger)
-    // They end in the other order: schedules begin nothing new, then the work ends, while clients still hear of it, the server
-    // then, the watchdog last.
+    // They end in the other order: nothing new is begun, and scheduled work ends, then all other, while clients still hear of it,
+    // the server then, the watchdog last.
     let services: [any Service] = [
       watchdog, server, HangupService(configuration: configuration, schedules: schedules),
       Farewell(manager: manager), operations, schedules,

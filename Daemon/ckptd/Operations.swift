@@ -44,9 +44,7 @@ final class Operations: Service {
     if let fault = request.anyFault { throw ControlFailure(message: fault, status: .badConfiguration) }
     let kind = String(Request.path.rawValue.split(separator: "/").last ?? "")
     let operation = try state.withLock { state in
-      guard !state.isEnding else {
-        throw ControlFailure(message: "ckptd is ending; try again when it was started anew", status: .failed)
-      }
+      guard !state.isEnding else { throw ControlFailure.ending }
       state.last += 1
       let operation = Operation(id: String(state.last), kind: kind, guest: request.target, origin: origin)
       state.running[operation.id] = operation
@@ -64,16 +62,20 @@ final class Operations: Service {
     return (operation, lines)
   }
 
-  /// Does it, and waits for the outcome.
+  /// Does it, and waits for the outcome, though the caller's task be cancelled: the work goes on all the same.
   func run<Request: ControlRequest>(_ request: Request, by origin: String) async throws -> Request.Answer {
-    for await line in try begin(request, by: origin).lines {
-      switch line {
-      case .result(let answer): return answer
-      case .failure(let failure): throw failure
-      case .event, .unknown: continue
+    let lines = try begin(request, by: origin).lines
+    // A task of its own, which nobody cancels: a cancelled one hears no more lines.
+    return try await Task {
+      for await line in lines {
+        switch line {
+        case .result(let answer): return answer
+        case .failure(let failure): throw failure
+        case .event, .unknown: continue
+        }
       }
-    }
-    throw CheckpointError.interrupted
+      throw CheckpointError.interrupted
+    }.value
   }
 
   private func perform<Request: ControlRequest>(
@@ -118,9 +120,10 @@ final class Operations: Service {
     await drain()
   }
 
-  /// Begins nothing new, gives up what can be given up, and waits for the rest: takes in or past their pause among it.
-  func drain() async {
+  /// Begins nothing new and gives up what can be given up; takes in or past their pause go on.
+  func giveUp() {
     let left = state.withLock { state in
+      guard !state.isEnding else { return [] as [Operation] }
       state.isEnding = true
       return Array(state.running.values)
     }
@@ -128,6 +131,11 @@ final class Operations: Service {
       logger.notice("\(operation.title): ckptd ends; a take in its pause or past it is finished, all else is given up")
       operation.cancelBeforePause()
     }
+  }
+
+  /// Gives up, and waits for what goes on.
+  func drain() async {
+    giveUp()
     await withCheckedContinuation { done in
       let isIdle = state.withLock { state in
         if !state.running.isEmpty { state.whenIdle = done }
@@ -136,6 +144,11 @@ final class Operations: Service {
       if isIdle { done.resume() }
     }
   }
+}
+
+extension ControlFailure {
+  /// What is asked for comes too late.
+  static let ending = ControlFailure(message: "ckptd is ending; try again when it was started anew", status: .failed)
 }
 
 /// Lets a verification tell how far it is a few times a second, however quick it reads.

@@ -8,9 +8,11 @@ import ServiceLifecycle
 /// Runs the schedules of the store, each run as an operation of the daemon like any other.
 struct ScheduleService: Service {
   private let loop: SchedulerLoop
+  private let operations: Operations
 
   /// - Parameter takesAtOnce: how many guests may be taken at a time by schedule; asked before each take.
   init(_ operations: Operations, store: String, takesAtOnce: @escaping @Sendable () -> Int, logger: Logger) {
+    self.operations = operations
     loop = SchedulerLoop(
       store: store, takesAtOnce: takesAtOnce, calendar: CachedCalendar(SystemdCalendar(run: Command.finish)),
       take: { try await Self.take($0, operations) },
@@ -29,17 +31,28 @@ struct ScheduleService: Service {
       })
   }
 
+  /// - Throws: `CancellationError` when it made no epoch because the daemon ends.
   private static func take(_ run: Scheduler.Run, _ operations: Operations) async throws -> Int {
     let request = TakeRequest(
       guest: run.guest, maxPauseSeconds: run.maxPauseSeconds, keep: run.keep.isEmpty ? nil : run.keep)
-    return try await operations.run(request, by: origin).epoch
+    do { return try await operations.run(request, by: origin).epoch } catch let failure as ControlFailure
+      where operations.isEnding && (failure == .ending || failure.exitStatus == .interrupted)
+    {
+      throw CancellationError()
+    }
   }
 
   /// Has the schedules looked at now: somebody changed them.
   func reload() { loop.reload() }
 
+  /// Ends when its runs have: what came of them is noted then.
   func run() async throws {
-    await cancelWhenGracefulShutdown { await loop.run() }
+    await withGracefulShutdownHandler {
+      await loop.run()
+    } onGracefulShutdown: {
+      loop.stop()
+      operations.giveUp()
+    }
   }
 }
 

@@ -93,6 +93,7 @@ enum JSONSamples {
     var record = RunRecord(guest: "web")
     (record.lastSlot, record.lastStart, record.lastEnd, record.lastSuccess) = (moment, moment, moment, moment)
     (record.lastEpoch, record.problem, record.pruneProblem) = (1, "p", "p")
+    (record.previousSlot, record.diedIn) = (moment, moment)
     let shown = schedules.map {
       ScheduleStatus(schedule: $0, state: .paused, nextRuns: [moment], record: record, problem: "p")
     }

@@ -13,6 +13,7 @@ import Testing
 @Suite("The daemon's schedules", .timeLimit(.minutes(1)))
 struct ScheduleTests {
   private let store: TemporaryFolder
+  private let log = LogBook()
   private var keep = RetentionPolicy()
 
   init() throws {
@@ -29,6 +30,10 @@ struct ScheduleTests {
     }
   }
 
+  private func record(_ guest: String) throws -> RunRecord {
+    try existing(RunFile(store: store.path).read().first { $0.guest == guest })
+  }
+
   @Test("give each take their policy for making room, where they have one")
   func policy() async throws {
     try schedule("web", keep: keep)
@@ -39,6 +44,53 @@ struct ScheduleTests {
     try schedule("db")
     try await withDaemon(service, store: store) { _, _ in try await until { asked.withLock { $0 }.count == 2 } }
     #expect(asked.withLock { $0 }.map(\.keep) == [keep, nil])
+  }
+
+  @Test("end with the daemon: what is past its pause is noted as it comes out, all else is made up by the next daemon")
+  func ending() async throws {
+    try schedule("early", "late", keep: keep)
+    let (early, late) = (Gate(), Gate())
+    let service = ScriptedService { request, call in
+      if request.guest == "late" { return late.pass() }
+      early.pass()
+      while !call.cancellation.isCancelled { usleep(1000) }
+      throw CheckpointError.interrupted
+    }
+    try await withDaemon(service, log: log, store: store) { _, group in
+      await late.awaitReached()
+      await early.awaitReached()
+      early.open()
+      await group.triggerGracefulShutdown()
+      try await until { [log] in log.all.contains { $0.contains("take of early (schedule): ") } }
+      late.open()
+    }
+    let (kept, lost) = (try record("late"), try record("early"))
+    #expect(kept.lastEpoch == 7 && kept.lastSuccess != nil && kept.problem == nil && kept.failed == 0)
+    #expect(kept.pruneProblem?.contains("the next take prunes") == true)
+    #expect(lost.lastEpoch == nil && lost.lastSlot == nil && lost.failed == 1 && !lost.isUnfinished)
+    #expect(service.pruned.withLock { $0 }.isEmpty)
+
+    let again = Mutex<[String]>([])
+    let next = ScriptedService { request, _ in again.withLock { $0.append(request.guest) } }
+    try await withDaemon(next, store: store) { _, _ in try await until { next.pruned.withLock { $0 } == ["early"] } }
+    #expect(again.withLock { $0 } == ["early"] && next.pruned.withLock { $0 } == ["early"])
+    #expect(try record("early").lastEpoch == 7 && record("early").runs == 2 && record("late").runs == 1)
+  }
+
+  @Test("fail when somebody gives their take up: that is not made up")
+  func givenUp() async throws {
+    try schedule("web")
+    let service = ScriptedService { _, call in
+      while !call.cancellation.isCancelled { usleep(1000) }
+      throw CheckpointError.interrupted
+    }
+    try await withDaemon(service, store: store) { client, _ in
+      @Sendable func running() -> [OperationStatus] { (try? client.status().operations) ?? [] }
+      try await until { !running().isEmpty }
+      _ = try await blocking { try DaemonConnection(client.socket).ask("DELETE", ControlPath.operation("1")).status }
+      try await until { [store] in (try? RunFile(store: store.path).read())?.first?.failed == 1 }
+    }
+    #expect(try record("web").lastSlot != nil)
   }
 
   @Test("take as many guests at a time as the configuration says that was read last")

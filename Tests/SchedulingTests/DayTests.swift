@@ -123,6 +123,8 @@ struct PlainDay {
     var next = 0
     /// The first slot after the newest that was dealt with.
     var notDone = 0
+    /// The same before the run that goes on.
+    var notDoneBefore = 0
     var waits: Int?
     var ends: Int?
     var lastStart = -1
@@ -146,7 +148,10 @@ struct PlainDay {
       if second == Day.outage.lowerBound {
         queue = []
         for index in states.indices {
-          if states[index].ends != nil { states[index].failed += 1 }
+          if states[index].ends != nil {
+            states[index].failed += 1
+            states[index].notDone = states[index].notDoneBefore
+          }
           (states[index].ends, states[index].waits, states[index].next) = (nil, nil, states[index].notDone)
         }
       }
@@ -157,7 +162,7 @@ struct PlainDay {
       }
       while let index = queue.first, states.count(where: { $0.ends != nil }) < Day.takesAtOnce {
         queue.removeFirst()
-        states[index].notDone = states[index].waits!
+        (states[index].notDoneBefore, states[index].notDone) = (states[index].notDone, states[index].waits!)
         (states[index].waits, states[index].lastStart) = (nil, second)
         states[index].ends = second + guests[index].duration
         states[index].runs += 1
@@ -242,7 +247,7 @@ final class DayService {
     let second = Day.outage.upperBound
     var records = try JSONDecoder().decode([RunRecord].self, from: JSONEncoder().encode(scheduler.records))
     for index in records.indices where records[index].isUnfinished {
-      records[index].end(.failed("died"), at: Day.wall(second))
+      records[index].endUnfinished(at: Day.wall(second))
     }
     ends = [:]
     scheduler = Scheduler(records: records, takesAtOnce: Day.takesAtOnce, calendar: calendar)

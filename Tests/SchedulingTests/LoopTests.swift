@@ -54,10 +54,12 @@ private final class LoopBench: Sendable {
   func run() { running.withLock { $0 = Task { [loop] in await loop.run() } } }
 
   func stop() async {
-    let task = running.withLock { $0 }
-    task?.cancel()
-    await task?.value
+    running.withLock { $0 }?.cancel()
+    await end()
   }
+
+  /// Waits until the loop has ended, which somebody told it to.
+  func end() async { await running.withLock { $0 }?.value }
 
   /// The next `count` things that happen.
   func next(_ count: Int) async -> [String] {
@@ -295,6 +297,62 @@ private struct Gate: Sendable {
     #expect(try bench.folder.names == ["schedule-runs.json", "schedules.json"])
   }
 
+  @Test("When it is told to stop it begins nothing new, and notes what its runs come to")
+  func stopped() async throws {
+    let gate = Gate()
+    let bench = try LoopBench([web(keep: policy(1))]) { _ in
+      try await gate.pass()
+      return 9
+    }
+    bench.run()
+    #expect(await bench.next(1) == ["take web -"])
+    bench.loop.stop()
+    bench.loop.reload()
+    gate.open()
+    await bench.end()
+    #expect(await bench.next(1)[0].hasPrefix("web: taken(epoch: 9, pruneProblem: Optional(\"the service ended"))
+    let record = try #require(try bench.records.first)
+    #expect(record.lastEpoch == 9 && record.lastSuccess == LoopBench.start && record.failed == 0)
+    #expect(record.lastSlot == LoopBench.start && record.previousSlot == nil && record.problem == nil)
+  }
+
+  @Test("A run that the service's end kept from an epoch is made up by the next service")
+  func madeUp() async throws {
+    let first = try LoopBench([schedule("web", calendar: "600", since: LoopBench.start)]) { _ in
+      throw CancellationError()
+    }
+    first.run()
+    await first.clock.move(to: 600)
+    #expect(await first.next(2) == ["take web -", "web: interrupted"])
+    await first.stop()
+    let next = try LoopBench([], in: first.folder, at: LoopBench.start + 700_000)
+    next.run()
+    #expect(await next.next(2) == ["take web -", "web: taken(epoch: 7, pruneProblem: nil)"])
+    await next.stop()
+    let record = try #require(try next.records.first)
+    #expect(record.runs == 2 && record.failed == 1 && record.missed == 0 && record.problem == nil)
+  }
+
+  @Test("A run in which the service died is made up once, not at every start")
+  func diedTwice() {
+    let (first, second, third) = (LoopBench.start, LoopBench.start + 300_000, LoopBench.start + 600_000)
+    var record = RunRecord(guest: "web")
+    record.begin(slot: first, at: first)
+    record.end(.taken(epoch: 1), at: first)
+    record.begin(slot: second, at: second)
+    record.endUnfinished(at: second)
+    #expect(record.lastSlot == first && record.diedIn == second && !record.isUnfinished)
+    record.begin(slot: second, at: second)
+    record.endUnfinished(at: second)
+    #expect(record.lastSlot == second && record.diedIn == second && record.failed == 2)
+    record.begin(slot: third, at: third)
+    record.end(.taken(epoch: 2), at: third)
+    #expect(record.diedIn == nil)
+    record.begin(slot: third + 300_000, at: third)
+    record.endUnfinished(at: third)
+    #expect(record.lastSlot == third)
+  }
+
   @Test("The next service makes up what was missed, once, and knows of a run that died")
   func restarted() async throws {
     var record = RunRecord(guest: "web")
@@ -308,7 +366,7 @@ private struct Gate: Sendable {
     #expect(await bench.next(1) == ["take web -"])
     await bench.stop()
     let last = try #require(try bench.records.first)
-    #expect(last.missed == 11 && last.runs == 3 && last.failed == 1)
+    #expect(last.missed == 12 && last.runs == 3 && last.failed == 1)
   }
 
   @Test("Records that cannot be read or written are told of, and schedules go on", arguments: [true, false])

@@ -195,6 +195,12 @@ import Testing
     #expect(record.isUnfinished)
     try runs.write([record, RunRecord(guest: "0")])
     #expect(try runs.read() == [RunRecord(guest: "0"), record])
+    #expect(record.previousSlot == nil)
+    record.end(.failed("no"), at: time("01-01 00:01"))
+    record.begin(slot: time("01-01 00:00") + 300_000, at: time("01-01 00:05"))
+    record.diedIn = time("01-01 00:00")
+    try runs.write([record])
+    #expect(try runs.read() == [record] && record.previousSlot == time("01-01 00:00"))
     record.end(.taken(epoch: 3, pruneProblem: "locked"), at: time("01-01 00:02"))
     #expect(!record.isUnfinished && record.pruneProblem == "locked" && record.lastEpoch == 3)
     for text in ["", "{}", #"{"format": 9, "guests": []}"#] {

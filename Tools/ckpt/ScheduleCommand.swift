@@ -8,8 +8,8 @@ struct ScheduleCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "schedule", abstract: "When the service takes epochs by itself, and which of them stay.",
     discussion: """
-      ckptd runs the schedules. A run that was missed while the host or the service was down is made up, once for all; one \
-      that would begin while the guest's last is at work is skipped. Needs no Xen.
+      ckptd runs the schedules. A run that was missed while the host or the service was down, or that its end cut short, is \
+      made up, once for all; one that would begin while the guest's last is at work is skipped. Needs no Xen.
       """,
     subcommands: [Set.self, List.self, Pause.self, Resume.self, Remove.self])
 
