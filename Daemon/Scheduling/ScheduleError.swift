@@ -11,6 +11,8 @@ public enum ScheduleError: Error, Equatable, Sendable, CustomStringConvertible {
   case refused(expression: String, words: String)
   /// systemd says what we do not understand, or cannot be asked.
   case calendar(expression: String, what: String)
+  /// Another process runs the schedules of the store; `pid` when the kernel tells it.
+  case runElsewhere(pid: Int32?)
 
   public var description: String {
     switch self {
@@ -26,6 +28,8 @@ public enum ScheduleError: Error, Equatable, Sendable, CustomStringConvertible {
       return "\(words); see systemd.time(7), or try `systemd-analyze calendar`"
     case .calendar(let expression, let what):
       return "cannot tell when '\(expression)' is: \(what)"
+    case .runElsewhere(let pid):
+      return "\(pid.map { "process \($0)" } ?? "another process") runs those of this store; end one of the two services"
     }
   }
 }

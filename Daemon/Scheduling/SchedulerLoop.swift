@@ -1,8 +1,11 @@
 public import EpochStore
+import Glibc
 import Synchronization
 
 /// Runs the schedules of a store until it is told to stop or its task is cancelled. Sleeps until something is due; wakes when a run
 /// ends, when it is told to reload, and when the wall clock is set.
+///
+/// Of several processes on a store one runs its schedules; the others look each minute whether it has ended.
 ///
 /// The file of schedules is looked at whenever the loop is awake, and read when it was changed; ``reload()`` makes that at once.
 public actor SchedulerLoop {
@@ -21,8 +24,13 @@ public actor SchedulerLoop {
     case schedulesRefused(String)
     /// What was remembered of runs cannot be read, or not be written.
     case recordsProblem(String)
+    /// No schedule is run here, and why. Told once for each reason.
+    case notInCharge(String)
+    /// The schedules are run here after all.
+    case inCharge
   }
 
+  private let store: String
   private let file: ScheduleFile
   private let runFile: RunFile
   private let clock: any SchedulerClock
@@ -33,6 +41,8 @@ public actor SchedulerLoop {
   private let (wakes, waker) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
   private let isStopping = Atomic(false)
   private var scheduler: Scheduler
+  private var lock: FolderLock?
+  private var chargeProblem: String?
   private var recordsProblem: String?
   private var saved: [RunRecord] = []
   private var stamp: ScheduleFile.Stamp?
@@ -41,23 +51,20 @@ public actor SchedulerLoop {
   /// Why the file of schedules is not in force as it is.
   public private(set) var problem: String?
 
+  /// Milliseconds until a process that is not in charge looks again.
+  private static let chargeRetry: Int64 = 60_000
+
   /// - Parameters:
-  ///   - store: path of the store's folder, which exists.
+  ///   - store: path of the store's folder; without it there are no schedules yet.
   ///   - takesAtOnce: how many guests may be taken at a time on this host; asked whenever the loop is awake.
   public init(
     store: String, takesAtOnce: @escaping @Sendable () -> Int, calendar: any ScheduleCalendar,
     clock: any SchedulerClock = SystemClock(), take: @escaping Take, prune: @escaping Prune,
     report: @escaping @Sendable (Event) -> Void = { _ in }
   ) {
-    (file, runFile, self.clock) = (ScheduleFile(store: store), RunFile(store: store), clock)
+    (self.store, file, runFile, self.clock) = (store, ScheduleFile(store: store), RunFile(store: store), clock)
     (self.takesAtOnce, self.take, self.prune, self.report) = (takesAtOnce, take, prune, report)
-    var records: [RunRecord] = []
-    do { records = try runFile.read() } catch { recordsProblem = "\(error)" }
-    // Nobody else takes scheduled epochs: a run without an end died with the service.
-    for index in records.indices where records[index].isUnfinished {
-      records[index].endUnfinished(at: clock.now.wall)
-    }
-    scheduler = Scheduler(records: records, takesAtOnce: takesAtOnce(), calendar: calendar)
+    scheduler = Scheduler(records: [], takesAtOnce: takesAtOnce(), calendar: calendar)
   }
 
   /// Looks at the file of schedules now. Returns at once.
@@ -76,7 +83,6 @@ public actor SchedulerLoop {
 
   /// Returns when it was told to stop, or the task is cancelled, and the runs that went on have ended. To be called once.
   public func run() async {
-    if let recordsProblem { report(.recordsProblem(recordsProblem)) }
     let settings = Task { [clock, waker] in
       for await _ in clock.settings() { waker.yield() }
     }
@@ -84,6 +90,11 @@ public actor SchedulerLoop {
       waker.yield()
       var timer: Task<Void, Never>?
       for await _ in wakes where mayBegin {
+        timer?.cancel()
+        guard isInCharge() else {
+          timer = chargeProblem.map { _ in sleep(until: clock.now.uptime + Self.chargeRetry) }
+          continue
+        }
         readSchedules()
         scheduler.takesAtOnce = takesAtOnce()
         for run in scheduler.start(at: clock.now) {
@@ -91,12 +102,40 @@ public actor SchedulerLoop {
           group.addTask { await self.perform(run) }
         }
         save()
-        timer?.cancel()
         timer = scheduler.nextWake(at: clock.now).map(sleep)
       }
       timer?.cancel()
     }
     settings.cancel()
+    lock = nil
+  }
+
+  /// Whether the store's schedules are run here. What is remembered of runs is read when that begins, not before: until then the
+  /// runs are somebody else's.
+  private func isInCharge() -> Bool {
+    guard lock == nil else { return true }
+    do { lock = try ScheduleLock.take(store: store) } catch StoreError.system(_, _, ENOENT) { return false } catch {
+      if chargeProblem != "\(error)" { report(.notInCharge("\(error)")) }
+      chargeProblem = "\(error)"
+      return false
+    }
+    if chargeProblem != nil { report(.inCharge) }
+    chargeProblem = nil
+    readRecords()
+    return true
+  }
+
+  private func readRecords() {
+    var records: [RunRecord] = []
+    do { records = try runFile.read() } catch {
+      recordsProblem = "\(error)"
+      report(.recordsProblem("\(error)"))
+    }
+    // Nobody else takes scheduled epochs: a run without an end died with its service.
+    for index in records.indices where records[index].isUnfinished {
+      records[index].endUnfinished(at: clock.now.wall)
+    }
+    scheduler = Scheduler(records: records, takesAtOnce: takesAtOnce(), calendar: scheduler.calendar)
   }
 
   private func sleep(until uptime: Int64) -> Task<Void, Never> {

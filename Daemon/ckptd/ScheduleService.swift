@@ -27,6 +27,8 @@ struct ScheduleService: Service {
         case .started, .finished: break
         case .schedulesRefused(let why): logger.error("schedules: \(why); those that were last read still hold")
         case .recordsProblem(let why): logger.error("schedules: what came of runs: \(why)")
+        case .notInCharge(let why): logger.error("schedules: none is run here: \(why)")
+        case .inCharge: logger.notice("schedules: they are run here from now on")
         }
       })
   }

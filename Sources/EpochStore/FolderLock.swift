@@ -1,13 +1,14 @@
 import Glibc
 
-/// The lock of a guest's folder: exclusive for take, restore and prune, shared for readers. It is an flock, so
-/// it dies with the process and never goes stale.
+/// A lock of the store, as that of a guest's folder: exclusive for take, restore and prune, shared for readers. It is an flock,
+/// so it dies with the process and never goes stale.
 public final class FolderLock: Sendable {
   public enum Kind: Sendable { case exclusive, shared }
 
   private let file: StoreFile
 
-  init(path: String, kind: Kind) throws(StoreError) {
+  /// - Throws: `locked` at once when somebody else has it.
+  package init(path: String, kind: Kind) throws(StoreError) {
     do { file = try StoreFile.open(path, O_RDWR | O_CREAT) } catch {
       // To read a store that is mounted read-only, the lock need not be writable.
       guard kind == .shared, case .system(_, _, EROFS) = error else { throw error }

@@ -125,7 +125,7 @@ enum JSONSamples {
       devices: ["d"], guests: [.init(guest: "web", domain: 1, outcome: .resumed)], logs: ["web"], swept: ["f"],
       failures: ["e"])
     return [
-      ("status", StatusView(host, service: service)), ("recover", recovered),
+      ("status", StatusView(host, service: service, scheduler: 1)), ("recover", recovered),
       ("doctor", DoctorReport([Finding(.problem, .pools, of: "main", "w", fix: "f")])),
       ("rename", RenameAnswer(uuid: "u", old: "web", name: "w")),
       ("config check", ConfigCommand.Check.Report(file: "f", faults: [.init(line: 1, what: "w")])),

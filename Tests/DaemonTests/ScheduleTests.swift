@@ -113,4 +113,21 @@ struct ScheduleTests {
     }
     #expect(begun.withLock { $0 } == 2)
   }
+
+  @Test("are run by one daemon of a store; another one says that it does not")
+  func twoDaemons() async throws {
+    try schedule("web")
+    let gate = Gate()
+    let other = Mutex(0)
+    let words = "schedules: none is run here: process \(getpid()) runs those of this store"
+    try await withDaemon(ScriptedService { _, _ in gate.pass() }, store: store) { _, _ in
+      await gate.awaitReached()
+      try await withDaemon(ScriptedService { _, _ in other.withLock { $0 += 1 } }, log: log, store: store) { _, _ in
+        try await until { [log] in log.all.contains { $0.contains(words) } }
+      }
+      gate.open()
+    }
+    #expect(other.withLock { $0 } == 0)
+    #expect(try record("web").failed == 0 && record("web").runs == 1)
+  }
 }

@@ -47,6 +47,8 @@ private final class LoopBench: Sendable {
         case .finished(let guest, let result): log.yield("\(guest): \(result)")
         case .schedulesRefused: log.yield("refused")
         case .recordsProblem: log.yield("records")
+        case .notInCharge(let why): log.yield("not in charge: \(why)")
+        case .inCharge: log.yield("in charge")
         }
       })
   }
@@ -294,7 +296,7 @@ private struct Gate: Sendable {
     await bench.stop()
     let record = try #require(try bench.records.first)
     #expect(record.runs == 1 && record.failed == 1 && !record.isUnfinished)
-    #expect(try bench.folder.names == ["schedule-runs.json", "schedules.json"])
+    #expect(try bench.folder.names == ["schedule-runs.json", "schedule-runs.lock", "schedules.json"])
   }
 
   @Test("When it is told to stop it begins nothing new, and notes what its runs come to")
@@ -351,6 +353,47 @@ private struct Gate: Sendable {
     record.begin(slot: third + 300_000, at: third)
     record.endUnfinished(at: third)
     #expect(record.lastSlot == third)
+  }
+
+  @Test("Of two services on a store one runs the schedules; the other does when that one ends")
+  func twoServices() async throws {
+    let gate = Gate()
+    let first = try LoopBench([web()]) { _ in
+      try await gate.pass()
+      return 1
+    }
+    first.run()
+    #expect(await first.next(1) == ["take web -"])
+    let second = try LoopBench([], in: first.folder)
+    second.run()
+    #expect(await second.next(1)[0].hasPrefix("not in charge: process \(getpid()) runs those of this store"))
+    #expect(ScheduleLock.holder(store: first.folder.path) == getpid())
+    // The other one's run was not taken for a dead one.
+    #expect(try first.records.map(\.isUnfinished) == [true])
+    gate.open()
+    _ = await first.next(1)
+    await first.stop()
+    #expect(ScheduleLock.holder(store: first.folder.path) == nil)
+    await second.clock.move(to: 60)
+    #expect(await second.next(1) == ["in charge"])
+    await second.clock.move(to: 300)
+    #expect(await second.next(1) == ["take web -"])
+    await second.stop()
+    #expect(try second.records.map(\.failed) == [0])
+  }
+
+  @Test("A store that is made later has its schedules run")
+  func laterStore() async throws {
+    let folder = try TemporaryFolder()
+    try FileManager.default.removeItem(atPath: folder.path)
+    let bench = try LoopBench([], in: folder)
+    bench.run()
+    try FileManager.default.createDirectory(atPath: folder.path, withIntermediateDirectories: false)
+    let schedule = try web()
+    try bench.file.edit { $0 = [schedule] }
+    bench.loop.reload()
+    #expect(await bench.next(1) == ["take web -"])
+    await bench.stop()
   }
 
   @Test("The next service makes up what was missed, once, and knows of a run that died")

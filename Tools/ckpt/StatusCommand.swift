@@ -3,6 +3,7 @@ import Checkpoint
 import ControlAPI
 import DeviceMapper
 import EpochStore
+import Scheduling
 
 struct StatusCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -18,9 +19,10 @@ struct StatusCommand: ParsableCommand {
   func run() throws {
     let status = try common.engine.status(try CommonOptions.configuration(config))
     let service = common.serviceStatus()
-    if common.json { return try Terminal.printJSON(StatusView(status, service: service)) }
+    let scheduler = ScheduleLock.holder(store: common.storePath)
+    if common.json { return try Terminal.printJSON(StatusView(status, service: service, scheduler: scheduler)) }
     let sections = [
-      StatusText.host(status), StatusText.service(service, now: .now), StatusText.pools(status),
+      StatusText.host(status), StatusText.service(service, scheduler: scheduler, now: .now), StatusText.pools(status),
       StatusText.guests(status, now: .now), StatusText.recovery(status),
     ]
     for line in sections.joined() { print(line) }
@@ -50,10 +52,17 @@ enum StatusText {
       + labelled("store", [store.path, text])
   }
 
-  static func service(_ status: DaemonStatus?, now: EpochTime) -> [String] {
-    guard let status else { return labelled("service", ["ckptd does not answer; schedules do not run"]) }
+  /// - Parameter scheduler: the process that runs the schedules, if one does.
+  static func service(_ status: DaemonStatus?, scheduler: Int32?, now: EpochTime) -> [String] {
+    guard let status else {
+      let who = scheduler.map { "process \($0) runs the schedules" } ?? "schedules do not run"
+      return labelled("service", ["ckptd does not answer; \(who)"])
+    }
     var lines = ["ckptd, process \(status.pid), for \(age(of: status.started, at: now))"]
     if status.isEnding { lines[0] += ", ending" }
+    if let scheduler, scheduler != status.pid {
+      lines.append("process \(scheduler) runs the schedules of this store, ckptd does not")
+    }
     for work in status.operations {
       let what = ([work.kind] + (work.guest.map { ["of", $0] } ?? [])).joined(separator: " ")
       let phase = work.phase.map { ", \($0)" } ?? ""

@@ -48,12 +48,19 @@ struct StatusView: Encodable {
   let store: Store
   /// nil when no ckptd answers.
   let service: DaemonStatus?
+  /// The process that runs the schedules; nil when none does.
+  let schedulerPid: Int32?
   let pools: [PoolReportView]
   let guests: [Guest]
   let recover, unknown: [String]
 
-  init(_ status: HostStatus, service: DaemonStatus?) {
-    self.service = service
+  enum CodingKeys: String, CodingKey {
+    case host, xen, store, service, pools, guests, recover, unknown
+    case schedulerPid = "scheduler_pid"
+  }
+
+  init(_ status: HostStatus, service: DaemonStatus?, scheduler: Int32?) {
+    (self.service, schedulerPid) = (service, scheduler)
     (host, xen, recover, unknown) = (status.host, status.xen, status.recoverable, status.unknown)
     store = Store(
       path: status.store.path, usedBytes: status.store.used, freeBytes: status.store.fileSystem.free,
