@@ -12,6 +12,10 @@ public final class ResidentMemories: Sendable {
   private final class Slot: @unchecked Sendable {
     let memory = TakeMemory(isResident: true)
     var isBorrowed = true
+    /// The domains that were there when somebody looked while a take had the memory.
+    var domainsSeen: Set<UInt32>?
+
+    func belongs(toNoneOf domains: Set<UInt32>) -> Bool { memory.mappedDomain.map { !domains.contains($0) } == true }
   }
 
   /// - Parameter store: path of the store, for messages.
@@ -33,7 +37,17 @@ public final class ResidentMemories: Sendable {
     }
   }
 
-  public func giveBack(_ uuid: String) { slots.withLock { $0[uuid]?.isBorrowed = false } }
+  /// The take has ended. Lets go of a guest whose domain ended meanwhile.
+  public func giveBack(_ uuid: String) {
+    let gone = slots.withLock { slots in
+      guard let slot = slots[uuid] else { return nil as Slot? }
+      slot.isBorrowed = false
+      let isDoomed = slot.domainsSeen.map(slot.belongs(toNoneOf:)) == true
+      slot.domainsSeen = nil
+      return isDoomed ? slots.removeValue(forKey: uuid) : nil
+    }
+    withExtendedLifetime(gone) {}
+  }
 
   /// Lets go of a guest, and of its memory that is mapped, unless a take works on it.
   public func forget(_ uuid: String) {
@@ -44,12 +58,11 @@ public final class ResidentMemories: Sendable {
   }
 
   /// Lets go of every guest whose domain is not among these: Xen keeps what is left of a destroyed domain for as long as
-  /// anybody has its memory mapped.
+  /// anybody has its memory mapped. Of one that a take works on, as soon as that gives it back.
   public func keepOnly(_ domains: Set<UInt32>) {
     let gone = slots.withLock { slots in
-      let gone = slots.filter { _, slot in
-        !slot.isBorrowed && slot.memory.mappedDomain.map { !domains.contains($0) } == true
-      }
+      for slot in slots.values where slot.isBorrowed { slot.domainsSeen = domains }
+      let gone = slots.filter { _, slot in !slot.isBorrowed && slot.belongs(toNoneOf: domains) }
       for uuid in gone.keys { slots[uuid] = nil }
       return gone
     }

@@ -12,12 +12,12 @@ public final class TakeMemory {
   /// The epoch, and its store, that the debt goes back to.
   var debtBase: TrackedBase?
   /// The running guest, with the mappings that a guest without a log of dirty pages needs in the pause.
-  var image: GuestImage?
+  var image: GuestImage? { didSet { mappedDomain = image?.domain.id } }
   /// Names this object in the note.
   private(set) var token = TakeMemory.newToken
   let isResident: Bool
   /// The running domain whose memory is mapped here. Xen keeps a destroyed one as long as it is.
-  public var mappedDomain: UInt32? { image?.domain.id }
+  public internal(set) var mappedDomain: UInt32?
 
   /// - Parameter isResident: it will be used for more than one take.
   public init(isResident: Bool = false) { self.isResident = isResident }
