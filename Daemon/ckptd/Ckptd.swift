@@ -49,6 +49,7 @@ struct Ckptd: AsyncParsableCommand {
           engine, memories: memories, observer: Counting(takes: takes), configuration: { configuration.value }),
         store: engine.storePath, configuration: configuration, socket: listening, manager: manager,
         metrics: { PrometheusText.render(takes.families() + (try Self.families(engine, configuration.value))) },
+        pools: PoolService(PoolKeeper(engine), options: { configuration.value.options(for: "") }, logger: logger),
         logger: logger)
       DomainKeeper.start(memories, logger: logger)
       try await daemon.makeGroup(signals: [.sigterm, .sigint]).run()

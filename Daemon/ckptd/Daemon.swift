@@ -15,6 +15,8 @@ struct Daemon: Sendable {
   var admission = Admission.standard
   /// What Prometheus reads; called on any thread, may block it.
   var metrics: @Sendable () throws -> String = { "" }
+  /// Looks after the pools; nil for a store that can have none.
+  var pools: PoolService?
   let logger: Logger
 
   /// Recovers, then serves. The group runs until it is told to end.
@@ -33,12 +35,13 @@ struct Daemon: Sendable {
         manager.ready()
       })
     let watchdog = Watchdog(manager: manager, socket: socket.path, logger: logger)
-    // They end in the other order: nothing new is begun, and scheduled work ends, then all other, while clients still hear of it,
-    // the server then, the watchdog last.
-    let services: [any Service] = [
+    // They end in the other order: pools are left alone, nothing new is begun, and scheduled work ends, then all other, while clients
+    // still hear of it, the server then, the watchdog last.
+    var services: [any Service] = [
       watchdog, server, HangupService(configuration: configuration, schedules: schedules),
       Farewell(manager: manager), operations, schedules,
     ]
+    if let pools { services.append(pools) }
     return ServiceGroup(
       configuration: .init(services: services, gracefulShutdownSignals: signals, logger: logger))
   }

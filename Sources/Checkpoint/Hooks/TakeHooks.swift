@@ -30,6 +30,9 @@ public struct TakeHooks {
     self.about = about
   }
 
+  /// For what is told of the store, and of no guest.
+  init(_ settings: HookSettings, store: String) { (self.settings, about) = (settings, ["CKPT_STORE": store]) }
+
   /// The whole environment of a hook. Nothing of ours is passed on, so that a hook does the same under a service and a shell.
   ///
   /// - Parameter more: of this moment.
@@ -91,6 +94,22 @@ public struct TakeHooks {
     } catch {
       return error
     }
+  }
+
+  /// Runs the command for notifications about something that is no take.
+  ///
+  /// - Parameter mayGoOn: what it throws ends the command.
+  /// - Returns: what was wrong with it.
+  func notify(
+    _ command: HookProgram, _ more: [String: String], _ mayGoOn: () throws -> Void
+  ) rethrows -> HookError? {
+    let running: RunningHook
+    do throws(HookError) {
+      running = try start(.notify, command, environment(.notify, phase: nil, more))
+    } catch {
+      return error
+    }
+    return try running.finish(mayGoOn)
   }
 
   private func start(_ hook: Hook, _ program: HookProgram, _ environment: [String: String]) throws(HookError)

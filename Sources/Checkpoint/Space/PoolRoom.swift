@@ -37,34 +37,39 @@ public struct PoolRoom: Equatable, Sendable {
       // Deleting epochs brings it back by itself.
       if case .unhealthy = error, status.mode == .outOfDataSpace { problem = error }
     } catch {}
-    warnings = early(catalog, status)
+    warnings = early(catalog, status).map(\.text)
   }
 
   public var dataPercent: Int { percent(dataUsed, dataTotal) }
   public var metadataPercent: Int { percent(metadataUsed, metadataTotal) }
 
-  private func early(_ catalog: PoolCatalog, _ status: PoolStatus) -> [String] {
-    var warnings: [String] = []
+  func early(_ catalog: PoolCatalog, _ status: PoolStatus) -> [PoolWarning] {
+    var warnings: [PoolWarning] = []
+    func warn(_ kind: PoolWarning.Kind, _ text: String) {
+      warnings.append(PoolWarning(pool, kind, "pool \(pool): \(text)"))
+    }
     // A failed pool has no numbers.
     if status.mode != .failed {
       if dataPercent >= Early.data {
-        warnings.append("pool \(pool): \(dataPercent) % of its data are used; prune epochs or enlarge it")
+        warn(.data, "\(dataPercent) % of its data are used; prune epochs or enlarge it")
       }
       if metadataPercent >= Early.metadata {
-        warnings.append(
-          "pool \(pool): \(metadataPercent) % of its metadata are used; prune epochs or enlarge it: ckpt pool grow \(pool)"
-        )
+        warn(
+          .metadata,
+          "\(metadataPercent) % of its metadata are used; prune epochs or enlarge it: ckpt pool grow \(pool)")
       }
     }
     if clockShare >= Early.clock {
-      warnings.append(
-        "pool \(pool): \(Int(clockShare * 100)) % of the snapshots that it can ever have were taken (dm-thin's clock has 24 "
-          + "bits); make a new pool and move the disks there in time")
+      warn(
+        .clock,
+        "\(Int(clockShare * 100)) % of the snapshots that it can ever have were taken (dm-thin's clock has 24 bits); make a "
+          + "new pool and move the disks there in time")
     }
     if status.heldMetadataRoot != nil {
-      warnings.append(
-        "pool \(pool): a tool holds a snapshot of its metadata, which frees none meanwhile; if that tool is gone: "
-          + "dmsetup message \(catalog.poolDevice) 0 release_metadata_snap")
+      warn(
+        .heldMetadata,
+        "a tool holds a snapshot of its metadata, which frees none meanwhile; if that tool is gone: dmsetup message "
+          + "\(catalog.poolDevice) 0 release_metadata_snap")
     }
     return warnings
   }
