@@ -79,7 +79,7 @@ extension Take {
   private func shortage(_ plan: EpochPlan) throws -> Shortage? {
     let limits = options.space
     let rooms = try disks.rooms()
-    for text in rooms.flatMap(\.warnings) where !statistics.notes.contains(text) { statistics.notes.append(text) }
+    for text in rooms.flatMap(\.warnings) where !statistics.notes.contains(text) { note(text) }
     return Shortage.find(
       limits, need: plan.bytes,
       Shortage.Use(

@@ -187,6 +187,22 @@ struct SkippedTakeTests {
     #expect(try temporary.folder.overview().epochs.map(\.epoch) == [2, 3])
   }
 
+  @Test("tells of what a pool will lack, to who watches as well as in the epoch, once")
+  func warnings() throws {
+    let events = Journal()
+    var low = pool(60)
+    low[0].warnings = ["pool main: look"]
+    for _ in 0..<2 { _ = try take() }
+    let manifest = try take(
+      rooms: [[pool(95)[0], low[0]], low],
+      { options in
+        options.space.poolWatermark = 90
+        options.retention.last = 1
+      }, events: events)
+    #expect(events.events.filter { $0 == "note pool main: look" }.count == 1)
+    #expect(try #require(manifest.statistics).notes.filter { $0 == "pool main: look" }.count == 1)
+  }
+
   @Test("is skipped over its quota and the store's, and where the host wants its reserve")
   func quotas() throws {
     let first = try take()
