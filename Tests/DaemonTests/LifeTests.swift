@@ -3,6 +3,7 @@ import ControlAPI
 import EpochStore
 import Foundation
 import ServiceLifecycle
+import Synchronization
 import Testing
 import Xen
 
@@ -102,6 +103,24 @@ struct LifeTests {
     close(silent.descriptor)
     #expect(!Watchdog.ask(folder.path + "/s"))
     #expect(!Watchdog.ask(folder.path + "/nothing"))
+  }
+
+  @Test("asks itself again a second after an answer that did not come, not after half of what systemd allows")
+  func missedAnswer() async throws {
+    let manager = try FakeManager()
+    let answers = Mutex([true, false, false, true])
+    let pauses = Mutex<[Duration]>([])
+    let watchdog = Watchdog(
+      manager: manager.interface(watchdog: .seconds(30)), socket: "/s", logger: log.logger,
+      check: { _ in answers.withLock { $0.removeFirst() } },
+      sleep: { pause in
+        pauses.withLock { $0.append(pause) }
+        if answers.withLock({ $0.isEmpty }) { throw CancellationError() }
+      })
+    try await watchdog.run()
+    #expect(pauses.withLock { $0 } == [15, 15, 1, 1, 15].map { Duration.seconds($0) })
+    #expect(manager.receive() == "WATCHDOG=1" && manager.receive() == "WATCHDOG=1")
+    #expect(manager.receive(waiting: false) == nil)
   }
 
   @Test("takes a good configuration over and keeps the old one when the new one is bad")
