@@ -24,6 +24,7 @@ public enum ExitStatus: Int32, Error, Sendable {
       case .notFound: self = .notFound
       case .locked: self = .locked
       case .policyRemovesAll: self = .badConfiguration
+      case .stopped: self = .interrupted
       default: self = .failed
       }
     case let error as PoolError:

@@ -24,7 +24,7 @@ extension Engine {
   /// device-mapper. The guest's folder is locked, shared, for one epoch at a time: takes find their turn in between.
   ///
   /// - Parameters:
-  ///   - cancellation: heard between two epochs.
+  ///   - cancellation: heard all the time; an epoch that was being read then keeps its older verdict.
   ///   - report: gets each outcome as it comes, and epochs last that turned out to share the damage of others.
   /// - Returns: all outcomes, each epoch's last one, in order.
   /// - Throws: when nothing can be verified: ``CheckpointError/noStore(_:)``, ``CheckpointError/noSuchEpoch(guest:_:)``,
@@ -101,6 +101,7 @@ private struct VerifyRun {
         continue
       }
       do throws(StoreError) { note(epoch, .success(try verify(epoch))) } catch {
+        if case .stopped = error { throw CheckpointError.interrupted }
         // Pruned meanwhile: there is nothing left to verify.
         if case .notFound = error { continue }
         if case .locked = error { stuck = error }
@@ -118,13 +119,16 @@ private struct VerifyRun {
   private func verify(_ epoch: Int) throws(StoreError) -> FolderVerifier.Outcome {
     let lock = try lock()
     defer { _ = lock }
-    return try verifier.verify(epoch) { report(.reading(guest: guest, epoch: epoch, done: $0, total: $1)) }
+    return try verifier.verify(
+      epoch, progress: { report(.reading(guest: guest, epoch: epoch, done: $0, total: $1)) },
+      shouldStop: { [cancellation] in cancellation.isCancelled })
   }
 
   private func lock() throws(StoreError) -> FolderLock {
     for _ in 0..<(Self.patience * 10) {
       do { return try folder.lock(.shared) } catch {
         guard case .locked = error else { throw error }
+        if cancellation.isCancelled { throw .stopped }
         usleep(100_000)
       }
     }

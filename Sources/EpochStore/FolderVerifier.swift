@@ -36,11 +36,15 @@ public final class FolderVerifier {
 
   /// Verifies an epoch; damage is an outcome, not an error.
   ///
-  /// - Parameter progress: gets bytes read and bytes to read, as they grow.
-  /// - Throws: what kept it from being verified, such as `notFound`, another format or a lack of permission.
-  public func verify(_ epoch: Int, progress: ((_ done: Int, _ total: Int) -> Void)? = nil) throws(StoreError) -> Outcome
-  {
-    let findings = try examine(epoch, by: method, progress: progress)
+  /// - Parameters:
+  ///   - progress: gets bytes read and bytes to read, as they grow.
+  ///   - shouldStop: asked often, from any thread.
+  /// - Throws: what kept it from being verified, such as `notFound`, another format or a lack of permission; `stopped`, and what was
+  ///   known of the epoch still holds.
+  public func verify(
+    _ epoch: Int, progress: ((_ done: Int, _ total: Int) -> Void)? = nil, shouldStop: @Sendable () -> Bool = { false }
+  ) throws(StoreError) -> Outcome {
+    let findings = try examine(epoch, by: method, progress: progress, shouldStop: shouldStop)
     return try keep(findings, epoch)
   }
 
@@ -51,21 +55,21 @@ public final class FolderVerifier {
     if suspects.isEmpty { return outcomes }
     for manifest in try folder.epochs().epochs where !damaged.contains(manifest.epoch) {
       guard suspects.contains(manifest.epoch) || !suspects.isDisjoint(with: manifest.needs) else { continue }
-      let findings = try examine(manifest.epoch, by: .quick, progress: nil)
+      let findings = try examine(manifest.epoch, by: .quick, progress: nil, shouldStop: { false })
       if findings.count > 0 { outcomes.append(try keep(findings, manifest.epoch)) }
     }
     return outcomes
   }
 
   private func examine(
-    _ epoch: Int, by method: VerifyMethod, progress: ((Int, Int) -> Void)?
+    _ epoch: Int, by method: VerifyMethod, progress: ((Int, Int) -> Void)?, shouldStop: @Sendable () -> Bool
   ) throws(StoreError) -> Findings {
     var needs: [Int] = []
     var findings = Findings()
     do {
       needs = try folder.manifest(epoch).needs
       findings = try folder.open(epoch: epoch).examine(
-        method, threads: threads, known: &known, random: &random, progress: progress)
+        method, threads: threads, known: &known, random: &random, progress: progress, shouldStop: shouldStop)
     } catch {
       guard error.isDamage else { throw error }
       findings.add(error)

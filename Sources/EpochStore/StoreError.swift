@@ -18,6 +18,8 @@ public enum StoreError: Error, Equatable, Sendable, CustomStringConvertible {
   case exists(path: String, epoch: Int)
   /// A retention policy would leave nothing that can be restored, of so many epochs.
   case policyRemovesAll(epochs: Int)
+  /// Somebody asked to stop; what was done until then holds.
+  case stopped
   /// The caller broke a rule of the interface (bad uuid, pages out of order, a writer used after its end).
   case invalid(String)
 
@@ -42,6 +44,8 @@ public enum StoreError: Error, Equatable, Sendable, CustomStringConvertible {
     case .policyRemovesAll(let epochs):
       return
         "the policy would remove all epochs that could be restored (\(epochs)); nothing was changed; add --keep-last 1"
+    case .stopped:
+      return "it was told to stop"
     case .invalid(let what):
       return what
     }

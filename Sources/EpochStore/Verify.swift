@@ -22,10 +22,11 @@ extension EpochReader {
   /// - Parameters:
   ///   - known: frames that need no look: proven, or known to be damaged. Learns from this one.
   ///   - progress: gets the bytes read so far and those to read in all.
-  /// - Throws: what is no damage of the epoch, such as a file that may not be opened; damage of the whole epoch.
+  ///   - shouldStop: asked before each piece of some MiB, by any thread.
+  /// - Throws: what is no damage of the epoch, such as a file that may not be opened; damage of the whole epoch; `stopped`.
   func examine(
     _ method: VerifyMethod, threads: Int, known: inout KnownFrames, random: inout any RandomNumberGenerator,
-    progress: ((_ done: Int, _ total: Int) -> Void)?
+    progress: ((_ done: Int, _ total: Int) -> Void)?, shouldStop: @Sendable () -> Bool
   ) throws(StoreError) -> Findings {
     var extents = extents()
     Extent.sort(&extents)
@@ -37,8 +38,10 @@ extension EpochReader {
     case .full: extents.removeAll { isFrame($0) && known.isProven(index[$0.number], whole: isOwn($0)) }
     }
     let total = extents.reduce(0) { $0 + Int($1.length) }
-    try check(extents, threads: threads, progress: progress.map { progress in { progress(min($0, total), total) } }) {
-      extent, error, pages throws(StoreError) in
+    try check(
+      extents, threads: threads, progress: progress.map { progress in { progress(min($0, total), total) } },
+      shouldStop: shouldStop
+    ) { extent, error, pages throws(StoreError) in
       guard error.isDamage else { throw error }
       findings.withLock {
         $0.add(error, frame: isFrame(extent) ? Findings.Frame(entry: index[extent.number], pages: pages) : nil)
@@ -125,7 +128,8 @@ extension EpochReader {
 
   /// Reads and checks some frames and records.
   private func check(
-    _ extents: [Extent], threads: Int, progress: ((Int) -> Void)?, _ found: Found
+    _ extents: [Extent], threads: Int, progress: ((Int) -> Void)?, shouldStop: @Sendable () -> Bool = { false },
+    _ found: Found
   ) throws(StoreError) {
     var extents = extents
     let runs = ReadRun.plan(&extents, limit: RunChecker.bufferBytes)
@@ -134,6 +138,7 @@ extension EpochReader {
     let work = SharedWork(count: runs.count, progress: progress)
     try work.run(threads: threads) { thread throws(StoreError) in
       while let number = work.next() {
+        guard !shouldStop() else { throw .stopped }
         let run = runs[number]
         try checkers[thread].check(run, extents[run.extents], found)
         work.finished(Int(run.length))

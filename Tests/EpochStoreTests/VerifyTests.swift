@@ -1,5 +1,6 @@
 import Dispatch
 import Glibc
+import Synchronization
 import Testing
 
 @testable import EpochStore
@@ -104,6 +105,24 @@ import Testing
     try flip(record, of: 1)
     #expect(try verify([1]) == [1, 2, 3])
     #expect(try [1, 2, 3].map { try store.folder.verdict($0)?.damageCount } == [4, 3, 2])
+  }
+
+  /// Between two pieces, of 4 MiB at most each.
+  @Test func oneThatIsToldToStopStopsSoonAndFindsNothing() throws {
+    let pages = Dictionary(uniqueKeysWithValues: (0..<3000).map { (UInt64($0), Random(UInt64($0)).fixedPage()) })
+    try store.publish(Image(pages: pages), epoch: 4)
+    let lock = try store.folder.lock(.shared)
+    defer { _ = lock }
+    let verifier = FolderVerifier(store.folder, method: .full)
+    let pieces = Atomic(0)
+    #expect(throws: StoreError.stopped) {
+      try verifier.verify(
+        4, progress: { _, _ in pieces.add(1, ordering: .relaxed) },
+        shouldStop: { pieces.load(ordering: .relaxed) == 1 })
+    }
+    #expect(pieces.load(ordering: .relaxed) == 1)
+    #expect(try store.folder.verdict(4) == nil)
+    #expect(try verifier.verify(4).verdict.isDamaged == false)
   }
 
   @Test func manyDamagedPlacesAreNamedInPart() throws {

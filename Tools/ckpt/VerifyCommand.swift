@@ -8,7 +8,7 @@ struct VerifyCommand: ParsableCommand {
     commandName: "verify", abstract: "Check that epochs are what was written, and remember the outcome.",
     discussion: """
       Looks at manifest, trailer, index and sizes; --full reads everything. A damaged epoch is marked: no take builds \
-      on it until a full verification finds it sound again. Needs no Xen.
+      on it until a full verification finds it sound again. Needs no Xen. Ctrl-C ends it; what was found until then is kept.
       Exit status 3 when some epochs are sound and some are not, 1 when none is.
       """)
 
