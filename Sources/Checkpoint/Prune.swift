@@ -33,15 +33,18 @@ public struct PrunePlan: Sendable {
   ///   - disks: gives the guest's disks in the pools; nil when the store has no pools. What it throws is told in the
   ///     result, for the store has been pruned then.
   ///   - allowed: nothing else may go.
+  ///   - budget: about how many bytes to give back at most of what younger epochs do not need in the files that stay.
+  ///   - shouldStop: asked often while that is done; nothing is lost by stopping.
   /// - Throws: ``ViewError/epochsMounted(guest:epochs:)`` while somebody looks at one of them; nothing was removed.
   func perform(
-    disks: () throws -> DiskHistory?, only allowed: Set<Int>? = nil, now: EpochTime = .now
+    disks: () throws -> DiskHistory?, only allowed: Set<Int>? = nil, now: EpochTime = .now, budget: UInt64 = .max,
+    shouldStop: () -> Bool = { false }
   ) throws -> Pruned {
     let lock = try folder.lock(.exclusive)
     defer { _ = lock }
     let today = try PrunePlan(folder, policy, now: now, zone: zone)
     let gone = Set(removed).intersection(today.removed).intersection(allowed ?? Set(removed))
-    return try folder.remove(gone, of: today.overview, disks: disks)
+    return try folder.remove(gone, of: today.overview, disks: disks, budget: budget, shouldStop: shouldStop)
   }
 }
 
@@ -49,9 +52,10 @@ extension GuestFolder {
   /// Removes epochs with their disks. In this order: manifests, then files, then the disks' snapshots, so that a crash leaves at worst
   /// what the next call, or the next take, sweeps. The caller holds the exclusive lock.
   ///
-  /// - Parameter disks: as ``PrunePlan/perform(disks:only:now:)`` has it.
+  /// The parameters are those of ``PrunePlan/perform(disks:only:now:budget:shouldStop:)``.
   func remove(
-    _ gone: Set<Int>, of overview: EpochOverview, disks: () throws -> DiskHistory?
+    _ gone: Set<Int>, of overview: EpochOverview, disks: () throws -> DiskHistory?, budget: UInt64 = .max,
+    shouldStop: () -> Bool
   ) throws -> Pruned {
     // Where the pools cannot be asked nothing is mounted.
     let mounted = gone.intersection((try? disks()?.mountedEpochs()) ?? [])
@@ -66,7 +70,9 @@ extension GuestFolder {
     } catch {
       poolProblem = "\(error)"
     }
-    return Pruned(removal: removal, compaction: try compact(), pools: pools, poolProblem: poolProblem)
+    return Pruned(
+      removal: removal, compaction: try compact(budget: budget, shouldStop: shouldStop), pools: pools,
+      poolProblem: poolProblem)
   }
 
   /// The pools' catalogues are written anew, which a full file system refuses.
@@ -92,7 +98,12 @@ public struct Pruned: Sendable {
 
   /// Bytes that the store's file system got back.
   public var freedBytes: UInt64 { removal.freedBytes + compaction.freedBytes }
-  /// Bytes that files of removed epochs keep, because younger epochs need them.
+  /// What a person should know.
+  public var notes: [String] {
+    let rest = "files of removed epochs still hold what nobody needs; the next prune gives it back"
+    return compaction.notes + (compaction.isComplete ? [] : [rest])
+  }
+  /// Bytes that files of removed epochs keep, because younger epochs need them, or until the next prune.
   public var heldBytes: UInt64 {
     removal.retainedBytes > compaction.freedBytes ? removal.retainedBytes - compaction.freedBytes : 0
   }
@@ -108,9 +119,17 @@ extension Engine {
 
   /// Carries a plan out.
   ///
-  /// - Parameter allowed: nothing else may go: what somebody was asked about, when the plan is a later one.
-  public func prune(_ plan: PrunePlan, only allowed: Set<Int>? = nil) throws -> Pruned {
-    try plan.perform(disks: { try history(ofGuest: plan.uuid) }, only: allowed)
+  /// - Parameters:
+  ///   - allowed: nothing else may go: what somebody was asked about, when the plan is a later one.
+  ///   - budget: about how many bytes to give back at most of the files that younger epochs need in part; the next prune goes on.
+  ///   - cancellation: ends that early. The plan's epochs are gone then.
+  public func prune(
+    _ plan: PrunePlan, only allowed: Set<Int>? = nil, budget: UInt64 = .max,
+    cancellation: TakeCancellation = TakeCancellation()
+  ) throws -> Pruned {
+    try plan.perform(
+      disks: { try history(ofGuest: plan.uuid) }, only: allowed, budget: budget,
+      shouldStop: { cancellation.isCancelled })
   }
 
   /// The epochs of a guest's disks; nil in a store without pools, which can be pruned on a host without device-mapper.

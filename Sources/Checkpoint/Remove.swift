@@ -28,11 +28,13 @@ public struct RemovePlan: Sendable {
   }
 
   /// Younger epochs keep what they need of the removed ones.
-  func perform(disks: () throws -> DiskHistory?) throws -> Pruned {
+  ///
+  /// - Parameter shouldStop: asked often while what nobody needs of them is given back; the next prune goes on.
+  func perform(disks: () throws -> DiskHistory?, shouldStop: () -> Bool = { false }) throws -> Pruned {
     let lock = try folder.lock(.exclusive)
     defer { _ = lock }
     // Somebody may have pinned one meanwhile.
-    return try folder.remove(Set(epochs), of: check(), disks: disks)
+    return try folder.remove(Set(epochs), of: check(), disks: disks, shouldStop: shouldStop)
   }
 }
 
@@ -53,7 +55,10 @@ extension Engine {
       folder, guest: overview.name.isEmpty ? folder.uuid : overview.name, epochs: Set(numbers), force: force)
   }
 
-  public func remove(_ plan: RemovePlan) throws -> Pruned {
-    try plan.perform(disks: { try history(ofGuest: plan.uuid) })
+  /// Removes them with their disks.
+  ///
+  /// - Parameter cancellation: as ``prune(_:only:budget:cancellation:)`` has it.
+  public func remove(_ plan: RemovePlan, cancellation: TakeCancellation = TakeCancellation()) throws -> Pruned {
+    try plan.perform(disks: { try history(ofGuest: plan.uuid) }, shouldStop: { cancellation.isCancelled })
   }
 }

@@ -92,9 +92,9 @@ extension Take {
     .noRoom(guest: guest.identity.name, shortage.description)
   }
 
-  /// Lets the guest's policy make room, when it has one.
+  /// Lets the guest's policy make room, when it has one, and gives back what earlier removals left.
   ///
-  /// - Returns: whether anything was removed.
+  /// - Returns: whether there is more room now.
   private func removeByPolicy(_ shortage: Shortage) throws -> Bool {
     guard !options.retention.isEmpty else { return false }
     let plan: PrunePlan
@@ -102,13 +102,17 @@ extension Take {
     // Whoever looks at an epoch keeps it for now.
     let mounted = try disks.mountedEpochs()
     let gone = plan.removed.filter { !mounted.contains($0) }
-    guard !gone.isEmpty else { return false }
-    let removal = try folder.remove(epochs: Set(gone))
-    try disks.forgetUnpublished(published: Set(plan.overview.allNumbers).subtracting(gone))
-    let freed = removal.freedBytes + (try folder.compact()).freedBytes
-    note(
-      "\(shortage); its policy removed epochs \(gone.map(String.init).joined(separator: ", ")), \(ByteCount.text(freed)) freed in the store"
-    )
+    var (freed, told): (UInt64, String) = (0, "")
+    if !gone.isEmpty {
+      freed = try folder.remove(epochs: Set(gone)).freedBytes
+      try disks.forgetUnpublished(published: Set(plan.overview.allNumbers).subtracting(gone))
+      told = "its policy removed epochs \(gone.map(String.init).joined(separator: ", ")), "
+    }
+    let budget = max(Compaction.unattendedBudget, shortage.need)
+    freed += try folder.compact(budget: budget, shouldStop: { (try? mayGoOn()) == nil }).freedBytes
+    guard !gone.isEmpty || freed > 0 else { return false }
+    note("\(shortage); \(told)\(ByteCount.text(freed)) freed in the store")
+    try mayGoOn()
     return true
   }
 }

@@ -15,7 +15,9 @@ extension EngineService {
     for plan in try engine.prunePlans(request.guest, request.keep) {
       try call.mayGoOn()
       do {
-        let pruned = try engine.prune(plan, only: request.agreed.map { Set($0[plan.uuid] ?? []) })
+        let pruned = try engine.prune(
+          plan, only: request.agreed.map { Set($0[plan.uuid] ?? []) }, budget: request.budget,
+          cancellation: call.cancellation)
         let report = PruneReport(plan, pruned)
         reports.append(report)
         call.report(.pruned(report))
@@ -50,6 +52,6 @@ extension PruneReport {
       dryRun: pruned == nil, removed: pruned?.removal.epochs ?? plan.removed, freedBytes: pruned?.freedBytes ?? 0,
       heldBytes: pruned?.heldBytes ?? 0,
       pools: (pruned?.pools ?? []).map(Pool.init),
-      notes: (pruned?.compaction.notes ?? []) + (pruned?.poolProblem.map { [$0] } ?? []))
+      notes: (pruned?.notes ?? []) + (pruned?.poolProblem.map { [$0] } ?? []))
   }
 }

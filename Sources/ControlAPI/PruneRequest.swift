@@ -27,7 +27,8 @@ public struct PruneRequest: ControlRequest {
   public var guest: String?
   public var keep: RetentionPolicy
   /// By the guests' uuids, the epochs that may go: what the plan said that somebody agreed to. Guests that are not named keep all.
-  /// Without it everything that the policy does not keep goes.
+  /// Without it everything that the policy does not keep goes, and of the files that younger epochs need in part 1 GiB is given back at
+  /// a time: nobody waits for it.
   public var agreed: [String: [Int]]?
 
   public init(guest: String?, keep: RetentionPolicy, agreed: [String: [Int]]? = nil) {
@@ -40,6 +41,9 @@ public struct PruneRequest: ControlRequest {
   public func perform(by service: some ControlService, _ call: Call) throws -> Answer {
     try service.prune(self, call)
   }
+
+  /// Bytes to give back of files that stay.
+  var budget: UInt64 { agreed == nil ? Compaction.unattendedBudget : .max }
 }
 
 /// What a policy does to one guest.
@@ -72,7 +76,7 @@ public struct PruneReport: Codable, Hashable, Sendable {
   /// Nothing was removed; `removed` tells what would be.
   public let dryRun: Bool
   public let removed: [Int]
-  /// Bytes that the store's file system got back, and those that stay because younger epochs need them.
+  /// Bytes that the store's file system got back, and those that stay because younger epochs need them, or until the next prune.
   public let freedBytes: UInt64
   public let heldBytes: UInt64
   public let pools: [Pool]

@@ -60,11 +60,11 @@ extension EngineService {
   public func remove(_ request: RemoveRequest, _ call: Call) throws -> RemoveAnswer {
     let plan = try engine.removePlan(request.guest, epochs: request.epochs, force: request.force == true)
     try call.mayGoOn()
-    let done = request.dryRun == true ? nil : try engine.remove(plan)
+    let done = request.dryRun == true ? nil : try engine.remove(plan, cancellation: call.cancellation)
     return RemoveAnswer(
       guest: plan.guest, uuid: plan.uuid, dryRun: done == nil, removed: plan.epochs, freedBytes: done?.freedBytes ?? 0,
       heldBytes: done?.heldBytes ?? 0, pools: (done?.pools ?? []).map(PruneReport.Pool.init),
-      notes: done?.compaction.notes ?? [], poolProblem: done?.poolProblem)
+      notes: done?.notes ?? [], poolProblem: done?.poolProblem)
   }
 }
 

@@ -8,6 +8,10 @@ public struct Compaction: Hashable, Sendable {
   public internal(set) var isComplete = true
   /// Why some files were left as they are, a line each.
   public internal(set) var notes: [String] = []
+
+  /// Bytes to give back at a time where nobody waits for the room: 1 GiB. The guest's folder is locked meanwhile, which its next take
+  /// would find; this much takes seconds, even where every single block is a hole of its own.
+  public static let unattendedBudget: UInt64 = 1 << 30
 }
 
 // Files of removed epochs that younger ones still need are mostly garbage. What is not needed is punched out of them, in place: every

@@ -9,7 +9,7 @@ import Testing
 final class PruneHouse {
   let house: PoolHouse
   let folder: GuestFolder
-  private let path = FileManager.default.temporaryDirectory.path + "/ckpt-prune-\(UInt64.random(in: 0...UInt64.max))"
+  let path = FileManager.default.temporaryDirectory.path + "/ckpt-prune-\(UInt64.random(in: 0...UInt64.max))"
 
   /// One epoch a day, each with a page that the first brought and one of its own.
   init(epochs: Int) throws {
@@ -128,6 +128,32 @@ struct PruneTests {
     try guest.take(4)
     #expect(try guest.prune(plan).removal.epochs == [1])
     try guest.expect([2, 3, 4], "taken")
+  }
+
+  @Test("What younger epochs do not need is given back later where it is told to stop, or a part is enough for now")
+  func compactionIsPutOff() throws {
+    let cancelled = TakeCancellation()
+    cancelled.cancel()
+    let ways: [(Engine) throws -> Pruned] = [
+      { try $0.prune(try plan($0), cancellation: cancelled) }, { try $0.prune(try plan($0), budget: 0) },
+      { try $0.remove(try $0.removePlan("web", epochs: [1], force: false), cancellation: cancelled) },
+    ]
+    for way in ways {
+      let guest = try PruneHouse(epochs: 3)
+      let engine = Engine(storePath: guest.path)
+      let pruned = try way(engine)
+      #expect(pruned.removal.epochs == [1] && pruned.removal.retained == [1])
+      #expect(!pruned.compaction.isComplete && pruned.compaction.freedBytes == 0)
+      #expect(pruned.notes.count == 1 && pruned.notes[0].contains("the next prune gives it back"))
+      let next = try engine.prune(try plan(engine))
+      #expect(next.removal.epochs == [] && next.compaction.isComplete && next.compaction.freedBytes > 0)
+      #expect(next.notes.isEmpty)
+      for epoch in 2...3 { try guest.folder.open(epoch: epoch).verify() }
+    }
+  }
+
+  private func plan(_ engine: Engine) throws -> PrunePlan {
+    try #require(try engine.prunePlans("web", PruneHouse.last(2)).first)
   }
 
   @Test("A guest that is being taken is left alone")

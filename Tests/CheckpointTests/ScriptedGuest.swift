@@ -239,22 +239,29 @@ final class ScriptedDisks: DiskSet {
   let whileSnapshotting: @Sendable () -> Void
   /// What happens while another take has the pool.
   let whileReserving: @Sendable () -> Void
+  /// What happens as epochs go, by what is left.
+  let whileForgetting: @Sendable (Set<Int>) -> Void
 
   init(
     journal: Journal, fault: Fault? = nil, rooms: [[PoolRoom]] = [],
-    whileSnapshotting: @escaping @Sendable () -> Void = {}, whileReserving: @escaping @Sendable () -> Void = {}
+    whileSnapshotting: @escaping @Sendable () -> Void = {}, whileReserving: @escaping @Sendable () -> Void = {},
+    whileForgetting: @escaping @Sendable (Set<Int>) -> Void = { _ in }
   ) {
     self.journal = journal
     self.fault = fault
     looks = Mutex(rooms)
     self.whileSnapshotting = whileSnapshotting
     self.whileReserving = whileReserving
+    self.whileForgetting = whileForgetting
   }
   private func happens(_ event: String, _ fault: Fault) throws {
     journal.note(event)
     if self.fault == fault { throw fault }
   }
-  func forgetUnpublished(published: Set<Int>) { journal.note("published: \(published.sorted())") }
+  func forgetUnpublished(published: Set<Int>) {
+    journal.note("published: \(published.sorted())")
+    whileForgetting(published)
+  }
   func mountedEpochs() -> Set<Int> { mounted.withLock { $0 } }
   /// Epochs that somebody looks at.
   let mounted = Mutex<Set<Int>>([])

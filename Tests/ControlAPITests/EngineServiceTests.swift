@@ -78,6 +78,28 @@ struct EngineServiceTests {
     #expect(try store.folder.epochs().allNumbers == [1, 2, 3])
   }
 
+  @Test("A verification that is told to stop does not read its epoch to the end")
+  func cancelledWhileReading() throws {
+    let store = try Store()
+    let writer = try store.folder.create(epoch: 4, reserving: 0)
+    // More pieces than any number of threads has under way.
+    for _ in 0..<16 { try writer.append(record: 1, [UInt8](repeating: 7, count: 5 << 19)) }
+    _ = try writer.publish(
+      EpochManifest(guest: "web", uuid: uuid, epoch: 4, kind: .pvh, vcpus: 1, memoryBytes: 1 << 28))
+    let cancellation = TakeCancellation()
+    let call = Call(cancellation: cancellation, report: { if case .reading = $0 { cancellation.cancel() } })
+    #expect(throws: CheckpointError.interrupted) {
+      try store.service.verify(VerifyRequest(guest: "web", epoch: 4, full: true), call)
+    }
+    #expect(try store.folder.verdict(4) == nil)
+  }
+
+  @Test("Where nobody was asked, nobody waits: room is given back a part at a time")
+  func budget() {
+    #expect(PruneRequest(guest: "web", keep: last(1)).budget == 1 << 30)
+    #expect(PruneRequest(guest: "web", keep: last(1), agreed: [:]).budget == .max)
+  }
+
   @Test("Verdicts go through JSON whole")
   func verdicts() throws {
     let store = try Store()

@@ -9,7 +9,8 @@ struct PruneCommand: ParsableCommand {
     discussion: """
       What any rule keeps stays; of a minute, hour, day, week, month or year the newest epoch is kept, for as many of them \
       as asked, those without an epoch not counted. Pinned epochs stay. Without a rule nothing is removed but what \
-      interrupted takes left. Younger epochs are never harmed: what they need of a removed one is kept.
+      interrupted takes left. Younger epochs are never harmed: what they need of a removed one is kept. Ctrl-C ends it; \
+      the next prune gives back the room that is left.
       """)
 
   @Argument(help: "Name or uuid of a guest; all guests when left out.", completion: .guests) var vm: String?

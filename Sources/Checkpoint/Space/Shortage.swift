@@ -38,6 +38,14 @@ enum Shortage: Equatable, CustomStringConvertible {
     return nil
   }
 
+  /// What the epoch may take of the store; 0 where it is not the store that is short.
+  var need: UInt64 {
+    switch self {
+    case .quota(_, let need, _), .storeQuota(_, let need, _), .store(_, _, let need, _): need
+    case .pool, .watermark: 0
+    }
+  }
+
   var description: String {
     switch self {
     case .quota(let used, let need, let limit):

@@ -203,6 +203,56 @@ struct SkippedTakeTests {
     #expect(try #require(manifest.statistics).notes.filter { $0 == "pool main: look" }.count == 1)
   }
 
+  /// Two epochs of which the second replaces most of the first, which is removed; its file stays for the rest.
+  private func leaveGarbage() throws {
+    for epoch in 1...2 {
+      var pages: [UInt64: [UInt8]] = [1: page(1)]
+      for pfn in 16..<64 as Range<UInt64> { pages[pfn] = (0..<4096).map { _ in UInt8.random(in: 1...255) } }
+      let made = try Take(
+        ScriptedGuest(pages: pages, journal: journal), disks: ScriptedDisks(journal: journal), into: temporary.folder
+      ).run()
+      #expect(made.epoch == epoch)
+    }
+    let lock = try temporary.folder.lock(.exclusive)
+    #expect(try temporary.folder.remove(epochs: [1]).retained == [1])
+    withExtendedLifetime(lock) {}
+  }
+
+  @Test("finds room in what earlier removals left, where its policy removes nothing")
+  func leftovers() throws {
+    try leaveGarbage()
+    let events = Journal()
+    let manifest = try take(
+      rooms: [pool(95), pool(60)],
+      { options in
+        options.space.poolWatermark = 90
+        options.retention.last = 1
+      }, events: events)
+    #expect(manifest.epoch == 3 && events.events.count == 1)
+    #expect(events.events[0].hasSuffix("K freed in the store") && !events.events[0].contains("removed"))
+  }
+
+  @Test("that is told to stop while it makes room leaves the rest to the next one")
+  func stopped() throws {
+    try leaveGarbage()
+    _ = try take()
+    let cancellation = TakeCancellation()
+    let disks = ScriptedDisks(
+      journal: journal, rooms: [pool(95)], whileForgetting: { if $0 == [3] { cancellation.cancel() } })
+    var options = TakeOptions()
+    (options.space.poolWatermark, options.retention.last) = (90, 1)
+    #expect(throws: CheckpointError.interrupted) {
+      try Take(
+        ScriptedGuest(pages: [1: page(1)], journal: journal), disks: disks, into: temporary.folder, options: options,
+        cancellation: cancellation
+      ).run()
+    }
+    #expect(try temporary.folder.overview().epochs.map(\.epoch) == [3])
+    let lock = try temporary.folder.lock(.exclusive)
+    #expect(try temporary.folder.compact().freedBytes > 0)
+    withExtendedLifetime(lock) {}
+  }
+
   @Test("is skipped over its quota and the store's, and where the host wants its reserve")
   func quotas() throws {
     let first = try take()
