@@ -46,7 +46,7 @@ struct ConfigCommand: ParsableCommand {
 
     func run() throws {
       guard let socket = DaemonSocket.path else { throw DaemonError.nobodyThere(ControlPath.defaultSocket) }
-      let answer = try DaemonClient(socket: socket, expects: Expectation()).reload()
+      let answer = try DaemonClient(socket: socket, expects: Expectation()).reload(patience: DaemonSocket.patience)
       if json { try Terminal.printJSON(answer) }
       for fault in answer.faults { Terminal.error("ckpt: \(fault)") }
       guard answer.faults.isEmpty else { throw ExitStatus.badConfiguration }

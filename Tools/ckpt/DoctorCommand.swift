@@ -40,7 +40,7 @@ extension CommonOptions {
   fileprivate func serviceFact() -> HostFacts.Service {
     guard let socket = DaemonSocket.path else { return .noSocket(ControlPath.defaultSocket) }
     do {
-      let status = try client(socket, config: nil).status()
+      let status = try client(socket, config: nil).status(patience: DaemonSocket.patience)
       return .answers(process: status.pid, store: status.store)
     } catch { return .silent("\(error)") }
   }

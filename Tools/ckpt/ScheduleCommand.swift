@@ -164,7 +164,8 @@ extension CommonOptions {
 
 /// The daemon looks at the schedules when it wakes next; told, it wakes now. One that does not answer reads them when it starts.
 private func tellDaemon() {
-  if let socket = DaemonSocket.path { _ = try? DaemonClient(socket: socket, expects: Expectation()).reload() }
+  guard let socket = DaemonSocket.path else { return }
+  _ = try? DaemonClient(socket: socket, expects: Expectation()).reload(patience: DaemonSocket.patience)
 }
 
 extension SystemdCalendar {

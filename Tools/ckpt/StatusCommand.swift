@@ -33,7 +33,7 @@ extension CommonOptions {
   /// What ckptd says, when it works on this store; nil when none answers.
   fileprivate func serviceStatus() -> DaemonStatus? {
     guard let socket = DaemonSocket.path else { return nil }
-    let status = try? client(socket, config: nil).status()
+    let status = try? client(socket, config: nil).status(patience: DaemonSocket.patience)
     return status.flatMap { $0.store == storePath ? $0 : nil }
   }
 }

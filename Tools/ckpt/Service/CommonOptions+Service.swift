@@ -20,11 +20,23 @@ extension CommonOptions {
 
   /// For what works on the store alone: the daemon when it answers, and when no store was named.
   func offlineService() -> any ControlService {
-    if let socket = DaemonSocket.path, store == nil, environment("CKPT_STORE") == nil {
-      let client = client(socket, config: nil)
-      if (try? client.status()) != nil { return client }
+    guard let socket = DaemonSocket.path, store == nil, environment("CKPT_STORE") == nil else {
+      return EngineService(engine)
     }
-    return EngineService(engine)
+    return Self.service(client(socket, config: nil), orElse: engine, patience: DaemonSocket.patience)
+  }
+
+  /// The daemon where it answers, else the engine in this process.
+  ///
+  /// - Parameter patience: seconds to wait for the daemon.
+  static func service(_ client: DaemonClient, orElse engine: Engine, patience: Double) -> any ControlService {
+    do {
+      _ = try client.status(patience: patience)
+      return client
+    } catch {
+      if case DaemonError.silent = error { Terminal.error("ckpt: note: \(error); this is done without it") }
+      return EngineService(engine)
+    }
   }
 
   func client(_ socket: String, config: String?) -> DaemonClient {
@@ -56,6 +68,9 @@ extension CommonOptions {
 
 /// Where the daemon is to be found.
 enum DaemonSocket {
+  /// Seconds that one may take to answer what costs it no work.
+  static let patience = 5.0
+
   /// `CKPT_SOCKET`, or the usual place when there is a socket. Nil: work without a daemon, as an empty `CKPT_SOCKET` wants.
   static var path: String? {
     if let named = getenv("CKPT_SOCKET").map({ String(cString: $0) }) { return named.isEmpty ? nil : named }

@@ -11,12 +11,14 @@ struct DaemonClient: ControlService {
   /// What the user said, which the daemon must be able to meet.
   let expects: Expectation
 
-  func status() throws -> DaemonStatus {
-    try value(try DaemonConnection(socket).ask("GET", ControlPath.status.rawValue))
+  /// - Parameter patience: seconds to wait for the answer.
+  func status(patience: Double = .infinity) throws -> DaemonStatus {
+    try value(try DaemonConnection(socket, patience: patience).ask("GET", ControlPath.status.rawValue))
   }
 
-  func reload() throws -> ReloadAnswer {
-    try value(try DaemonConnection(socket).ask("POST", ControlPath.reload.rawValue))
+  /// - Parameter patience: seconds to wait for the answer.
+  func reload(patience: Double = .infinity) throws -> ReloadAnswer {
+    try value(try DaemonConnection(socket, patience: patience).ask("POST", ControlPath.reload.rawValue))
   }
 
   // A take goes on when this process is killed; of a restore, a verification or a prune somebody must see the end.

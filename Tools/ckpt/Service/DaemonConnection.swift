@@ -12,6 +12,8 @@ enum DaemonError: ErrorWithStatus, CustomStringConvertible {
   case nobodyThere(String)
   case notAllowed(String)
   case cannotConnect(String, String)
+  /// It took the connection, and said nothing for so many seconds.
+  case silent(String, seconds: Double)
   /// The connection ended before the work did.
   case lost(String)
 
@@ -25,6 +27,9 @@ enum DaemonError: ErrorWithStatus, CustomStringConvertible {
       "no ckptd answers on \(path); start it (systemctl start ckptd), or say `CKPT_SOCKET= ckpt …` to work without it"
     case .notAllowed(let path): "no permission for \(path); be root, or a member of the group ckpt"
     case .cannotConnect(let path, let why): "cannot reach ckptd on \(path): \(why)"
+    case .silent(let path, let seconds):
+      "ckptd does not answer on \(path) within \(seconds) s; see what it does (systemctl status ckptd), or start it anew "
+        + "(systemctl restart ckptd)"
     case .lost(let path):
       "ckptd on \(path) went away before it was done; whatever it took is in its log (journalctl -u ckptd); if it was killed, "
         + "it ends what it left when it is started again"
@@ -37,14 +42,17 @@ struct DaemonConnection {
   private static let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
   private let socket: String
   private let channel: any Channel
-  private let inbox = Inbox()
+  private let inbox: Inbox
 
+  /// - Parameter patience: seconds within which all of the answer must have come.
   /// - Throws: ``DaemonError``.
-  init(_ socket: String) throws {
+  init(_ socket: String, patience: Double = .infinity) throws {
     self.socket = socket
+    let inbox = Inbox(socket, patience: patience)
+    self.inbox = inbox
     do {
       channel = try ClientBootstrap(group: Self.group)
-        .channelInitializer { [inbox] channel in
+        .channelInitializer { channel in
           channel.pipeline.addHTTPClientHandlers().flatMapThrowing {
             try channel.pipeline.syncOperations.addHandler(ReplyHandler(inbox))
           }
@@ -66,7 +74,7 @@ struct DaemonConnection {
     channel.write(HTTPClientRequestPart.head(head), promise: nil)
     channel.write(HTTPClientRequestPart.body(.byteBuffer(ByteBuffer(bytes: body))), promise: nil)
     channel.writeAndFlush(HTTPClientRequestPart.end(nil), promise: nil)
-    guard case .head(let status)? = inbox.next() else { throw DaemonError.lost(socket) }
+    guard case .head(let status)? = try inbox.next() else { throw DaemonError.lost(socket) }
     return Reply(status: status, channel: channel, inbox: inbox)
   }
 
@@ -91,7 +99,7 @@ struct DaemonConnection {
           defer { bytes.removeSubrange(...end) }
           return Array(bytes[..<end])
         }
-        guard !isOver, case .body(let more)? = inbox.next() else {
+        guard !isOver, case .body(let more)? = try inbox.next() else {
           isOver = true
           defer { bytes = [] }
           return bytes.isEmpty ? nil : bytes
@@ -111,6 +119,14 @@ private final class Inbox: Sendable {
 
   private let state = Mutex((parts: [Part](), isClosed: false))
   private let filled = DispatchSemaphore(value: 0)
+  private let socket: String
+  private let patience: Double
+  private let end: DispatchTime
+
+  init(_ socket: String, patience: Double) {
+    (self.socket, self.patience) = (socket, patience)
+    end = patience.isFinite ? .now() + patience : .distantFuture
+  }
 
   func put(_ part: Part) {
     state.withLock { $0.parts.append(part) }
@@ -123,14 +139,16 @@ private final class Inbox: Sendable {
   }
 
   /// Waits for it; nil when nothing more comes.
-  func next() -> Part? {
+  ///
+  /// - Throws: ``DaemonError/silent(_:seconds:)``.
+  func next() throws -> Part? {
     while true {
       let (part, isClosed) = state.withLock { state in
         (state.parts.isEmpty ? nil : state.parts.removeFirst(), state.isClosed)
       }
       if let part { return part }
       if isClosed { return nil }
-      filled.wait()
+      guard filled.wait(timeout: end) == .success else { throw DaemonError.silent(socket, seconds: patience) }
     }
   }
 }
