@@ -66,7 +66,7 @@ struct DaemonClient: ControlService {
       case .failure(let failure): throw failure
       case .event(.started(let operation)): signals.follow(operation)
       case .event(.confirm(let question)):
-        try answer(question, signals.operation, call)
+        try answer(question, signals, call)
       case .event(let event): call.report(event)
       case .unknown: continue
       }
@@ -74,13 +74,13 @@ struct DaemonClient: ControlService {
     throw DaemonError.lost(socket)
   }
 
-  private func answer(_ question: RestorePlan, _ operation: String, _ call: Call) throws {
+  private func answer(_ question: RestorePlan, _ signals: ForwardedSignals, _ call: Call) throws {
     func send(_ yes: Bool) throws {
       _ = try DaemonConnection(socket).ask(
-        "POST", ControlPath.answer(operation), ControlJSON.encode(OperationAnswer(yes: yes))
+        "POST", ControlPath.answer(signals.operation), ControlJSON.encode(OperationAnswer(yes: yes))
       ).checked()
     }
-    do { try call.confirm(question) } catch {
+    do { try signals.whileAsking { try call.confirm(question) } } catch {
       try? send(false)
       throw error
     }
@@ -99,12 +99,13 @@ extension DaemonConnection.Reply {
   }
 }
 
-/// SIGINT, SIGTERM and SIGHUP give up what the daemon does for us; its last line then says what came of it.
+/// SIGINT, SIGTERM and SIGHUP give up what the daemon does for us; its last line then says what came of it. While somebody is asked
+/// they end the process: who reads an answer would not notice them.
 private final class ForwardedSignals: @unchecked Sendable {
   // Unchecked: the sources are made and ended by one thread.
   private let socket: String
   private let sources: [any DispatchSourceSignal]
-  private let state = Mutex((operation: "", isWanted: false))
+  private let state = Mutex((operation: "", isWanted: false, isAsking: false))
 
   init(_ socket: String) {
     self.socket = socket
@@ -127,11 +128,29 @@ private final class ForwardedSignals: @unchecked Sendable {
 
   func end() { for source in sources { source.cancel() } }
 
-  private func giveUp() {
-    let operation = state.withLock { state in
-      state.isWanted = true
-      return state.operation
+  /// A signal until `ask` returns, or one that came before, ends the process. The daemon, left without an answer, changes nothing.
+  func whileAsking(_ ask: () throws -> Void) rethrows {
+    let isWanted = state.withLock { state in
+      state.isAsking = true
+      return state.isWanted
     }
+    if isWanted { endNow() }
+    defer { state.withLock { $0.isAsking = false } }
+    try ask()
+  }
+
+  private func endNow() -> Never {
+    for line in ["", "ckpt: interrupted; nothing was changed"] { Terminal.error(line) }
+    // Not `exit`: the other thread has standard input.
+    _exit(ExitStatus.interrupted.rawValue)
+  }
+
+  private func giveUp() {
+    let (operation, isAsking) = state.withLock { state in
+      state.isWanted = true
+      return (state.operation, state.isAsking)
+    }
+    if isAsking { endNow() }
     guard !operation.isEmpty else { return }
     _ = try? DaemonConnection(socket).ask("DELETE", ControlPath.operation(operation))
   }
