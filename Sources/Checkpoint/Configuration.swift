@@ -46,7 +46,8 @@ public struct Configuration: Sendable {
 
   private static func read(_ path: String) throws(Fault) -> String {
     guard let file = fopen(path, "re") else {
-      throw Fault(path: path, line: 0, what: "\(String(cString: strerror(errno))); name the right file with --config")
+      let why = String(cString: strerror(errno))
+      throw Fault(path: path, line: 0, what: "\(why); name the right file, or set CKPT_CONFIG")
     }
     defer { fclose(file) }
     var bytes = [UInt8](repeating: 0, count: 1 << 20)

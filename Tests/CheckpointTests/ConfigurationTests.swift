@@ -119,7 +119,7 @@ struct ConfigurationTests {
   @Test("that is missing is an error where it was asked for")
   func missing() {
     #expect { try Configuration(path: "/nowhere/ckpt.conf") } throws: {
-      "\($0)" == "/nowhere/ckpt.conf: No such file or directory; name the right file with --config"
+      "\($0)" == "/nowhere/ckpt.conf: No such file or directory; name the right file, or set CKPT_CONFIG"
     }
   }
 }

@@ -16,6 +16,21 @@ struct ManualTests {
     #expect(explained.map(String.init).sorted() == Configuration.keys.sorted())
   }
 
+  @Test("names each moment at which a program of the configuration runs, as README.md does")
+  func moments() throws {
+    let page = try String(
+      contentsOf: Self.checkout.appending(path: "Tools/packaging/man/ckpt.conf.5"), encoding: .utf8)
+    let readme = try String(contentsOf: Self.checkout.appending(path: "README.md"), encoding: .utf8)
+    let end = try #require(page.components(separatedBy: ".It Ev CKPT_HOOK\n").last)
+    let told = try #require(end.components(separatedBy: ".It").first)
+    let row = try #require(readme.split(separator: "\n").first { $0.hasPrefix("| `CKPT_HOOK` |") })
+    for key in Configuration.keys where key == "notify-command" || key.hasPrefix("hook-") {
+      let word = key == "notify-command" ? "notify" : String(key.dropFirst("hook-".count))
+      guard Hook(rawValue: word) != nil else { continue }
+      #expect(told.contains(word) && row.contains("`\(word)`"), "\(word)")
+    }
+  }
+
   @Test("agrees with the file that is installed: uncommented, it sets what is the default anyway")
   func installedFile() throws {
     let file = try String(contentsOf: Self.checkout.appending(path: "Daemon/ckpt.conf"), encoding: .utf8)
