@@ -1,3 +1,4 @@
+import Dispatch
 import EpochStore
 import Glibc
 import Synchronization
@@ -7,11 +8,16 @@ import Xen
 public final class ResidentMemories: Sendable {
   private let store: String
   private let slots = Mutex<[String: Slot]>([:])
+  /// Seconds after a take for which a guest's memory stays mapped. Longer would serve no take that comes soon, and what the guest's
+  /// balloon gives back stays the guest's, for Xen, for as long as it is mapped here.
+  private let idleSeconds: Double
 
   /// Unchecked: whoever borrowed the memory is the only one to touch it.
   private final class Slot: @unchecked Sendable {
     let memory = TakeMemory(isResident: true)
     var isBorrowed = true
+    /// Takes that had the memory.
+    var takes = 1
     /// The domains that were there when somebody looked while a take had the memory.
     var domainsSeen: Set<UInt32>?
 
@@ -19,7 +25,9 @@ public final class ResidentMemories: Sendable {
   }
 
   /// - Parameter store: path of the store, for messages.
-  public init(store: String) { self.store = store }
+  public convenience init(store: String) { self.init(store: store, idleSeconds: 60) }
+
+  init(store: String, idleSeconds: Double) { (self.store, self.idleSeconds) = (store, idleSeconds) }
 
   /// The memory of a guest, made when there is none; it must be given back.
   ///
@@ -29,6 +37,7 @@ public final class ResidentMemories: Sendable {
       if let slot = slots[uuid] {
         guard !slot.isBorrowed else { throw StoreError.locked(path: "\(store)/\(uuid)/lock", pid: getpid()) }
         slot.isBorrowed = true
+        slot.takes += 1
         return slot.memory
       }
       let slot = Slot()
@@ -39,12 +48,26 @@ public final class ResidentMemories: Sendable {
 
   /// The take has ended. Lets go of a guest whose domain ended meanwhile.
   public func giveBack(_ uuid: String) {
-    let gone = slots.withLock { slots in
-      guard let slot = slots[uuid] else { return nil as Slot? }
+    let (gone, mapped) = slots.withLock { slots -> (Slot?, take: Int?) in
+      guard let slot = slots[uuid] else { return (nil, nil) }
       slot.isBorrowed = false
       let isDoomed = slot.domainsSeen.map(slot.belongs(toNoneOf:)) == true
       slot.domainsSeen = nil
-      return isDoomed ? slots.removeValue(forKey: uuid) : nil
+      if isDoomed { return (slots.removeValue(forKey: uuid), nil) }
+      return (nil, slot.memory.mappedDomain == nil ? nil : slot.takes)
+    }
+    withExtendedLifetime(gone) {}
+    guard let mapped else { return }
+    DispatchQueue.global().asyncAfter(deadline: .now() + idleSeconds) { [weak self] in self?.unmap(uuid, after: mapped)
+    }
+  }
+
+  /// Lets go of the mapped memory of a guest that was not taken again.
+  private func unmap(_ uuid: String, after take: Int) {
+    let gone = slots.withLock { slots in
+      guard let slot = slots[uuid], !slot.isBorrowed, slot.takes == take else { return nil as GuestImage? }
+      defer { slot.memory.image = nil }
+      return slot.memory.image
     }
     withExtendedLifetime(gone) {}
   }

@@ -46,4 +46,18 @@ struct ResidentMemoriesTests {
         memories.keepOnly([0])
       })
   }
+
+  @Test("Memory that no take has wanted for a while is let go, and what was learned of the guest stays")
+  func idle() async throws {
+    let memories = ResidentMemories(store: "/store", idleSeconds: 0.01)
+    let memory = try memories.borrow("web")
+    memory.mappedDomain = 7
+    memories.giveBack("web")
+    while memory.mappedDomain != nil { try await Task.sleep(for: .milliseconds(5)) }
+    #expect(try memories.borrow("web") === memory)
+    memory.mappedDomain = 7
+    // One that a take has is not touched by the end of the one before.
+    try await Task.sleep(for: .milliseconds(50))
+    #expect(memory.mappedDomain == 7)
+  }
 }
