@@ -114,6 +114,7 @@ for offset in 10 $((size / 2)) $((size - 5)); do
 done
 # Of a page a clone finds it out only while xl already fills the new domain.
 guests_and_disks() { xl list | awk '{print $1, $2}'; dmsetup ls | sort; ckpt disk list; }
+ckpt disk create copy xvdb --size 16M >/dev/null # of somebody else, for a guest of the clone's name
 before=$(guests_and_disks)
 change_byte $((size / 2))
 check "the same as a clone" refuses 1 "damaged" ckpt restore web 1 --as copy --yes
@@ -122,5 +123,15 @@ check "the guest was not touched" test "$(guest_domid web)" = "$domid"
 check "the guest is right" guest_is_right web "$nonce"
 cp /run/lab/whole "$epoch"
 check "the mended epoch restores" ckpt restore web 1 --yes
+check "and is right" guest_is_right web "$nonce"
+
+guest_stop web
+exec 8<"$web"
+before=$(guests_and_disks)
+check "a disk that somebody has open, of a guest that is down" refuses 1 "it is in use" ckpt restore web 1 --yes
+check "the same without a start" refuses 1 "it is in use" ckpt restore web 1 --yes --disks-only
+check "nothing was changed" diff <(echo "$before") <(guests_and_disks)
+exec 8<&-
+check "then it restores" ckpt restore web 1 --yes
 check "and is right" guest_is_right web "$nonce"
 lab_finish

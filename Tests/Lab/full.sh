@@ -51,6 +51,27 @@ check "older epochs restore" ckpt restore web 1 --yes --no-safety
 check "and are right" guest_is_right web "$nonce"
 guest_stop web
 
+# A pool that fills between takes: the kernel tells the service, whose own looks are ten minutes apart.
+ckpt disk remove filler --yes
+cat >/run/lab/told <<'H'
+#!/bin/sh
+echo "$CKPT_RESULT $CKPT_POOL $CKPT_ERROR" >>/run/lab/notes
+H
+chmod 755 /run/lab/told
+echo "notify-command = /run/lab/told" >/run/lab/ckpt.conf
+CKPT_SOCKET=/run/lab/ckptd.sock ckptd --config /run/lab/ckpt.conf >/run/lab/ckptd.log 2>&1 &
+daemon=$!
+check "ckptd starts" until_true 60 grep -q "ready on" /run/lab/ckptd.log
+sleep 2
+check "and has nothing to tell of the pool" eval '! grep "of its data are used" /run/lab/ckptd.log'
+other=$(ckpt disk create more xvda --size 192M)
+free=$(ckpt pool show small --json | json_number data_free_bytes)
+dd if=/dev/urandom of="$other" bs=1M count=$((free / 1048576 - 4)) oflag=direct status=none
+check "it hears that the pool fills" until_true 60 grep "% of its data are used; prune" /run/lab/ckptd.log
+check "and has somebody told" until_true 10 grep "^warning small pool small: .* of its data are used" /run/lab/notes
+kill "$daemon"
+wait "$daemon"
+
 # Metadata runs full by count of devices and mappings, whatever the data.
 truncate -s 4M /run/lab/metadata
 losetup /dev/loop7 /run/lab/metadata

@@ -54,6 +54,12 @@ final class OpenPool {
   func commit() throws {
     guard let intent = catalog.intent else { throw DiskError.outOfOrder(call: "commit") }
     try operations.setTransactionID(pool: device, from: intent.from, to: intent.from + 1)
+    // The message succeeds also when the pool could not write it (pool_message in dm-thin.c); it is read-only then, with the old id.
+    let status = try operations.poolStatus(device)
+    guard status.transactionID == intent.from + 1 else {
+      try PoolReserve.checkHealth(name, status)
+      throw PoolError.foreignTransaction(pool: name, found: status.transactionID, expected: intent.from + 1)
+    }
     try change { catalog in
       if case .takeEpoch(let snapshots) = intent.change { catalog.epochs += snapshots }
       Self.finish(intent, &catalog)

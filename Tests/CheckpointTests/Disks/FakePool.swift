@@ -37,6 +37,8 @@ final class FakePool: ThinPoolOperations {
     var dead = false
     var formatted = false
     var refuseSnapshots = false
+    /// Metadata cannot be written any more, which no message tells.
+    var losesCommits = false
     /// Of the data device.
     var dataSectors: UInt64 = 65536 * 128
     /// What files were enlarged to, and what the pool takes in when its table is loaded anew.
@@ -228,7 +230,11 @@ final class FakePool: ThinPoolOperations {
   func setTransactionID(pool: String, from old: UInt64, to new: UInt64) throws {
     try change { kernel in
       guard kernel.transactionID == old else { throw Self.refused(.message, pool, EINVAL) }
-      kernel.transactionID = new
+      if kernel.losesCommits {
+        kernel.status.mode = .readOnly
+      } else {
+        kernel.transactionID = new
+      }
     }
   }
 

@@ -158,6 +158,18 @@ struct PoolTests {
     }
   }
 
+  @Test func aPoolThatCouldNotWriteItsMetadataHasNoNewEpoch() throws {
+    let house = try PoolHouse()
+    try house.take(1)
+    house.fake.kernel { $0.losesCommits = true }
+    #expect(throws: PoolError.self) { try house.take(2) }
+    #expect(try house.history.epochs() == [1])
+    house.fake.kernel { ($0.losesCommits, $0.status.mode) = (false, .readWrite) }
+    try house.take(2)
+    #expect(try house.history.epochs() == [1, 2])
+    try house.expectSettled("after the repair")
+  }
+
   /// A restore died after its rollback, the guest was started on what that brought, and worked for weeks.
   @Test func whatADeadRestoreLeftIsNeverGoneBackTo() throws {
     let house = try PoolHouse()
