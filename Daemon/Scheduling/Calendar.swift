@@ -59,14 +59,19 @@ public struct SystemdCalendar: ScheduleCalendar {
   /// (`GMT`, `+00`): the first line is read as UTC then. nil for anything else.
   static func times(in output: String) -> [EpochTime]? {
     var times: [EpochTime] = []
+    var isLocal = false
     for line in output.split(separator: "\n") {
       let parts = line.split(separator: ": ", maxSplits: 1)
       guard let label = parts.first?.drop(while: { $0 == " " }), let value = parts.dropFirst().first else { continue }
       let isInUTC = label == "(in UTC)"
-      guard isInUTC || label == "Next elapse" || label.hasPrefix("Iter. #") else { continue }
+      guard isInUTC || label == "Next elapse" || label.hasPrefix("Iter") else { continue }
       if value == "never" { return times }
       guard let time = time(value) else { return nil }
-      if isInUTC { _ = times.popLast() }
+      if isInUTC {
+        guard isLocal else { return nil }
+        times.removeLast()
+      }
+      isLocal = !isInUTC
       times.append(time)
     }
     return times.isEmpty ? nil : times

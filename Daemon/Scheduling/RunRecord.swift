@@ -56,8 +56,9 @@ public struct RunRecord: Codable, Hashable, Sendable {
   /// Ends a run that a dead service left. It is made up like a missed one, but not when that dies as well: a take that brings down
   /// the host would do so at every start.
   mutating func endUnfinished(at time: EpochTime) {
-    let (slot, isFirst) = (lastSlot, diedIn == nil)
-    end(isFirst ? .interrupted : .failed(Self.serviceEnded), at: time)
+    // An older service did not note what came before it: nothing is made up then, rather than all since the schedule began.
+    let (slot, isMadeUp) = (lastSlot, diedIn == nil && (previousSlot != nil || runs == 1))
+    end(isMadeUp ? .interrupted : .failed(Self.serviceEnded), at: time)
     diedIn = slot
   }
 

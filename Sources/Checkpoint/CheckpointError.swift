@@ -49,7 +49,8 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
   /// The old guest's backends did not go away; it is destroyed, its disks and epochs are untouched.
   case backendsLinger(guest: String, domain: UInt32)
   /// The restore failed after the old guest was destroyed; with the epoch that was taken before.
-  case restoreFailed(guest: String, epoch: Int, message: String, safetyEpoch: Int?)
+  /// `disks`: why they still show the epoch; nil when they are what the old guest left.
+  case restoreFailed(guest: String, epoch: Int, message: String, safetyEpoch: Int?, disks: String?)
   /// No epoch of the running guest could be taken, so it was not brought back.
   case noSafetyEpoch(guest: String, String)
   /// The guest cannot have a clone; nothing was changed.
@@ -104,9 +105,11 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
     case .backendsLinger(let guest, let domain):
       "guest '\(guest)' (domain \(domain)) is destroyed but its backends do not go away; its disks are untouched; "
         + "run the restore again when `xenstore-ls /local/domain/0/backend` no longer shows it"
-    case .restoreFailed(let guest, let epoch, let message, let safety):
-      "guest '\(guest)' is not running: epoch \(epoch) could not be started: \(message); its disks are as it "
-        + "left them and all epochs are kept; run `ckpt restore` again, "
+    case .restoreFailed(let guest, let epoch, let message, let safety, let disks):
+      "guest '\(guest)' is not running: epoch \(epoch) could not be started: \(message); "
+        + (disks.map { "ITS DISKS ARE AS IN EPOCH \(epoch) and could not be turned back: \($0); all" }
+          ?? "its disks are as it left them and all")
+        + " epochs are kept; run `ckpt restore` again, "
         + (safety.map { "go back to epoch \($0), which was taken right before: ckpt undo, " } ?? "")
         + "or start it anew from its disks: xl create"
     case .noSafetyEpoch(let guest, let text):

@@ -44,6 +44,14 @@ public struct Target: Equatable, Sendable, CustomStringConvertible {
   /// A device on which every request fails.
   public static func error(sectors: UInt64) -> Target { Target(sectors: sectors, type: "error", parameters: "") }
 
+  /// Whether the kernel prints a line so that was given to it: a pool's with its features behind it (pool_status in dm-thin.c), every
+  /// other as it was.
+  func isWhatBecame(of given: Target) -> Bool {
+    guard type == "thin-pool" else { return self == given }
+    return (start, sectors, type) == (given.start, given.sectors, given.type)
+      && "\(parameters) ".hasPrefix("\(given.parameters) ")
+  }
+
   /// Pool, id and external origin of a thin line, nil for anything else.
   public var thinVolume: (pool: DeviceNumber, id: ThinID, origin: DeviceNumber?)? {
     let words = parameters.split(separator: " ")

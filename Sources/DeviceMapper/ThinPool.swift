@@ -67,7 +67,10 @@ extension DeviceMapper {
   }
 
   /// Whether a device runs on a table.
-  func shows(_ device: String, _ table: [Target]) throws -> Bool { try self.table(device) == table }
+  func shows(_ device: String, _ table: [Target]) throws -> Bool {
+    let found = try self.table(device)
+    return found.count == table.count && zip(found, table).allSatisfy { $0.isWhatBecame(of: $1) }
+  }
 
   private func swapOnce(_ device: String, to table: [Target]) throws {
     try suspend(device)

@@ -49,6 +49,18 @@ struct TableTests {
     #expect(devices.data == DeviceNumber(major: 254, minor: 32))
   }
 
+  @Test func aPoolThatTheKernelPrintsIsTheOneThatItWasGiven() {
+    let given = Target(sectors: 8, type: "thin-pool", parameters: "254:48 254:32 128 3276")
+    for features in ["", " 0 ", " 1 skip_block_zeroing"] {
+      #expect(Target(sectors: 8, type: "thin-pool", parameters: given.parameters + features).isWhatBecame(of: given))
+    }
+    #expect(!Target(sectors: 16, type: "thin-pool", parameters: "254:48 254:32 128 3276 0 ").isWhatBecame(of: given))
+    #expect(!Target(sectors: 8, type: "thin-pool", parameters: "254:48 254:32 128 32760 0 ").isWhatBecame(of: given))
+    let thin = Target(sectors: 8, type: "thin", parameters: "253:1 7")
+    #expect(thin.isWhatBecame(of: thin))
+    #expect(!Target(sectors: 8, type: "thin", parameters: "253:1 7 253:2").isWhatBecame(of: thin))
+  }
+
   @Test(arguments: ["254", "254:", ":1", "254:1:2", "a:b", "-1:2", "254: 1"])
   func badDeviceNumbers(text: String) { #expect(DeviceNumber(text) == nil) }
 

@@ -54,6 +54,24 @@ private let hasSystemd = FileManager.default.fileExists(atPath: "/usr/bin/system
       ])
   }
 
+  @Test("Newer versions spell iterations out")
+  func spelledOut() throws {
+    let output = """
+          Next elapse: Sun 2026-11-29 02:30:00 CET
+             (in UTC): Sun 2026-11-29 01:30:00 UTC
+         Iteration #2: Mon 2026-11-30 02:30:00 CET
+             (in UTC): Mon 2026-11-30 01:30:00 UTC
+
+      """
+    #expect(
+      try scripted(output).elapses(of: "02:30", after: time("11-28 03:00"), count: 2) == [
+        time("11-29 01:30"), time("11-30 01:30"),
+      ])
+    #expect(throws: ScheduleError.self) {
+      try scripted("  (in UTC): Mon 2026-11-30 01:30:00 UTC\n").elapses(of: "x", after: time("11-28 03:00"), count: 2)
+    }
+  }
+
   @Test("A base that it does not pass, and times it says twice, are left out")
   func repeated() throws {
     let line = "    Next elapse: Sun 2026-10-25 01:00:00 UTC\n       Iter. #2: Sun 2026-10-25 01:00:00 UTC\n"

@@ -353,6 +353,11 @@ private struct Gate: Sendable {
     record.begin(slot: third + 300_000, at: third)
     record.endUnfinished(at: third)
     #expect(record.lastSlot == third)
+    // As a service left it that did not note the slot before.
+    record.begin(slot: third + 600_000, at: third)
+    (record.previousSlot, record.diedIn) = (nil, nil)
+    record.endUnfinished(at: third)
+    #expect(record.lastSlot == third + 600_000)
   }
 
   @Test("Of two services on a store one runs the schedules; the other does when that one ends")

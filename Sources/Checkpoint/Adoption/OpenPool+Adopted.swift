@@ -92,13 +92,16 @@ extension OpenPool {
     try operations.requireUntouched(volume)
   }
 
-  /// Whether anybody but we ourselves has one of the disk's devices open.
-  func isUsed(_ volume: PoolCatalog.Volume) throws -> Bool {
-    guard let origin = volume.origin else { return try isOpen(volume.device) }
-    if try isOpen(origin.device) { return true }
+  /// Whether more than so many have the disk open, by whichever of its devices, without ourselves.
+  func isUsed(_ volume: PoolCatalog.Volume, byMoreThan users: Int = 0) throws -> Bool {
+    guard let origin = volume.origin else {
+      return try operations.openers(of: volume.device, atMost: users, patience: patience) > users
+    }
+    let old = try operations.openers(of: origin.device, atMost: users, patience: patience)
+    if old > users { return true }
     // The old volume's device, while it shows the disk, has it open.
-    let ours = try operations.isOurs(volume, origin) ? 1 : 0
-    return try operations.openers(of: volume.device, atMost: ours, patience: patience) > ours
+    let most = users - old + (try operations.isOurs(volume, origin) ? 1 : 0)
+    return try operations.openers(of: volume.device, atMost: most, patience: patience) > most
   }
 
   func isOpen(_ device: String) throws -> Bool {

@@ -80,16 +80,22 @@ final class BundleImport {
     guard Self.isName(manifest.guest) else { throw nonsense("the name of its guest cannot be used") }
     if let there = try epochThatIsThere(manifest) { return there }
     let base = try header.base.map { try self.base($0, manifest) }
-    let (number, guest) = (header.epoch.number, manifest.guest)
-    do {
-      writer = try folder.create(
-        imported: number, reserving: manifest.bytes,
-        base: try base.map { try folder.base(epoch: $0.epoch, threads: Take.processors) })
-    } catch StoreError.exists { throw CarryError.numberInUse(file: file, guest: guest, epoch: number) }
-    pages = writer.map { ImportedPages($0, threads: Take.processors) }
+    var ground: EpochBase?
+    if let base { ground = try folder.base(epoch: base.epoch, threads: Take.processors) }
+    let writer = try makeWriter(manifest, over: ground)
+    self.writer = writer
+    pages = ImportedPages(writer, threads: Take.processors)
+    spread = PageSpread(over: ground?.pageCount ?? 0)
     placed = try prepareDisks(description, base: base)
     self.description = description
     return nil
+  }
+
+  private func makeWriter(_ manifest: EpochManifest, over base: EpochBase?) throws -> EpochWriter {
+    let number = header.epoch.number
+    do { return try folder.create(imported: number, reserving: manifest.bytes, base: base) } catch StoreError.exists {
+      throw CarryError.numberInUse(file: file, guest: manifest.guest, epoch: number)
+    }
   }
 
   private func epochThatIsThere(_ manifest: EpochManifest) throws -> ImportedEpoch? {

@@ -53,22 +53,22 @@ public struct DiskHistory: Sendable {
 
   /// Opens the pools that a rollback needs and looks for what would stop it, so that this is known while the old guest still runs.
   ///
-  /// - Parameter unused: nobody may have the disks open. The guest that is to be destroyed has.
+  /// - Parameter users: how many may have each disk open: the guest that is to be destroyed, nobody else; nil when that cannot be told.
   /// - Throws: `PoolError`, `DiskError.cannotRollBack`, `AdoptionError`.
-  public func checkRollback(to epoch: Int, unused: Bool) throws {
+  public func checkRollback(to epoch: Int, users: Int?) throws {
     for catalog in try pools.catalogs() where catalog.has(guestUUID, epoch) {
-      try check(pool: pools.open(catalog.name), epoch, unused: unused)
+      try check(pool: pools.open(catalog.name), epoch, users: users)
     }
   }
 
-  private func check(pool: OpenPool, _ epoch: Int, unused: Bool) throws {
+  private func check(pool: OpenPool, _ epoch: Int, users: Int?) throws {
     try PoolReserve.checkHealth(pool.name, pool.operations.poolStatus(pool.device))
     for snapshot in pool.catalog.snapshots(guestUUID, epoch) {
       // A disk that came from another host has no volume here yet.
       if try isMissing(snapshot, in: pool.catalog) { continue }
       let volume = try self.volume(of: snapshot, in: pool.catalog)
       try pool.requireSound(volume)
-      if unused, try pool.isUsed(volume) {
+      if let users, try pool.isUsed(volume, byMoreThan: users) {
         throw DiskError.cannotRollBack(
           device: volume.device, why: "it is in use; unmount it, or detach it from the guest that has it")
       }
@@ -80,17 +80,18 @@ public struct DiskHistory: Sendable {
     fileprivate var swaps: [(pool: String, swaps: [PoolCatalog.Swap])] = []
   }
 
-  /// Shows the disks as they were in `epoch`: each device is pointed at a new snapshot of it, in place: same name, same major:minor. What
-  /// was live is kept until `commitRollback`; `undo` goes back to it.
+  /// Shows the disks as they were in `epoch`: each device is pointed at a new snapshot of it, in place: same name, same major:minor, open
+  /// handles stay. What was live is kept until `commitRollback`; `undo` goes back to it.
   ///
-  /// - Throws: as ``checkRollback(to:unused:)``; the disks are what they were then.
+  /// - Parameter users: as ``checkRollback(to:users:)`` has it.
+  /// - Throws: as that does; the disks are what they were then.
   @discardableResult
-  public func rollBack(to epoch: Int) throws -> RolledBack {
+  public func rollBack(to epoch: Int, users: Int? = 0) throws -> RolledBack {
     var done = RolledBack()
     do {
       for catalog in try pools.catalogs() where catalog.has(guestUUID, epoch) {
         let pool = try pools.open(catalog.name)
-        try check(pool: pool, epoch, unused: true)
+        try check(pool: pool, epoch, users: users)
         try rollBack(to: epoch, in: pool, &done)
       }
     } catch {

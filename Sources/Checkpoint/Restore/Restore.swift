@@ -92,11 +92,11 @@ public final class Restore {
 
   /// Destroys the old guest, turns its disks back and starts the epoch.
   ///
-  /// - Throws: ``CheckpointError/restoreFailed(guest:epoch:message:safetyEpoch:)`` when nothing runs afterwards.
+  /// - Throws: ``CheckpointError/restoreFailed(guest:epoch:message:safetyEpoch:disks:)`` when nothing runs afterwards.
   public func perform() throws -> Outcome {
     guard let stream else { return try failed("it was not prepared") }
     let hasDisks = manifest.disks.contains { $0.thinID != nil }
-    if hasDisks { try disks.checkRollback(to: epoch, unused: running == nil) }
+    if hasDisks { try disks.checkRollback(to: epoch, users: users) }
     try rememberRollback()
     if let running {
       try steps.step("destroy") {
@@ -107,12 +107,14 @@ public final class Restore {
     let starts = options.start != .nothing
     var rolledBack = DiskHistory.RolledBack()
     do {
-      if hasDisks { rolledBack = try steps.step("disks") { try disks.rollBack(to: epoch) } }
+      // Of a guest that was destroyed nothing is refused any more that was not before.
+      if hasDisks {
+        rolledBack = try steps.step("disks") { try disks.rollBack(to: epoch, users: running == nil ? 0 : nil) }
+      }
       if starts { try steps.step("start") { try stream.start(paused: options.start == .paused) } }
     } catch {
       // The newest content of the disks is worth more than a branch of an epoch that did not start.
-      if (try? hypervisor.domains().contains { $0.uuid == folder.uuid }) == false { _ = try? disks.undo(rolledBack) }
-      return try failed("\(error)")
+      return try failed("\(error)", disks: turnBack(rolledBack))
     }
     guard starts else {
       forgetNewest()
@@ -123,6 +125,29 @@ public final class Restore {
     }
     forgetNewest()
     return Outcome(domain: domain.id, steps: steps.times)
+  }
+
+  /// How many have each disk open by rights; nil where a process serves one, which may open it any number of times.
+  private var users: Int? {
+    guard let running else { return 0 }
+    return GuestDevices(store, domain: running.id).disks().contains { $0.device == nil } ? nil : 1
+  }
+
+  /// - Returns: why the disks still show the epoch; nil when they do not.
+  private func turnBack(_ rolledBack: DiskHistory.RolledBack) -> String? {
+    let end = ContinuousClock.now + .seconds(30)
+    do {
+      while let domain = try hypervisor.domains().first(where: { $0.uuid == folder.uuid }) {
+        guard domain.state == .dying else { return "domain \(domain.id) of this guest is there" }
+        // xl destroys what it could not complete; its last references take a moment to go.
+        if ContinuousClock.now > end { break }
+        usleep(20_000)
+      }
+      try disks.undo(rolledBack)
+      return nil
+    } catch {
+      return "\(error)"
+    }
   }
 
   /// The guest is back whatever comes of this: what stays takes room in the pool until the next restore.
@@ -137,9 +162,9 @@ public final class Restore {
     try folder.setLastRollback(Rollback(epoch: epoch, safetyEpoch: safetyEpoch, reason: reason))
   }
 
-  private func failed(_ message: String) throws -> Outcome {
+  private func failed(_ message: String, disks: String? = nil) throws -> Outcome {
     throw CheckpointError.restoreFailed(
-      guest: manifest.guest, epoch: epoch, message: message, safetyEpoch: safetyEpoch)
+      guest: manifest.guest, epoch: epoch, message: message, safetyEpoch: safetyEpoch, disks: disks)
   }
 
   /// A backend that still lives may still write: the disks must not be turned back under it.

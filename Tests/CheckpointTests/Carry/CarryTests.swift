@@ -250,4 +250,7 @@ func pageSpread() {
   #expect(!(0..<40_000).allSatisfy { far.admits(UInt64($0) << 18) })
   var ballooned = PageSpread()
   #expect((0..<1_000_000).allSatisfy { ballooned.admits(UInt64($0) << 5) })
+  // What a guest of 128 GiB changed, here and there.
+  var changes = PageSpread(over: 32 << 20)
+  #expect((0..<60_000).allSatisfy { changes.admits(UInt64($0) << 9) })
 }

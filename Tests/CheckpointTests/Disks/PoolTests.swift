@@ -197,8 +197,10 @@ struct PoolTests {
     house.fake.kernel { $0.devices["ckpt-web-xvdb"]?.openCount = 1 }
     let why = "it is in use; unmount it, or detach it from the guest that has it"
     let error = DiskError.cannotRollBack(device: "ckpt-web-xvdb", why: why)
-    #expect(throws: error) { try house.history.checkRollback(to: 1, unused: true) }
-    try house.history.checkRollback(to: 1, unused: false)
+    #expect(throws: error) { try house.history.checkRollback(to: 1, users: 0) }
+    for users in [1, nil] { try house.history.checkRollback(to: 1, users: users) }
+    house.fake.kernel { $0.devices["ckpt-web-xvdb"]?.openCount = 2 }
+    #expect(throws: error) { try house.history.checkRollback(to: 1, users: 1) }
     #expect(throws: error) { try house.history.rollBack(to: 1) }
     #expect(house.devices.map { house.fake.content(of: $0) } == ["second", "second"])
     try house.expectSettled("after a refusal")
