@@ -22,11 +22,10 @@ extension Take {
   /// A page that the guest's balloon had given back at that moment, and that comes back, is written unlogged until the next time, which
   /// drops what the log does not have. Xen's count of the guest's pages tells that some were out.
   func collectOwed() throws {
-    let isCounted = guest.identity.kind == .pvh
     // Before it and after it: what is out at the one moment that counts may come back at once.
-    if isCounted, try guest.hasResized() { hasResized = true }
+    if try guest.hasResized() { hasResized = true }
     owed.formUnion(try tracking.collect())
-    if isCounted, try guest.hasResized() { hasResized = true }
+    if try guest.hasResized() { hasResized = true }
   }
 
   /// Whether the log does not tell everything that a PVH guest's pages hold since the last call.

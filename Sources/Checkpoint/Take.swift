@@ -77,9 +77,6 @@ public final class Take {
     tracking = Tracking(guest, folder, memory, options.tracking)
   }
 
-  /// Processors of this host, at most eight: more copiers only wait for the memory.
-  public static var processors: Int { max(1, min(8, sysconf(Int32(_SC_NPROCESSORS_ONLN)))) }
-
   /// Takes the epoch.
   ///
   /// - Parameter probed: how long it took to find out that the guest can be taken.

@@ -69,7 +69,7 @@ public struct TakeOptions: Sendable, Equatable {
   /// Run when takes begin to fail, and when they succeed again.
   public var notify: HookProgram?
   /// How many threads copy and compress.
-  public var threads = Take.processors
+  public var threads = EpochStore.processors
 
   public init() {}
 

@@ -83,7 +83,7 @@ private struct VerifyRun {
     self.report = report
     numbers = list.allNumbers.sorted()
     guest = list.epochs.last?.guest ?? folder.uuid
-    verifier = FolderVerifier(folder, method: method, threads: Take.processors)
+    verifier = FolderVerifier(folder, method: method, threads: EpochStore.processors)
   }
 
   func verify(_ numbers: [Int]) throws -> [VerifiedEpoch] {

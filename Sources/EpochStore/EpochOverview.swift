@@ -105,8 +105,7 @@ extension GuestFolder {
     let portions = (names.count + portion - 1) / portion
     let work = SharedWork(count: portions, progress: nil)
     let all = Mutex(EpochOverview())
-    let processors = sysconf(Int32(_SC_NPROCESSORS_ONLN))
-    try work.run(threads: max(1, min(portions, processors, 8))) { _ throws(StoreError) in
+    try work.run(threads: min(portions, EpochStore.processors)) { _ throws(StoreError) in
       let reader = ManifestReader(self)
       var part = EpochOverview()
       while let piece = work.next() {

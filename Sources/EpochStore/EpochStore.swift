@@ -4,6 +4,9 @@ import Glibc
 public struct EpochStore: Sendable {
   public let path: String
 
+  /// Processors of this host, at most eight: more threads only wait for the memory.
+  public static var processors: Int { max(1, min(8, sysconf(Int32(_SC_NPROCESSORS_ONLN)))) }
+
   /// Opens the store; the folder is created (mode 0700) when it is missing, its parent must exist.
   public init(path: String) throws(StoreError) {
     var path = path

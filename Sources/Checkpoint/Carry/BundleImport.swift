@@ -81,10 +81,10 @@ final class BundleImport {
     if let there = try epochThatIsThere(manifest) { return there }
     let base = try header.base.map { try self.base($0, manifest) }
     var ground: EpochBase?
-    if let base { ground = try folder.base(epoch: base.epoch, threads: Take.processors) }
+    if let base { ground = try folder.base(epoch: base.epoch, threads: EpochStore.processors) }
     let writer = try makeWriter(manifest, over: ground)
     self.writer = writer
-    pages = ImportedPages(writer, threads: Take.processors)
+    pages = ImportedPages(writer, threads: EpochStore.processors)
     spread = PageSpread(over: ground?.pageCount ?? 0)
     placed = try prepareDisks(description, base: base)
     self.description = description

@@ -46,7 +46,7 @@ extension Engine {
       throw CarryError.notOlder(guest: guest, epoch: reader.manifest.epoch, base: base.manifest.epoch)
     }
     let export = BundleExport(
-      reader: reader, base: base, pools: pools, access: access, threads: Take.processors, progress: progress)
+      reader: reader, base: base, pools: pools, access: access, threads: EpochStore.processors, progress: progress)
     if reader.manifest.disks.contains(where: { $0.thinID != nil }) {
       try CarriedDevices(pools: pools()).removeDead(of: folder.uuid)
     }

@@ -6,7 +6,8 @@ enum ImportVerification {
   /// - Throws: ``CarryError/damagedAfterwards(guest:epoch:_:)``.
   static func run(_ manifest: EpochManifest, in folder: GuestFolder, disks: ImportedDisks?) throws {
     do {
-      let verdict = try FolderVerifier(folder, method: .full, threads: Take.processors).verify(manifest.epoch).verdict
+      let verdict = try FolderVerifier(folder, method: .full, threads: EpochStore.processors).verify(manifest.epoch)
+        .verdict
       guard verdict.isDamaged else { return }
       throw CarryError.damagedAfterwards(
         guest: manifest.guest, epoch: manifest.epoch, verdict.damage.first?.what ?? "it is damaged")

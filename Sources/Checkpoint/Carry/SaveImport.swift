@@ -72,7 +72,7 @@ final class SaveImport {
     (self.config, self.folder) = (config, folder)
     try folder.discardUnpublished()
     let writer = try folder.create(epoch: folder.nextEpochNumber(), reserving: 0)
-    (self.writer, pages) = (writer, ImportedPages(writer, threads: Take.processors))
+    (self.writer, pages) = (writer, ImportedPages(writer, threads: EpochStore.processors))
   }
 
   /// A page that the stream has twice is what it was last.

@@ -69,7 +69,7 @@ extension Engine {
     let folder = try folder(of: guest)
     let lock = try folder.lock(.shared)
     defer { _ = lock }
-    return try CoreExport(folder.open(epoch: resolve(epoch, in: folder, of: guest)), threads: Take.processors)
+    return try CoreExport(folder.open(epoch: resolve(epoch, in: folder, of: guest)), threads: EpochStore.processors)
       .write(to: descriptor)
   }
 }

@@ -42,7 +42,7 @@ public struct EpochStream {
     try writer.write(.staticDataEnd)
     for record in records where record.type == .x86PVP2MFrames { try writer.write(record) }
     var pages = 0
-    try reader.forEachBatch(pagesPerBatch: PageBatchSize.most, threads: Take.processors) { batch in
+    try reader.forEachBatch(pagesPerBatch: PageBatchSize.most, threads: EpochStore.processors) { batch in
       var entries: [PageEntry] = []
       entries.reserveCapacity(batch.pfns.count)
       for index in batch.pfns.indices {

@@ -53,7 +53,7 @@ public final class Restore {
     lock = try folder.lock(.exclusive)
     let reader = try folder.open(epoch: epoch)
     manifest = reader.manifest
-    try steps.step("verify") { try reader.verify(threads: Take.processors) }
+    try steps.step("verify") { try reader.verify(threads: EpochStore.processors) }
     let stream = try EpochStream(reader)
     self.stream = stream
     let domains = try hypervisor.domains()
@@ -121,7 +121,8 @@ public final class Restore {
       return Outcome(domain: nil, steps: steps.times)
     }
     guard let domain = try hypervisor.domains().first(where: { $0.uuid == folder.uuid }) else {
-      return try failed("xl restore ended well but no such domain runs")
+      let disks = hasDisks ? "the guest has run on them" : nil
+      return try failed("xl restore ended well but no such domain runs", disks: disks)
     }
     forgetNewest()
     return Outcome(domain: domain.id, steps: steps.times)

@@ -133,6 +133,16 @@ struct SkippedTakeTests {
     [PoolRoom(pool: "main", dataUsed: percent, dataTotal: 100, metadataTotal: 100)]
   }
 
+  /// At a watermark of 90 % a policy that keeps one epoch makes room.
+  private func takeWithPolicy(rooms: [[PoolRoom]], _ events: Journal) throws -> EpochManifest {
+    try take(
+      rooms: rooms,
+      { options in
+        options.space.poolWatermark = 90
+        options.retention.last = 1
+      }, events: events)
+  }
+
   @Test("is skipped at the watermark before the guest is touched, and says so")
   func watermark() throws {
     let events = Journal()
@@ -150,12 +160,7 @@ struct SkippedTakeTests {
   func retentionFirst() throws {
     for _ in 0..<3 { _ = try take() }
     let events = Journal()
-    let manifest = try take(
-      rooms: [pool(95), pool(60)],
-      { options in
-        options.space.poolWatermark = 90
-        options.retention.last = 1
-      }, events: events)
+    let manifest = try takeWithPolicy(rooms: [pool(95), pool(60)], events)
     #expect(manifest.epoch == 4)
     #expect(try temporary.folder.overview().epochs.map(\.epoch) == [3, 4])
     // The disks of what went are gone before the pool is looked at again.
@@ -193,12 +198,7 @@ struct SkippedTakeTests {
     var low = pool(60)
     low[0].warnings = ["pool main: look"]
     for _ in 0..<2 { _ = try take() }
-    let manifest = try take(
-      rooms: [[pool(95)[0], low[0]], low],
-      { options in
-        options.space.poolWatermark = 90
-        options.retention.last = 1
-      }, events: events)
+    let manifest = try takeWithPolicy(rooms: [[pool(95)[0], low[0]], low], events)
     #expect(events.events.filter { $0 == "note pool main: look" }.count == 1)
     #expect(try #require(manifest.statistics).notes.filter { $0 == "pool main: look" }.count == 1)
   }
@@ -222,12 +222,7 @@ struct SkippedTakeTests {
   func leftovers() throws {
     try leaveGarbage()
     let events = Journal()
-    let manifest = try take(
-      rooms: [pool(95), pool(60)],
-      { options in
-        options.space.poolWatermark = 90
-        options.retention.last = 1
-      }, events: events)
+    let manifest = try takeWithPolicy(rooms: [pool(95), pool(60)], events)
     #expect(manifest.epoch == 3 && events.events.count == 1)
     #expect(events.events[0].hasSuffix("K freed in the store") && !events.events[0].contains("removed"))
   }
