@@ -12,7 +12,7 @@ has_taken() { local last; last=$(taken); ((${last:-0} >= $1)); }
 
 ckpt pool create main --data /dev/vdc --metadata /dev/vdd --yes >/dev/null
 disk=$(ckpt disk create web xvda --size 64M | tail -n 1)
-check "the guest starts" guest_start pvh web memory=96 area=16 rate=2 disks="phy:$disk,xvda,w"
+check "the guest starts" guest_start pvh web memory=128 area=16 rate=2 disks="phy:$disk,xvda,w"
 nonce=$(guest_nonce web)
 ckptd >$log 2>&1 &
 daemon=$!
