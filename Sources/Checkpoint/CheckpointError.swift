@@ -12,6 +12,8 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
   case stagingFull(guest: String, bytes: Int)
   /// The pause lasted longer than allowed; the guest was let go before the epoch was complete.
   case pauseTooLong(guest: String, seconds: Double)
+  /// Another tool let the guest go while its pages were being copied; it runs on.
+  case letGo(guest: String)
   /// The take did not get to its pause in the time given; the guest runs on.
   case timedOut(guest: String, seconds: Double)
   /// The limits of the configuration, or the pools, leave no room for an epoch; the guest was not touched.
@@ -74,6 +76,8 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
     case .pauseTooLong(let guest, let seconds):
       "guest '\(guest)' was held for longer than the \(seconds) s allowed; it runs again, no epoch was made; "
         + "raise `max-pause` or take when the host is less busy"
+    case .letGo(let guest):
+      "guest '\(guest)' was resumed by another tool while it was held; it runs on, no epoch was made; take again"
     case .timedOut(let guest, let seconds):
       "guest '\(guest)': the take was not ready for its pause within \(seconds) s; it runs on, no epoch was made"
     case .noRoom(let guest, let why): "guest '\(guest)': the take is skipped, the guest was not touched: \(why)"

@@ -57,11 +57,20 @@ final class Child {
   init(_ arguments: [String], output destination: Int32? = nil) throws {
     name = arguments[0]
     var ends: [Int32] = [-1, -1]
+    let output = try Child.unnamedFile(name)
+    let errors: Int32
+    do { errors = try Child.unnamedFile(name) } catch {
+      close(output)
+      throw error
+    }
     // The child must not hold the write end of its own input, nor another child, or it would wait for ever.
-    guard pipe2(&ends, O_CLOEXEC) == 0 else { throw Child.failed(name, errno) }
-    input = ends[1]
-    output = try Child.unnamedFile(name)
-    errors = try Child.unnamedFile(name)
+    guard pipe2(&ends, O_CLOEXEC) == 0 else {
+      let code = errno
+      close(output)
+      close(errors)
+      throw Child.failed(name, code)
+    }
+    (self.output, self.errors, input) = (output, errors, ends[1])
     // The largest pipe an unprivileged process may have; fewer switches between us and xl.
     _ = fcntl(input, ckpt_F_SETPIPE_SZ, 1 << 20)
 
@@ -108,13 +117,13 @@ final class Child {
 
   func wait() throws -> Command.Result {
     closeInput()
-    var status: Int32 = 0
-    while waitpid(pid, &status, 0) < 0 {
-      guard errno == EINTR else { throw Child.failed(name, errno) }
-    }
     defer {
       close(output)
       close(errors)
+    }
+    var status: Int32 = 0
+    while waitpid(pid, &status, 0) < 0 {
+      guard errno == EINTR else { throw Child.failed(name, errno) }
     }
     let code = status & 0x7f == 0 ? (status >> 8) & 0xff : 128 + (status & 0x7f)
     return Command.Result(

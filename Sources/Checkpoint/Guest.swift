@@ -103,7 +103,9 @@ public protocol Guest: AnyObject {
   /// The suspended guest without its memory. ``readProcessors()`` and `settle` come first.
   func state() throws -> GuestState
   /// Lets the guest go on in place. When this throws, the guest is still suspended.
-  func resume() throws
+  ///
+  /// - Returns: false when somebody else had let it go before.
+  func resume() throws -> Bool
   /// It was asked, and may suspend yet though the take has ended: somebody has to be there then.
   var mayStillSuspend: Bool { get }
   /// Another process has taken over what was asked of the guest: it is not touched any more.

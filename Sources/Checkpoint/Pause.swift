@@ -85,6 +85,7 @@ extension Take {
     times.record(.disks, snapshotted.took)
     for (step, milliseconds) in snapshotted.steps { times.record("disks_\(step)", milliseconds: milliseconds) }
     guard inTime, !limit.hasPassed else { throw tooLong }
+    guard !limit.wasLost else { throw CheckpointError.letGo(guest: guest.identity.name) }
     let held = try copied.get()
     finishRounds()
     return held
@@ -225,6 +226,8 @@ final class FreezeRound: @unchecked Sendable {
   // Unchecked: the take's state belongs to this round until `end` has waited for it.
   private let take: Take
   private let isOver = Atomic(false)
+  /// One of the two may set it: the round as it begins, or the pause that does not want it any more.
+  private let isClaimed = Atomic(false)
   private var work: Background<(PageCopier.Outcome, Int, Double)>?
 
   /// Pages between two looks at whether the guest is suspended.
@@ -238,6 +241,7 @@ final class FreezeRound: @unchecked Sendable {
   }
 
   private func run(_ staging: Staging) throws -> (PageCopier.Outcome, Int, Double) {
+    guard claim() else { return (PageCopier.Outcome(), 0, 0) }
     let start = ContinuousClock.now
     var copier = PageCopier(guest: take.guest, staging: staging, threads: 1)
     copier.shouldStop = { [self] in isOver.load(ordering: .relaxed) }
@@ -249,10 +253,14 @@ final class FreezeRound: @unchecked Sendable {
     return (outcome, pages, (ContinuousClock.now - start).milliseconds)
   }
 
-  /// Ends the round and waits for it.
+  private func claim() -> Bool {
+    isClaimed.compareExchange(expected: false, desired: true, ordering: .sequentiallyConsistent).exchanged
+  }
+
+  /// Ends the round and waits for it; not for one that has found no thread yet, while the guest is held.
   func end() throws -> PageCopier.Outcome {
     isOver.store(true, ordering: .relaxed)
-    guard let work else { return PageCopier.Outcome() }
+    guard let work, !claim() else { return PageCopier.Outcome() }
     let (outcome, pages, ms) = try work.wait()
     var round = TakeStatistics.Round(name: "freeze", pages: pages, ms: ms)
     round.add(outcome)

@@ -18,6 +18,8 @@ final class PauseLimit: @unchecked Sendable {
     var isHeld = false
     /// The keeper has left the guest to this process. Asked again it would say no, as if it had the guest itself.
     var isOurs = false
+    /// Somebody else let the guest go, and nobody knows when.
+    var wasLost = false
   }
 
   /// - Parameter keeper: lets the guest go when this process cannot.
@@ -62,12 +64,15 @@ final class PauseLimit: @unchecked Sendable {
   /// The guest was not held to the end of its pause: what was copied is of no instant.
   var hasPassed: Bool { expired.load(ordering: .relaxed) }
 
+  /// Another tool let the guest go while it was held: what was copied is of no instant either.
+  var wasLost: Bool { hold.withLock { $0.wasLost } }
+
   private func resume() throws {
     try hold.withLock { hold in
       guard hold.isHeld else { return }
       if hold.isOurs || keeper?.release() != false {
         hold.isOurs = true
-        try guest.resume()
+        hold.wasLost = try !guest.resume()
         keeper?.resumed()
       } else {
         expired.store(true, ordering: .relaxed)

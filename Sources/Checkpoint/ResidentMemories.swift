@@ -21,7 +21,7 @@ public final class ResidentMemories: Sendable {
     /// The domains that were there when somebody looked while a take had the memory.
     var domainsSeen: Set<UInt32>?
 
-    func belongs(toNoneOf domains: Set<UInt32>) -> Bool { memory.mappedDomain.map { !domains.contains($0) } == true }
+    func belongs(toNoneOf domains: Set<UInt32>) -> Bool { memory.lastDomain.map { !domains.contains($0) } == true }
   }
 
   /// - Parameter store: path of the store, for messages.
@@ -80,7 +80,7 @@ public final class ResidentMemories: Sendable {
     withExtendedLifetime(gone) {}
   }
 
-  /// Lets go of every guest whose domain is not among these: Xen keeps what is left of a destroyed domain for as long as
+  /// Lets go of every guest whose domain is not among these, and of what is remembered of it: Xen keeps what is left of a destroyed domain for as long as
   /// anybody has its memory mapped. Of one that a take works on, as soon as that gives it back.
   public func keepOnly(_ domains: Set<UInt32>) {
     let gone = slots.withLock { slots in

@@ -17,7 +17,9 @@ public final class TakeMemory {
   private(set) var token = TakeMemory.newToken
   let isResident: Bool
   /// The running domain whose memory is mapped here. Xen keeps a destroyed one as long as it is.
-  public internal(set) var mappedDomain: UInt32?
+  public internal(set) var mappedDomain: UInt32? { didSet { lastDomain = mappedDomain ?? lastDomain } }
+  /// The domain that was taken last: what is remembered serves nobody when that is gone.
+  private(set) var lastDomain: UInt32?
 
   /// - Parameter isResident: it will be used for more than one take.
   public init(isResident: Bool = false) { self.isResident = isResident }

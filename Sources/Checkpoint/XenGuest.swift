@@ -139,7 +139,7 @@ public final class XenGuest: Guest {
     return GuestState(records: records)
   }
 
-  public func resume() throws { try suspension?.resume() }
+  public func resume() throws -> Bool { try suspension?.resume() ?? false }
   public var mayStillSuspend: Bool { suspension?.isOpen == true }
   public func handOver() { suspension?.handOver() }
 }

@@ -15,7 +15,7 @@ public struct AbandonedSuspension {
 
   public let domain: Domain
   /// The process that asked still lives: nothing is abandoned, and nothing must be done.
-  public var isAlive: Bool { note.owner.isAlive }
+  public var isAlive: Bool { note.isAtWork(isOpen: SuspensionNote.isOpen(domain.id)) }
   private let hypervisor: Hypervisor
   private let store: XenStore
   private let note: SuspensionNote
@@ -41,6 +41,8 @@ public struct AbandonedSuspension {
   ///   and others; the note then stays, so that it can be tried again.
   public mutating func step() throws(XenError) -> Outcome? {
     guard let now = try? hypervisor.domain(domain.id), now.uuid == domain.uuid else { return .ended }
+    // After the state: a later take writes its note before its suspend can show.
+    guard isLeft else { return .running }
     switch now.state {
     case .crashed, .dying, .shutdown: return try end(.ended)
     case .suspended where note.asked != nil:
@@ -48,6 +50,7 @@ public struct AbandonedSuspension {
       if let holder = SuspendChannel.lockHolder(domain.id), !note.owner.has(holder) {
         throw .busy(domain: domain.id, "another tool holds its suspend event channel")
       }
+      if domain.isBeingSaved { throw .busy(domain: domain.id, "another tool saves it") }
       // A guest that stands still with our request untaken does so for another tool.
       if try request.withdraw() { throw .busy(domain: domain.id, Suspension.foreignSuspend) }
       try hypervisor.resume(domain)
@@ -61,7 +64,7 @@ public struct AbandonedSuspension {
         ? (SuspensionNote.now + Suspension.lateSeconds, .withdrawn) : (note.deadline, .running)
       return nil
     }
-    guard SuspensionNote.now > watched.until else { return nil }
+    guard SuspensionNote.now >= watched.until else { return nil }
     // It may have been stopped as it froze, and goes on with that when it is let go.
     if now.state == .paused {
       throw .busy(domain: domain.id, "it is paused; let it go on (`xl unpause`), then look again: `ckpt recover`")
@@ -74,12 +77,17 @@ public struct AbandonedSuspension {
   /// - Throws: as ``step()``.
   public func forget() throws(XenError) { _ = try end(.running) }
 
+  /// Nobody ended it meanwhile. Two may look after one guest, its guard and a starting daemon: once the first of them has let it go,
+  /// another take may hold it, and that is not ours to end.
+  private var isLeft: Bool { note.stands(SuspensionNote.text(store, domain: domain.id)) }
+
   private func end(_ outcome: Outcome) throws(XenError) -> Outcome {
+    guard isLeft else { return outcome }
     SuspendChannel.clearSubscription(hypervisor, domain: domain.id)
     // The store's daemon is told once more of one that runs: who resumed it may have died before it could, and the guest's
     // `xl` would then miss its next shutdown.
     if outcome == .resumed || outcome == .running { try? store.resumed(domain: domain.id) }
-    try SuspensionNote.replace(by: nil, hypervisor, store, domain)
+    try note.clear(hypervisor, store, domain)
     return outcome
   }
 }

@@ -7,7 +7,8 @@ import Glibc
 /// from `/dev/xen/hypercall`.
 struct HypercallBuffer: ~Copyable {
   private var buffer = ckpt_hypercall_buffer()
-  private let handle: OpaquePointer
+  /// Held, not only its handle: the library looks into that to free the memory.
+  private let hypervisor: Hypervisor
   let bytes: UnsafeMutableRawBufferPointer
 
   init(_ hypervisor: Hypervisor, byteCount: Int, domain: UInt32) throws(XenError) {
@@ -15,7 +16,7 @@ struct HypercallBuffer: ~Copyable {
     guard let base = xc__hypercall_buffer_alloc_pages(hypervisor.handle, &buffer, Int32(pages)) else {
       throw .call("hypercall buffer of \(byteCount) bytes", domain: domain, errno: errno)
     }
-    self.handle = hypervisor.handle
+    self.hypervisor = hypervisor
     self.pages = Int32(pages)
     bytes = UnsafeMutableRawBufferPointer(start: base, count: byteCount)
     memset(base, 0, pages * pageSize)
@@ -30,6 +31,6 @@ struct HypercallBuffer: ~Copyable {
 
   deinit {
     var buffer = buffer
-    xc__hypercall_buffer_free_pages(handle, &buffer, pages)
+    xc__hypercall_buffer_free_pages(hypervisor.handle, &buffer, pages)
   }
 }

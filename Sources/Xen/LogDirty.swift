@@ -28,8 +28,9 @@ public final class LogDirty {
     self.domain = domain
     space = try FrameSpace(hypervisor, store, domain)
     let frames = try space.count(hypervisor)
-    deviceModel = domain.isTranslated ? xendevicemodel_open(nil, 0) : nil
     buffer = try HypercallBuffer(hypervisor, byteCount: LogDirty.bytes(frames), domain: domain.id)
+    // Last: nothing closes it when the initialiser throws.
+    deviceModel = domain.isTranslated ? xendevicemodel_open(nil, 0) : nil
   }
 
   deinit { if let deviceModel { xendevicemodel_close(deviceModel) } }

@@ -25,15 +25,16 @@ extension Hypervisor {
 
   /// Lets the suspended guest go on in place: its suspend call returns 1, "cancelled".
   ///
+  /// - Returns: false when somebody else had resumed it before.
   /// - Throws: ``XenError/resumeFailed(domain:errno:)``; the guest is then still suspended. ``XenError/ended(domain:_:)`` and
   ///   ``XenError/domainGone(_:)`` when there is none any more.
-  func resume(_ domain: Domain) throws(XenError) {
+  @discardableResult
+  func resume(_ domain: Domain) throws(XenError) -> Bool {
     var code: Int32 = 0
     for _ in 0..<100 {
-      if xc_domain_resume(handle, domain.id, 1) == 0 { return }
+      if xc_domain_resume(handle, domain.id, 1) == 0 { return true }
       code = errno
-      // Not suspended any more: somebody resumed it.
-      if try liveState(of: domain) != .suspended { return }
+      if try liveState(of: domain) != .suspended { return false }
       guard code == EAGAIN || code == EBUSY || code == EINTR else { break }
       usleep(1000)
     }

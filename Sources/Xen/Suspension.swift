@@ -57,7 +57,8 @@ public final class Suspension {
     if store.read("\(guest)/control/feature-suspend") == "0" {
       throw .suspendRefused(domain: domain.id, "its kernel says control/feature-suspend = 0")
     }
-    if let obstacle = SuspensionNote.read(store, domain: domain.id)?.obstacle(at: SuspensionNote.now) {
+    let there = SuspensionNote.read(store, domain: domain.id)
+    if let obstacle = there?.obstacle(at: SuspensionNote.now, isOpen: SuspensionNote.isOpen(domain.id)) {
       throw .busy(domain: domain.id, obstacle)
     }
     let state = try hypervisor.liveState(of: domain)
@@ -221,10 +222,12 @@ public final class Suspension {
 
   /// Lets the suspended guest go on in place: its suspend call returns 1, "cancelled".
   ///
+  /// - Returns: false when somebody else had resumed it before: it was not held all the time.
   /// - Throws: ``XenError/resumeFailed(domain:errno:)``; the guest is then still suspended.
-  public func resume() throws(XenError) {
-    try hypervisor.resume(domain)
+  public func resume() throws(XenError) -> Bool {
+    let wasHeld = try hypervisor.resume(domain)
     progress = .over
+    return wasHeld
   }
 
   /// From here on another process of ours ends what was begun, as ``AbandonedSuspension``; we touch the guest no more.
@@ -237,6 +240,7 @@ public final class Suspension {
   /// will not suspend for us any more; else it becomes nobody's, for ``AbandonedSuspension``.
   public func close() {
     guard progress != .nothing else { return }
+    defer { SuspensionNote.close(domain.id) }
     if progress == .asked, hypervisor.hasEnded(domain) { progress = .over }
     // One ring too many is a request too many: what the guest still asks of itself would find nobody to resume it. While we
     // have the channel's lock, no other tool rings.

@@ -1,4 +1,5 @@
 import Glibc
+import Synchronization
 
 /// Who is suspending a guest, and since when: a note beside the domain in xenstore, from before the subscription to its
 /// suspend until the guest is known to run. It goes when the domain goes.
@@ -34,18 +35,45 @@ struct SuspensionNote: Equatable {
   /// Until when a guest that was asked may still suspend, in seconds since the host's boot.
   var deadline: Int { (asked ?? 0) + Suspension.answerSeconds + Suspension.freezeSeconds }
 
+  /// Who asked still works on it.
+  ///
+  /// - Parameter isOpen: this process suspends the guest; a note of it that stands there otherwise is one that could not be cleared.
+  func isAtWork(isOpen: Bool) -> Bool { owner == .own ? isOpen : owner.isAlive }
+
   /// Why nobody else may ask this guest to suspend; nil when the note is only a remainder.
-  func obstacle(at now: Int) -> String? {
-    if owner.isAlive { return "a take of it is in its pause" }
+  func obstacle(at now: Int, isOpen: Bool) -> String? {
+    if isAtWork(isOpen: isOpen) { return SuspensionNote.inPause }
     guard asked != nil, now < deadline else { return nil }
     return "a take that did not end has asked it to suspend, `ckpt recover` looks after that"
   }
+
+  /// Whether what stands there now is this note still; the take that wrote it may have disowned it.
+  ///
+  /// - Parameter text: nil when it could not be read, which says nothing: one that was cleared is empty.
+  func stands(_ text: String?) -> Bool {
+    guard let text else { return true }
+    guard let now = SuspensionNote(text) else { return false }
+    return now.asked == asked && (now.owner == owner || now.owner == .nobody)
+  }
+
+  private static let inPause = "a take of it is in its pause"
+
+  /// Domains that this process suspends: their notes are up.
+  private static let open = Mutex<Set<UInt32>>([])
+
+  static func isOpen(_ domain: UInt32) -> Bool { open.withLock { $0.contains(domain) } }
+
+  /// What was begun with ``claim(_:domain:)`` is over, whatever became of the note.
+  static func close(_ domain: UInt32) { _ = open.withLock { $0.remove(domain) } }
 
   // MARK: In xenstore
 
   private static func node(_ store: XenStore, _ domain: UInt32) -> DomainNote {
     DomainNote(store, domain: domain, "pause")
   }
+
+  /// As it stands there; nil when it cannot be read, or never was.
+  static func text(_ store: XenStore, domain: UInt32) -> String? { node(store, domain).read() }
 
   static func read(_ store: XenStore, domain: UInt32, in transaction: XenStoreTransaction? = nil) -> SuspensionNote? {
     node(store, domain).read(in: transaction).flatMap(SuspensionNote.init)
@@ -59,8 +87,18 @@ struct SuspensionNote: Equatable {
   ///
   /// - Throws: ``XenError/busy(domain:_:)`` when that of another must stay.
   static func claim(_ store: XenStore, domain: UInt32) throws(XenError) {
+    // Ours first: of two takes in one process only one may come to the transaction.
+    guard open.withLock({ $0.insert(domain).inserted }) else { throw .busy(domain: domain, inPause) }
+    do throws(XenError) { try put(store, domain: domain) } catch {
+      close(domain)
+      throw error
+    }
+  }
+
+  private static func put(_ store: XenStore, domain: UInt32) throws(XenError) {
     let obstacle = try store.transaction(node(store, domain).path) { (transaction) throws(XenError) -> String? in
-      if let obstacle = read(store, domain: domain, in: transaction)?.obstacle(at: now) { return obstacle }
+      let there = read(store, domain: domain, in: transaction)
+      if let obstacle = there?.obstacle(at: now, isOpen: false) { return obstacle }
       try SuspensionNote(owner: .own, asked: nil).write(store, domain: domain, in: transaction)
       return nil
     }
@@ -74,5 +112,15 @@ struct SuspensionNote: Equatable {
     guard let now = try? hypervisor.domain(domain.id), now.uuid == domain.uuid else { return }
     guard let note else { return try node(store, domain.id).clear() }
     try node(store, domain.id).write(note.text)
+  }
+
+  /// Clears this note, unless another stands there by now. A domain that is gone needs none.
+  func clear(_ hypervisor: Hypervisor, _ store: XenStore, _ domain: Domain) throws(XenError) {
+    guard let now = try? hypervisor.domain(domain.id), now.uuid == domain.uuid else { return }
+    let node = SuspensionNote.node(store, domain.id)
+    try store.transaction(node.path) { (transaction) throws(XenError) in
+      guard let text = node.read(in: transaction), stands(text) else { return }
+      try node.write("", in: transaction)
+    }
   }
 }

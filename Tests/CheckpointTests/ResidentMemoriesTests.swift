@@ -54,10 +54,22 @@ struct ResidentMemoriesTests {
     memory.mappedDomain = 7
     memories.giveBack("web")
     while memory.mappedDomain != nil { try await Task.sleep(for: .milliseconds(5)) }
+    memories.keepOnly([7])
     #expect(try memories.borrow("web") === memory)
     memory.mappedDomain = 7
     // One that a take has is not touched by the end of the one before.
     try await Task.sleep(for: .milliseconds(50))
     #expect(memory.mappedDomain == 7)
+  }
+
+  @Test("What was learned of a guest goes with its domain, also when its memory was let go before")
+  func idleAndGone() async throws {
+    let memories = ResidentMemories(store: "/store", idleSeconds: 0.01)
+    let memory = try memories.borrow("web")
+    memory.mappedDomain = 7
+    memories.giveBack("web")
+    while memory.mappedDomain != nil { try await Task.sleep(for: .milliseconds(5)) }
+    memories.keepOnly([8])
+    #expect(memories.count == 0)
   }
 }

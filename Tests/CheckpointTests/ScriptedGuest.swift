@@ -217,12 +217,16 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
     try happens("state", .state)
     return GuestState(records: [Record(type: .hvmContext, body: [1, 2, 3])], canary: identity.kind == .pv ? 1 : nil)
   }
-  func resume() throws {
+  /// Another tool has resumed it before the take does.
+  var isLetGo = false
+  func resume() throws -> Bool {
     try happens("resume", .resume)
+    if isLetGo { return false }
     condition = .running
     // It works on at once; a PV guest begins with its start_info page.
     if identity.kind == .pv, let page = pages[1] { write(1, page) }
     afterResume(self)
+    return true
   }
   func handOver() { journal.note("handOver") }
 }

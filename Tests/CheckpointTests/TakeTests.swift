@@ -165,6 +165,15 @@ struct TakeTests {
     #expect(temporary.files.isEmpty)
   }
 
+  @Test("makes no epoch of a guest that another tool let go while it was held")
+  func letGo() throws {
+    let temporary = try TemporaryStore()
+    let guest = ScriptedGuest(pages: [1: page(1)], journal: journal)
+    guest.isLetGo = true
+    #expect(throws: CheckpointError.letGo(guest: "web")) { try take(guest, into: temporary) }
+    #expect(temporary.files.isEmpty)
+  }
+
   @Test("whose rest does not fit gives up before it asks the guest, if it may not spill")
   func noRoom() throws {
     let temporary = try TemporaryStore()

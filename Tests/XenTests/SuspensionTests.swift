@@ -22,7 +22,7 @@ struct SuspensionNoteTests {
   func foreign(text: String) {
     let note = SuspensionNote(text)
     #expect(note == SuspensionNote(owner: .nobody, asked: 0))
-    #expect(note?.obstacle(at: Self.now) == nil)
+    #expect(note?.obstacle(at: Self.now, isOpen: false) == nil)
   }
 
   @Test func none() { #expect(SuspensionNote("") == nil) }
@@ -38,9 +38,27 @@ struct SuspensionNoteTests {
       (SuspensionNote(owner: .nobody, asked: nil), nil),
     ])
   func obstacle(note: SuspensionNote, words: String?) {
-    let text = note.obstacle(at: Self.now)
+    let text = note.obstacle(at: Self.now, isOpen: true)
     #expect((text == nil) == (words == nil))
     #expect(words.map { text?.contains($0) == true } ?? true)
+  }
+
+  @Test("A note of this process that could not be cleared keeps nobody out for ever")
+  func remainder() {
+    #expect(SuspensionNote(owner: .own, asked: nil).obstacle(at: Self.now, isOpen: false) == nil)
+    #expect(SuspensionNote(owner: .own, asked: Self.now - Self.most).obstacle(at: Self.now, isOpen: false) == nil)
+  }
+
+  @Test(
+    "Whoever looks after a suspend that was left ends that one, not a younger one of the same guest",
+    arguments: [
+      // It could not be read: that says nothing.
+      (String?.none, true), ("", false), ("4 100 77", true), ("0 0 77", true),
+      ("4 100 78", false), ("5 100 77", false), ("4 100 -", false), ("nonsense", false),
+    ])
+  func stands(text: String?, stands: Bool) throws {
+    let left = try #require(SuspensionNote("4 100 77"))
+    #expect(left.stands(text) == stands)
   }
 
   @Test(

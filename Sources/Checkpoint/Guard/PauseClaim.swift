@@ -44,11 +44,19 @@ final class PauseClaim: @unchecked Sendable {
   init() throws(GuardError) {
     // 1: MFD_CLOEXEC (linux/memfd.h).
     let descriptor = memfd_create("ckpt-pause", 1)
-    guard descriptor >= 0, ftruncate(descriptor, off_t(PauseClaim.size)) == 0 else {
-      throw .cannotStart("shared memory: \(String(cString: strerror(errno)))")
+    guard descriptor >= 0 else { throw PauseClaim.noMemory(errno) }
+    do throws(GuardError) {
+      guard ftruncate(descriptor, off_t(PauseClaim.size)) == 0 else { throw PauseClaim.noMemory(errno) }
+      memory = try PauseClaim.map(descriptor)
+    } catch {
+      close(descriptor)
+      throw error
     }
     self.descriptor = descriptor
-    memory = try PauseClaim.map(descriptor)
+  }
+
+  private static func noMemory(_ code: Int32) -> GuardError {
+    .cannotStart("shared memory: \(String(cString: strerror(code)))")
   }
 
   /// The guard's end.
@@ -61,9 +69,7 @@ final class PauseClaim: @unchecked Sendable {
 
   private static func map(_ descriptor: Int32) throws(GuardError) -> UnsafeMutableRawPointer {
     let memory = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0)
-    guard let memory, memory != MAP_FAILED else {
-      throw .cannotStart("shared memory: \(String(cString: strerror(errno)))")
-    }
+    guard let memory, memory != MAP_FAILED else { throw noMemory(errno) }
     return memory
   }
 

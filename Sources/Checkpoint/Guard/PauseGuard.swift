@@ -71,13 +71,14 @@ final class PauseGuard: PauseKeeper, @unchecked Sendable {
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
     defer { posix_spawn_file_actions_destroy(&actions) }
-    // Out of the way first: one of ours may have the number that another one shall get.
+    // Out of the way first, above all of ours: one of them may have the number that another one shall get.
+    let aside = (descriptors.map { max($0.0, $0.1) }.max() ?? 0) + 1
     for (index, (own, _)) in descriptors.enumerated() {
-      posix_spawn_file_actions_adddup2(&actions, own, 200 + Int32(index))
+      posix_spawn_file_actions_adddup2(&actions, own, aside + Int32(index))
     }
     for (index, (_, number)) in descriptors.enumerated() {
-      posix_spawn_file_actions_adddup2(&actions, 200 + Int32(index), number)
-      posix_spawn_file_actions_addclose(&actions, 200 + Int32(index))
+      posix_spawn_file_actions_adddup2(&actions, aside + Int32(index), number)
+      posix_spawn_file_actions_addclose(&actions, aside + Int32(index))
     }
     var attributes = posix_spawnattr_t()
     posix_spawnattr_init(&attributes)
