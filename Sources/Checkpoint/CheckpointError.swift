@@ -99,7 +99,7 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
     case .hostFull(let guest, let needed, let available):
       "guest '\(guest)' needs \(needed >> 20) MiB, the host has \(available >> 20) MiB free; nothing was changed"
     case .noStore(let path):
-      "no store at \(path); name it with --store or CKPT_STORE, `ckpt take` makes it"
+      "no store at \(path); name it with --store or CKPT_STORE, `ckpt pool create` and `ckpt take` make it"
     case .nameTaken(let guest, let domain):
       "domain \(domain) is another guest named '\(guest)'; rename or destroy it first; nothing was changed"
     case .backendsLinger(let guest, let domain):

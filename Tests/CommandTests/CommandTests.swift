@@ -186,6 +186,21 @@ struct CommandTests {
     #expect((status["store"] as? [String: Any])?["used_bytes"] as? Int ?? 0 > 0)
   }
 
+  @Test("The first pool of a host makes the store, private to root")
+  func firstPool() throws {
+    let path = FileManager.default.temporaryDirectory.path + "/ckpt-fresh-\(UInt64.random(in: 0...UInt64.max))"
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    // It ends behind that: there is no device-mapper, or the folder is not named by its whole path.
+    let result = try ckpt(["pool", "create", "t", "--file", "here", "--size", "1G", "--store", path])
+    #expect(result.status != 0 && !result.errors.contains("No such file"), "\(result.errors)")
+    let mode = try FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? Int
+    #expect(mode == 0o700)
+    // A refusal makes none.
+    let other = path + "-other"
+    #expect(try ckpt(["pool", "create", "--data", "/dev/x", "--metadata", "/dev/y", "--store", other]).status == 12)
+    #expect(!FileManager.default.fileExists(atPath: other))
+  }
+
   @Test("The status of an empty store says that there is nothing")
   func emptyStatus() throws {
     let path = FileManager.default.temporaryDirectory.path + "/ckpt-empty-\(UInt64.random(in: 0...UInt64.max))"

@@ -38,9 +38,11 @@ struct PoolCommand: ParsableCommand {
       let percent = try vg == nil ? nil : size.flatMap(Self.percent)
       let bytes = try percent == nil ? size.map(Quantity.parseBytes) : nil
       let kept = try CommonOptions.configuration(nil).keptEpochs
+      if let data, let metadata { try Terminal.confirm("All content of \(data) and \(metadata) is lost.", yes: yes) }
+      // On a fresh host a pool is the first thing that is made.
+      _ = try common.engine.store()
       let pools = try common.engine.pools()
       if let data, let metadata {
-        try Terminal.confirm("All content of \(data) and \(metadata) is lost.", yes: yes)
         try pools.create(name, data: data, metadata: metadata)
       } else if let vg {
         let share = percent.map(PoolSize.percent) ?? .bytes(bytes ?? 0)
