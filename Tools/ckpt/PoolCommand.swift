@@ -13,6 +13,7 @@ struct PoolCommand: ParsableCommand {
       discussion: """
         In a volume group it makes the volumes ckpt-NAME-data, ckpt-NAME-meta and ckpt-NAME-spare. The last is one extent for the \
         day on which the metadata are full: lvremove it, lvextend ckpt-NAME-meta by one extent, then ckpt pool grow NAME.
+        Devices are remembered by their names in /dev/disk/by-id, where they have such: /dev/sdb may be another one after a boot.
         """)
 
     @Argument(help: "Name of the pool: a-z, 0-9 and -.") var name: String = "main"
