@@ -45,15 +45,18 @@ public struct Configuration: Sendable {
   }
 
   private static func read(_ path: String) throws(Fault) -> String {
-    guard let file = fopen(path, "re") else {
-      let why = String(cString: strerror(errno))
-      throw Fault(path: path, line: 0, what: "\(why); name the right file, or set CKPT_CONFIG")
-    }
+    guard let file = fopen(path, "re") else { throw unreadable(path, errno) }
     defer { fclose(file) }
     var bytes = [UInt8](repeating: 0, count: 1 << 20)
     let count = fread(&bytes, 1, bytes.count, file)
+    // Of a folder too: it opens, and then has nothing to read.
+    guard ferror(file) == 0 else { throw unreadable(path, errno) }
     guard count < bytes.count else { throw Fault(path: path, line: 0, what: "it is larger than 1 MiB") }
     return String(decoding: bytes[..<count], as: UTF8.self)
+  }
+
+  private static func unreadable(_ path: String, _ code: Int32) -> Fault {
+    Fault(path: path, line: 0, what: "\(errnoText(code)); name the right file, or set CKPT_CONFIG")
   }
 
   init(text: String, path: String) throws(Fault) {
@@ -64,7 +67,8 @@ public struct Configuration: Sendable {
 
   private init(text: String, path: String, faults: inout [Fault]) {
     var number = 0
-    for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
+    // Windows ends lines with two characters that are one `Character`.
+    for line in text.split(omittingEmptySubsequences: false, whereSeparator: { $0 == "\n" || $0 == "\r\n" }) {
       number += 1
       let words = trim(line.prefix { $0 != "#" })
       if words.isEmpty { continue }

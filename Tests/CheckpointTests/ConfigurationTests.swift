@@ -116,6 +116,27 @@ struct ConfigurationTests {
     #expect(configuration.options(for: "web").retention == policy)
   }
 
+  @Test("may have lines as Windows ends them")
+  func windows() throws {
+    let text = "# for all\r\ntracking = per-take\r\n\r\n[guest web]\r\nmax-pause = 0.5\r\n"
+    var options = TakeOptions()
+    options.tracking = .perTake
+    #expect(try Configuration(text: text, path: "c").options(for: "db") == options)
+    options.mostPauseSeconds = 0.5
+    #expect(try Configuration(text: text, path: "c").options(for: "web") == options)
+    #expect { try Configuration(text: text + "speed = 9\r\n", path: "c") } throws: {
+      ($0 as? Configuration.Fault)?.line == 6
+    }
+  }
+
+  @Test("that cannot be read is an error, not an empty one")
+  func unreadable() {
+    #expect { try Configuration(path: "/tmp") } throws: {
+      "\($0)" == "/tmp: Is a directory; name the right file, or set CKPT_CONFIG"
+    }
+    #expect(Configuration.faults(path: "/tmp").count == 1)
+  }
+
   @Test("that is missing is an error where it was asked for")
   func missing() {
     #expect { try Configuration(path: "/nowhere/ckpt.conf") } throws: {

@@ -153,7 +153,7 @@ struct XLFileOptions: ParsableArguments {
     let changes = file?.changes(paths) ?? []
     if writeConfig, let file, !changes.isEmpty {
       try file.write(changes)
-      if !quiet { for change in changes { print("\(file.path):\(change.number): is now: \(change.new)") } }
+      if !quiet { for change in changes { print("\(file.path):\(change.number): is now: \(change.text)") } }
       return true
     }
     if writeConfig {
@@ -164,7 +164,7 @@ struct XLFileOptions: ParsableArguments {
     if changes.isEmpty {
       for (old, new) in paths { print("in the guest's xl configuration, write \(new) in place of \(old)") }
     }
-    for change in changes { print("\(file?.path ?? path):\(change.number): write instead: \(change.new)") }
+    for change in changes { print("\(file?.path ?? path):\(change.number): write instead: \(change.text)") }
     return false
   }
 }

@@ -17,8 +17,8 @@ struct StableName {
   /// - Throws: ``PoolError/unusable(device:why:)`` for a path that is not whole: it is opened by others, from other folders.
   func of(_ path: String) throws -> String {
     guard path.hasPrefix("/") else { throw PoolError.unusable(device: path, why: "name a device by its whole path") }
-    guard !path.hasPrefix(links + "/"), Self.changes(node(path) ?? path), let number = number(path) else { return path }
-    let names = Self.names(in: links).filter { self.number("\(links)/\($0)") == number }
+    guard !path.hasPrefix(links + "/"), Self.changes(node(path) ?? path), let wanted = number(path) else { return path }
+    let names = Self.names(in: links).filter { number("\(links)/\($0)") == wanted }
     return Self.best(of: names).map { "\(links)/\($0)" } ?? path
   }
 
