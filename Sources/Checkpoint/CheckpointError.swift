@@ -110,7 +110,7 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
         + (disks.map { "ITS DISKS ARE AS IN EPOCH \(epoch) and could not be turned back: \($0); all" }
           ?? "its disks are as it left them and all")
         + " epochs are kept; run `ckpt restore` again, "
-        + (safety.map { "go back to epoch \($0), which was taken right before: ckpt undo, " } ?? "")
+        + (safety.map { "go back to epoch \($0), which was taken right before: ckpt undo \(guest), " } ?? "")
         + "or start it anew from its disks: xl create"
     case .noSafetyEpoch(let guest, let text):
       "guest '\(guest)' was not touched: no epoch of it as it is now could be taken: \(text); say --no-safety to go back "

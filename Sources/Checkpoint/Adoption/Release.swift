@@ -71,7 +71,10 @@ public struct Release {
       let isOfDisk = snapshots.contains {
         $0.guestUUID == view.guestUUID && $0.epoch == view.epoch && $0.vdev == view.vdev
       }
-      if isOfDisk { throw AdoptionError.epochInUse(guest: guest, vdev: view.vdev, device: view.path) }
+      if isOfDisk {
+        throw AdoptionError.epochInUse(
+          guest: guest, vdev: view.vdev, device: view.path, uuid: view.guestUUID, epoch: view.epoch)
+      }
     }
   }
 
@@ -81,8 +84,8 @@ public struct Release {
   ///   - discard: keeps what the old volumes hold instead of copying; what was written since the adoption is lost.
   ///   - progress: told the disk and the bytes compared.
   /// - Returns: bytes copied back, for each of `disks`.
-  /// - Throws: ``AdoptionError/inUse(guest:vdev:path:)`` and ``AdoptionError/epochInUse(guest:vdev:device:)`` before anything was changed
-  ///   of that disk, `StoreError.locked` while something else works on one of its guests; what ended in the middle is continued by
+  /// - Throws: ``AdoptionError/inUse(guest:vdev:path:)`` and ``AdoptionError/epochInUse(guest:vdev:device:uuid:epoch:)`` before
+  ///   anything was changed of that disk, `StoreError.locked` while something else works on one of its guests; what ended in the middle is continued by
   ///   releasing again.
   public func perform(
     discard: Bool = false, progress: (_ vdev: String, _ bytes: UInt64) -> Void = { _, _ in }
