@@ -124,14 +124,17 @@ private func trim(_ text: some StringProtocol) -> String {
 
 /// A number of bytes as people write it.
 public enum ByteCount {
-  /// Reads `10G`, `512M`, `4096`: binary units. Nil for anything else, and for 0.
+  /// No host has so many: 1024 TiB. Whatever is counted up to it fits into an `Int` and a file's offset.
+  public static let largest: UInt64 = 1 << 50
+
+  /// Reads `10G`, `512M`, `4096`: binary units. Nil for anything else, for 0, and for more than ``largest``.
   public static func parse(_ text: String) -> UInt64? {
     let units: [Character: UInt64] = ["K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40]
     let unit = text.last.flatMap { units[Character($0.uppercased())] }
     let digits = unit == nil ? Substring(text) : text.dropLast()
     guard let number = UInt64(digits), number > 0 else { return nil }
     let (product, overflow) = number.multipliedReportingOverflow(by: unit ?? 1)
-    return overflow ? nil : product
+    return overflow || product > largest ? nil : product
   }
 
   /// In the largest unit that gives at least 1, with a digit behind the point: `1.5G`.

@@ -46,6 +46,7 @@ struct ConfigurationTests {
       ("staging = 5", 1, "staging = 5: want a size"),
       ("precopy-shrink = nan", 1, "want a share"),
       ("quota = 0", 1, "quota = 0: want a size"),
+      ("quota = 1025T", 1, "quota = 1025T: want a size"),
       ("[guest web]\nstore-quota = 1G", 2, "store-quota is for the whole store"),
       ("[guest web]\nhost-reserve = 1G", 2, "host-reserve is for the whole store"),
       ("pool-watermark = 101", 1, "want per cent, 1.0 to 100.0"),

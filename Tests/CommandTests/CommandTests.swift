@@ -39,6 +39,11 @@ struct CommandTests {
       (["release", "web", "--store", "/nowhere"], 10, "no store at /nowhere"),
       (["release", "web", "--config", "/nowhere/web.cfg"], 12, "/nowhere/web.cfg: No such file"),
       (["disk", "create", "web", "xvda", "--size", "99999999999T"], 12, "is no size"),
+      (
+        ["take", "web", "--limit-rate", "9999999T"], 12, "'9999999T' is no size; write it like 10G, 512M or 4096, 1024T"
+      ),
+      (["pool", "create", "--file", "/x", "--size", "8388608T"], 12, "'8388608T' is no size"),
+      (["pool", "grow", "main", "--metadata-size", "1025T"], 12, "'1025T' is no size"),
     ])
   func wrongWords(arguments: [String], status: Int32, words: String) throws {
     let result = try ckpt(arguments)
@@ -50,7 +55,9 @@ struct CommandTests {
   @Test(
     "Wrong usage has its own status",
     arguments: [
-      ["take"], ["restore", "web"], ["restore", "web", "first one"], ["restore", "web", "@noon"],
+      ["take"], ["take", "web", "--timeout", "0"], ["take", "web", "--timeout", "inf"],
+      ["take", "web", "--timeout", "nan"], ["restore", "web"], ["restore", "web", "first one"],
+      ["restore", "web", "@noon"],
       ["restore", "web", "-0"],
       ["restore", "web", "-x"], ["restore", "web", "1", "--as", "x", "--disks-only"], ["undo"], ["remove", "web"],
       ["restore", "web", "1", "--paused", "--disks-only"], ["note", "web", "1", "two\nlines"],

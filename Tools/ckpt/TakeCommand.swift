@@ -19,7 +19,9 @@ struct TakeCommand: ParsableCommand {
   @OptionGroup var common: CommonOptions
 
   func validate() throws {
-    if let timeout, timeout <= 0 { throw ValidationError("--timeout wants seconds, not \(timeout)") }
+    if let timeout, !(timeout > 0 && timeout.isFinite) {
+      throw ValidationError("--timeout wants seconds, not \(timeout)")
+    }
   }
 
   func run() throws {

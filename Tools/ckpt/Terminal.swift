@@ -80,7 +80,7 @@ enum Quantity {
   /// - Throws: ``UsageRefused``.
   static func parseBytes(_ text: String) throws -> UInt64 {
     guard let number = ByteCount.parse(text) else {
-      throw UsageRefused(description: "'\(text)' is no size; write it like 10G, 512M or 4096")
+      throw UsageRefused(description: "'\(text)' is no size; write it like 10G, 512M or 4096, 1024T at most")
     }
     return number
   }
