@@ -49,16 +49,7 @@ struct ExportCommand: ParsableCommand {
       return try write(to: STDOUT_FILENO)
     }
     if chosen == .bundle { return try BundleOutput(file: file, resume: resume, json: common.json).write(export) }
-    // The image holds the guest's secrets.
-    let descriptor = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-    guard descriptor >= 0 else {
-      throw UsageRefused(description: "cannot make \(file): \(String(cString: strerror(errno)))")
-    }
-    defer { close(descriptor) }
-    do { try write(to: descriptor) } catch {
-      unlink(file)
-      throw error
-    }
+    try NewFile(file).fill(write)
     if common.json { try Terminal.printJSON(["file": file, "format": chosen.rawValue]) }
   }
 
