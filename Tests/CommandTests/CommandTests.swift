@@ -61,6 +61,8 @@ struct CommandTests {
       ["restore", "web", "-0"],
       ["restore", "web", "-x"], ["restore", "web", "1", "--as", "x", "--disks-only"], ["undo"], ["remove", "web"],
       ["restore", "web", "1", "--paused", "--disks-only"], ["note", "web", "1", "two\nlines"],
+      ["note", "web", "1", "two\u{2028}lines"], ["note", "web", "1", "txt\u{202e}exe"],
+      ["note", "web", "1", "\u{2066}a"],
       ["pool", "create", "main"], ["pool", "grow"],
       ["adopt"], ["release"], ["pool", "create", "--vg", "vg0"],
       ["pool", "create", "--vg", "vg0", "--file", "/x", "--size", "1G"],

@@ -19,7 +19,7 @@ final class NewFileTests {
   @Test("has its name when it is whole, and is root's alone")
   func whole() throws {
     try NewFile(path).fill { descriptor in
-      #expect(Glibc.write(descriptor, "all", 3) == 3)
+      #expect(write(descriptor, "all", 3) == 3)
       #expect(try names().isEmpty || !hasUnnamed)
     }
     #expect(try content() == "all")

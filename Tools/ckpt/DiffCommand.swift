@@ -23,7 +23,7 @@ struct DiffCommand: ParsableCommand {
   }
 
   private func show(_ difference: EpochDifference) {
-    print(
+    Terminal.say(
       "\(difference.second.guest): epoch \(difference.first.epoch) (\(difference.first.time)) to \(difference.second.epoch) (\(difference.second.time))"
     )
     let memory = difference.memory.map { Self.row(Self.address($0.start), $0) }

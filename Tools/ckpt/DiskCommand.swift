@@ -19,7 +19,7 @@ struct DiskCommand: ParsableCommand {
       let bytes = try Quantity.parseBytes(size)
       let disks = Disks(try common.engine.pools())
       let path = try disks.create(guest: vm, vdev: vdev, size: bytes, pool: pool)
-      guard common.json else { return print(path) }
+      guard common.json else { return Terminal.say(path) }
       if let entry = try disks.list().first(where: { $0.path == path }) { try Terminal.printJSON(View(entry)) }
     }
   }
@@ -60,7 +60,7 @@ struct DiskCommand: ParsableCommand {
       try Terminal.confirm("All content is lost: \(found.map(\.path).joined(separator: ", ")).", yes: yes)
       let removed = try disks.remove(guest: vm, vdev: vdev)
       if common.json { return try Terminal.printJSON(removed.map(View.init)) }
-      for entry in removed { print("\(entry.path): removed from pool \(entry.pool)") }
+      for entry in removed { Terminal.say("\(entry.path): removed from pool \(entry.pool)") }
     }
   }
 

@@ -39,11 +39,11 @@ struct ImportCommand: ParsableCommand {
     if common.json { return try Terminal.printJSON(Report(imported)) }
     let manifest = imported.manifest
     if imported.wasThere {
-      return print("\(manifest.guest): epoch \(manifest.epoch) is here already; nothing was changed")
+      return Terminal.say("\(manifest.guest): epoch \(manifest.epoch) is here already; nothing was changed")
     }
     let disks = manifest.disks.filter { $0.thinID != nil }.map { "\($0.vdev) in pool \($0.pool)" }
     let parts = ["\(manifest.pages + manifest.zeroPages) pages"] + disks
-    print(
+    Terminal.say(
       "\(manifest.guest): epoch \(manifest.epoch) of \(manifest.time) is imported and verified (\(parts.joined(separator: ", ")))"
     )
     for note in imported.notes { Terminal.error("ckpt: note: \(note)") }

@@ -28,7 +28,7 @@ struct MountCommand: ParsableCommand {
     guard let vm, let epoch, let disk else { return try list() }
     let view = try common.engine.mount(vm, epoch: epoch, disk: disk, at: at)
     if common.json { return try Terminal.printJSON(ViewReport(view)) }
-    print(at ?? view.path)
+    Terminal.say(at ?? view.path)
   }
 
   private func list() throws {
@@ -73,7 +73,7 @@ struct UnmountCommand: ParsableCommand {
     if common.json {
       try Terminal.printJSON(gone.map(ViewReport.init))
     } else {
-      for view in gone { print("\(view.path) is gone") }
+      for view in gone { Terminal.say("\(view.path) is gone") }
     }
     guard let first = failures.first else { return }
     for failure in failures.dropFirst() { Terminal.error("ckpt: \(failure)") }

@@ -48,7 +48,7 @@ struct PruneCommand: ParsableCommand {
 
   private func show(_ plan: PruneReport) {
     if plan.epochs.isEmpty { return }
-    for line in StatusText.wrapped("\(plan.guest) (\(plan.uuid))", first: 0, rest: 2) { Swift.print(line) }
+    for line in StatusText.wrapped("\(plan.guest) (\(plan.uuid))", first: 0, rest: 2) { Terminal.say(line) }
     let rows = plan.epochs.map {
       [String($0.epoch), $0.time ?? "unknown", $0.keep ? "keep" : "remove", $0.reasons.joined(separator: ", ")]
     }
@@ -56,9 +56,9 @@ struct PruneCommand: ParsableCommand {
   }
 
   private static func show(removed report: PruneReport) {
-    Swift.print(
+    Terminal.say(
       RemovalText.line(report.guest, report.removed.count, report.freedBytes, report.heldBytes, report.pools))
-    for note in report.notes { Swift.print("\(report.guest): \(note)") }
+    for note in report.notes { Terminal.say("\(report.guest): \(note)") }
   }
 }
 

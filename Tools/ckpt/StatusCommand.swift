@@ -4,6 +4,7 @@ import ControlAPI
 import DeviceMapper
 import EpochStore
 import Scheduling
+import Xen
 
 struct StatusCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -144,18 +145,14 @@ enum StatusText {
     }
   }
 
-  /// Breaks between words, in words that are longer than a line too. What a terminal would obey becomes `?`.
+  /// Breaks between words, in words that are longer than a line too. What a terminal would obey is spelt out.
   static func wrapped(_ text: String, first: Int, rest indent: Int) -> [String] {
-    let lines = Table.wrapped(printable(text), to: width - indent)
+    let lines = Table.wrapped(Printable.line(text), to: width - indent)
     return lines.enumerated().map { String(repeating: " ", count: $0 == 0 ? first : indent) + $1 }
   }
 
   private static func clip(_ text: String, to width: Int) -> String {
-    let text = printable(text)
+    let text = Printable.line(text)
     return text.count <= width ? text : text.prefix(width - 1) + "…"
-  }
-
-  private static func printable(_ text: String) -> String {
-    String(text.map { $0.unicodeScalars.allSatisfy { $0.properties.generalCategory != .control } ? $0 : "?" })
   }
 }

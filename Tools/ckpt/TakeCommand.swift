@@ -30,7 +30,7 @@ struct TakeCommand: ParsableCommand {
     let manifest = try common.service(config: config, cancellation: call.cancellation).take(
       TakeRequest(guest: vm, limitRate: rate, timeoutSeconds: timeout), call)
     if common.json { return try Terminal.printJSON(manifest) }
-    print(
+    Terminal.say(
       "\(manifest.guest): epoch \(manifest.epoch), pause \(Quantity.milliseconds(manifest.pauseMs)), "
         + "stop \(Quantity.milliseconds(manifest.stopMs)), \(Quantity.bytes(manifest.bytes)) stored")
   }

@@ -24,7 +24,7 @@ enum Terminal {
 
   /// A line that the next status, or an empty one, replaces; for people only.
   static func status(_ line: String) {
-    if isatty(STDERR_FILENO) == 1 { write("\r\u{1b}[K" + line) }
+    if isatty(STDERR_FILENO) == 1 { write("\r\u{1b}[K" + Printable.line(line)) }
   }
 
   /// Colours are for a terminal whose user has not said no (no-color.org).
@@ -40,7 +40,7 @@ enum Terminal {
     guard isatty(STDIN_FILENO) == 1 else {
       throw UsageRefused(description: "\(question) Say --yes, there is no terminal to ask on; nothing was changed")
     }
-    write("\(question) Go on? [y/N] ")
+    write("\(Printable.line(question)) Go on? [y/N] ")
     guard let answer = readLine(), ["y", "yes"].contains(answer.lowercased()) else {
       throw UsageRefused(description: "not confirmed; nothing was changed")
     }
