@@ -347,6 +347,17 @@ struct CommandTests {
     #expect(epochs.map { $0["reasons"] as? [String] } == [["no rule"], ["last"]])
   }
 
+  @Test("Without a guest there is nothing to prune, which is JSON too", arguments: [[], ["-n"], ["--yes"]])
+  func pruneNothing(flags: [String]) throws {
+    let path = FileManager.default.temporaryDirectory.path + "/ckpt-empty-\(UInt64.random(in: 0...UInt64.max))"
+    _ = try EpochStore(path: path)
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    let result = try ckpt(["prune", "--keep-last", "1", "--json", "--store", path] + flags)
+    #expect(result.status == 0 && result.errors.isEmpty)
+    let value = try JSONSerialization.jsonObject(with: Data(result.output.utf8)) as? [Any]
+    #expect(value?.isEmpty == true)
+  }
+
   @Test("Without a rule nothing is removed")
   func noRule() throws {
     let store = try SampleStore()
