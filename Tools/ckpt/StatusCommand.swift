@@ -35,7 +35,7 @@ extension CommonOptions {
   fileprivate func serviceStatus() -> DaemonStatus? {
     guard let socket = DaemonSocket.path else { return nil }
     let status = try? client(socket, config: nil).status(patience: DaemonSocket.patience)
-    return status.flatMap { $0.store == storePath ? $0 : nil }
+    return status.flatMap { Path.areSame($0.store, storePath) ? $0 : nil }
   }
 }
 
