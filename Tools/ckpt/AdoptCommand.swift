@@ -15,7 +15,7 @@ struct AdoptCommand: ParsableCommand {
 
   @Argument(help: "Name, id or uuid of the guest.", completion: .guests) var vm: String
   @Argument(help: "Names of its disks, like xvda; all writable ones when left out.") var disks: [String] = []
-  @Option(help: "Pool; may be left out when there is only one.") var pool: String?
+  @Option(help: "Pool; may be left out when there is only one.", completion: .pools) var pool: String?
   @OptionGroup var xl: XLFileOptions
   @OptionGroup var common: CommonOptions
 

@@ -41,6 +41,7 @@ struct Ckpt: ParsableCommand {
 
 /// Options that every command has.
 struct CommonOptions: ParsableArguments {
-  @Option(help: "Folder that holds epochs and pools (also CKPT_STORE; default /var/lib/ckpt).") var store: String?
+  @Option(help: "Folder that holds epochs and pools (also CKPT_STORE; default /var/lib/ckpt).", completion: .directory)
+  var store: String?
   @Flag(help: "Print JSON.") var json = false
 }

@@ -12,7 +12,7 @@ struct ConfigCommand: ParsableCommand {
       abstract: "Tell everything that is wrong with a configuration file, by line.",
       discussion: "Exit status 12 when something is. ckptd checks the same when it starts and when it reloads.")
 
-    @Argument(help: "The file (also CKPT_CONFIG; default /etc/ckpt/ckpt.conf).") var file: String?
+    @Argument(help: "The file (also CKPT_CONFIG; default /etc/ckpt/ckpt.conf).", completion: .file()) var file: String?
     @Flag(help: "Print JSON.") var json = false
 
     func run() throws {

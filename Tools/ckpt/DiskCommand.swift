@@ -12,7 +12,7 @@ struct DiskCommand: ParsableCommand {
     @Argument(help: "Name of the guest.", completion: .guests) var vm: String
     @Argument(help: "Name of the disk in the guest, like xvda.") var vdev: String
     @Option(help: "Size, like 10G.") var size: String
-    @Option(help: "Pool; may be left out when there is only one.") var pool: String?
+    @Option(help: "Pool; may be left out when there is only one.", completion: .pools) var pool: String?
     @OptionGroup var common: CommonOptions
 
     func run() throws {

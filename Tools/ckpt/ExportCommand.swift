@@ -20,7 +20,7 @@ struct ExportCommand: ParsableCommand {
 
   @Argument(help: "Name or uuid of the guest.", completion: .guests) var vm: String
   @Argument(help: EpochArgument.help, transform: EpochArgument.parse) var epoch: EpochReference
-  @Argument(help: "File to make, or - for standard output.") var file = "-"
+  @Argument(help: "File to make, or - for standard output.", completion: .file()) var file = "-"
   @Option(help: "What to write; xl when left out.") var format: Format?
   @Flag(help: "As --format bundle.") var bundle = false
   @Option(

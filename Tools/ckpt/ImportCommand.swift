@@ -13,8 +13,8 @@ struct ImportCommand: ParsableCommand {
       A file of xl save becomes a new epoch of its guest, without disks. One of a Xen before 4.6 goes through Xen's own converter.
       """)
 
-  @Argument(help: "The file, or - for standard input.") var file: String
-  @Option(help: "Pool for the disks; may be left out when there is only one.") var pool: String?
+  @Argument(help: "The file, or - for standard input.", completion: .file()) var file: String
+  @Option(help: "Pool for the disks; may be left out when there is only one.", completion: .pools) var pool: String?
   @Option(help: "What to call the guest of a file of xl save.") var name: String?
   @OptionGroup var common: CommonOptions
 

@@ -16,7 +16,7 @@ struct MountCommand: ParsableCommand {
   @Argument(help: "Name or uuid of the guest.", completion: .guests) var vm: String?
   @Argument(help: EpochArgument.help, transform: EpochArgument.parse) var epoch: EpochReference?
   @Argument(help: "Name of the disk in the guest, like xvda.") var disk: String?
-  @Option(help: ArgumentHelp("Folder to mount it at.", valueName: "dir")) var at: String?
+  @Option(help: ArgumentHelp("Folder to mount it at.", valueName: "dir"), completion: .directory) var at: String?
   @OptionGroup var common: CommonOptions
 
   func validate() throws {

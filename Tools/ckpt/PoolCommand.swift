@@ -18,9 +18,9 @@ struct PoolCommand: ParsableCommand {
 
     @Argument(help: "Name of the pool: a-z, 0-9 and -.") var name: String = "main"
     @Option(help: "Volume group of LVM with free space.") var vg: String?
-    @Option(help: "Device for the disks' data; its content is lost.") var data: String?
-    @Option(help: "Device for the pool's metadata; its content is lost.") var metadata: String?
-    @Option(help: "Folder for a trial pool's files.") var file: String?
+    @Option(help: "Device for the disks' data; its content is lost.", completion: .file()) var data: String?
+    @Option(help: "Device for the pool's metadata; its content is lost.", completion: .file()) var metadata: String?
+    @Option(help: "Folder for a trial pool's files.", completion: .directory) var file: String?
     @Option(help: "Size of the data in a volume group, like 20% of it or 100G, or of a trial pool.") var size: String?
     @Flag(help: "Do not ask; needed without a terminal.") var yes = false
     @OptionGroup var common: CommonOptions
@@ -67,7 +67,7 @@ struct PoolCommand: ParsableCommand {
   struct Show: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Show pools and the room in them.")
 
-    @Argument(help: "Name of a pool; all when left out.") var name: String?
+    @Argument(help: "Name of a pool; all when left out.", completion: .pools) var name: String?
     @OptionGroup var common: CommonOptions
 
     func run() throws {
@@ -87,7 +87,7 @@ extension PoolCommand {
         what they have. A pool cannot shrink.
         """)
 
-    @Argument(help: "Name of the pool.") var name: String
+    @Argument(help: "Name of the pool.", completion: .pools) var name: String
     @Option(help: "Size of a trial pool's data, like 20G.") var dataSize: String?
     @Option(help: "Size of a trial pool's metadata, like 256M.") var metadataSize: String?
     @OptionGroup var common: CommonOptions

@@ -14,7 +14,8 @@ struct TakeCommand: ParsableCommand {
   var timeout: Double?
   @Option(
     help: ArgumentHelp(
-      "Configuration file (also CKPT_CONFIG; default /etc/ckpt/ckpt.conf where it exists).", valueName: "file"))
+      "Configuration file (also CKPT_CONFIG; default /etc/ckpt/ckpt.conf where it exists).", valueName: "file"),
+    completion: .file())
   var config: String?
   @OptionGroup var common: CommonOptions
 

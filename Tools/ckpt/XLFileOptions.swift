@@ -5,7 +5,8 @@ import Glibc
 /// The guest's xl configuration, which is changed only when told to.
 struct XLFileOptions: ParsableArguments {
   @Option(
-    help: ArgumentHelp("The guest's xl configuration (default /etc/xen/NAME.cfg where it exists).", valueName: "file"))
+    help: ArgumentHelp("The guest's xl configuration (default /etc/xen/NAME.cfg where it exists).", valueName: "file"),
+    completion: .file())
   var config: String?
   @Flag(help: "Write the disks' new paths into the guest's xl configuration; else they are only shown.")
   var writeConfig = false
