@@ -32,10 +32,21 @@ struct Ckpt: ParsableCommand {
       // The command has said all there is to say.
       Glibc.exit(status.rawValue)
     } catch {
-      guard let status = ExitStatus(error) else { exit(withError: error) }
+      guard let status = ExitStatus(error) else { refuse(error) }
       Terminal.error("ckpt: \(error)")
       Glibc.exit(status.rawValue)
     }
+  }
+}
+
+extension Ckpt {
+  /// What the parser says, of words as they were typed.
+  fileprivate static func refuse(_ error: any Error) -> Never {
+    let code = exitCode(for: error)
+    // Help and completions, which go to standard output.
+    if code.isSuccess { exit(withError: error) }
+    Terminal.refusal(EpochArgument.typed(fullMessage(for: error)))
+    Glibc.exit(code.rawValue)
   }
 }
 

@@ -8,6 +8,9 @@ enum Terminal {
   /// One line, whatever stands in it: an error may quote a guest, a damaged file or another tool.
   static func error(_ line: String) { write(Printable.line(line) + "\n") }
 
+  /// What the parser says, in lines of its own.
+  static func refusal(_ text: String) { write(text + "\n") }
+
   /// A line of what was asked for, whatever stands in it.
   static func say(_ line: String) { print(Printable.line(line)) }
 
