@@ -69,7 +69,9 @@ let package = Package(
     // Tools.
     .executableTarget(
       name: "ckpt",
-      dependencies: ["ControlAPI", "Checkpoint", "Scheduling", "Xen", "DeviceMapper", "EpochStore", arguments] + nio,
+      dependencies: [
+        "ControlAPI", "Checkpoint", "Scheduling", "Xen", "DeviceMapper", "EpochStore", "CLinux", arguments,
+      ] + nio,
       path: "Tools/ckpt", swiftSettings: settings),
     .executableTarget(
       name: "ckptd",
@@ -101,7 +103,7 @@ let package = Package(
       name: "SchedulingTests", dependencies: ["Scheduling", "Checkpoint", "EpochStore"], swiftSettings: settings),
     .testTarget(
       name: "CommandTests",
-      dependencies: ["ckpt", "ControlAPI", "Checkpoint", "Scheduling", "DeviceMapper", "EpochStore"],
+      dependencies: ["ckpt", "ControlAPI", "Checkpoint", "Scheduling", "DeviceMapper", "EpochStore", "CLinux"],
       swiftSettings: settings),
     .testTarget(
       name: "SignalsTests", dependencies: ["Signals", "Checkpoint", "EpochStore"], swiftSettings: settings),

@@ -134,15 +134,3 @@ struct ControlRoutes: Sendable {
     }
   }
 }
-
-/// Paths that may be written in several ways.
-enum Path {
-  static func areSame(_ left: String, _ right: String) -> Bool {
-    func real(_ path: String) -> String {
-      guard let real = realpath(path, nil) else { return path }
-      defer { free(real) }
-      return String(cString: real)
-    }
-    return real(left) == real(right)
-  }
-}

@@ -7,6 +7,7 @@
 #include "CLinux.h"
 
 const int ckpt_O_DIRECT = O_DIRECT;
+const int ckpt_O_TMPFILE = O_TMPFILE;
 const int ckpt_FALLOC_FL_KEEP_SIZE = FALLOC_FL_KEEP_SIZE;
 const int ckpt_FALLOC_FL_PUNCH_HOLE = FALLOC_FL_PUNCH_HOLE;
 const int ckpt_F_SETPIPE_SZ = F_SETPIPE_SZ;

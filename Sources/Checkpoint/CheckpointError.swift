@@ -103,7 +103,7 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
     case .hostFull(let guest, let needed, let available):
       "guest '\(guest)' needs \(needed >> 20) MiB, the host has \(available >> 20) MiB free; nothing was changed"
     case .noStore(let path):
-      "no store at \(path); name it with --store or CKPT_STORE, `ckpt take` makes it"
+      "no store at \(path); name it with --store or CKPT_STORE, `ckpt pool create` and `ckpt take` make it"
     case .nameTaken(let guest, let domain):
       "domain \(domain) is another guest named '\(guest)'; rename or destroy it first; nothing was changed"
     case .backendsLinger(let guest, let domain):
@@ -114,7 +114,7 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
         + (disks.map { "ITS DISKS ARE AS IN EPOCH \(epoch) and could not be turned back: \($0); all" }
           ?? "its disks are as it left them and all")
         + " epochs are kept; run `ckpt restore` again, "
-        + (safety.map { "go back to epoch \($0), which was taken right before: ckpt undo, " } ?? "")
+        + (safety.map { "go back to epoch \($0), which was taken right before: ckpt undo \(guest), " } ?? "")
         + "or start it anew from its disks: xl create"
     case .noSafetyEpoch(let guest, let text):
       "guest '\(guest)' was not touched: no epoch of it as it is now could be taken: \(text); say --no-safety to go back "

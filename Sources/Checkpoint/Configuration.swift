@@ -45,15 +45,18 @@ public struct Configuration: Sendable {
   }
 
   private static func read(_ path: String) throws(Fault) -> String {
-    guard let file = fopen(path, "re") else {
-      let why = String(cString: strerror(errno))
-      throw Fault(path: path, line: 0, what: "\(why); name the right file, or set CKPT_CONFIG")
-    }
+    guard let file = fopen(path, "re") else { throw unreadable(path, errno) }
     defer { fclose(file) }
     var bytes = [UInt8](repeating: 0, count: 1 << 20)
     let count = fread(&bytes, 1, bytes.count, file)
+    // Of a folder too: it opens, and then has nothing to read.
+    guard ferror(file) == 0 else { throw unreadable(path, errno) }
     guard count < bytes.count else { throw Fault(path: path, line: 0, what: "it is larger than 1 MiB") }
     return String(decoding: bytes[..<count], as: UTF8.self)
+  }
+
+  private static func unreadable(_ path: String, _ code: Int32) -> Fault {
+    Fault(path: path, line: 0, what: "\(errnoText(code)); name the right file, or set CKPT_CONFIG")
   }
 
   init(text: String, path: String) throws(Fault) {
@@ -64,7 +67,8 @@ public struct Configuration: Sendable {
 
   private init(text: String, path: String, faults: inout [Fault]) {
     var number = 0
-    for line in text.split(separator: "\n", omittingEmptySubsequences: false) {
+    // Windows ends lines with two characters that are one `Character`.
+    for line in text.split(omittingEmptySubsequences: false, whereSeparator: { $0 == "\n" || $0 == "\r\n" }) {
       number += 1
       let words = trim(line.prefix { $0 != "#" })
       if words.isEmpty { continue }
@@ -120,14 +124,17 @@ private func trim(_ text: some StringProtocol) -> String {
 
 /// A number of bytes as people write it.
 public enum ByteCount {
-  /// Reads `10G`, `512M`, `4096`: binary units. Nil for anything else, and for 0.
+  /// No host has so many: 1024 TiB. Whatever is counted up to it fits into an `Int` and a file's offset.
+  public static let largest: UInt64 = 1 << 50
+
+  /// Reads `10G`, `512M`, `4096`: binary units. Nil for anything else, for 0, and for more than ``largest``.
   public static func parse(_ text: String) -> UInt64? {
     let units: [Character: UInt64] = ["K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40]
     let unit = text.last.flatMap { units[Character($0.uppercased())] }
     let digits = unit == nil ? Substring(text) : text.dropLast()
     guard let number = UInt64(digits), number > 0 else { return nil }
     let (product, overflow) = number.multipliedReportingOverflow(by: unit ?? 1)
-    return overflow ? nil : product
+    return overflow || product > largest ? nil : product
   }
 
   /// In the largest unit that gives at least 1, with a digit behind the point: `1.5G`.

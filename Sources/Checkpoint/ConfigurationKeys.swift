@@ -91,7 +91,7 @@ struct ConfigurationValue {
   }
 
   func bytes() throws(Configuration.Fault) -> UInt64 {
-    guard let value = ByteCount.parse(entry.value), value >= 1 << 20, value <= 1 << 50 else {
+    guard let value = ByteCount.parse(entry.value), value >= 1 << 20 else {
       throw bad("a size from 1M, like 64M or 1G")
     }
     return value

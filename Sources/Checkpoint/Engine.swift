@@ -35,6 +35,9 @@ public struct Engine: Sendable {
   /// - Throws: `DeviceMapperError` where the kernel has no device-mapper.
   public func pools() throws -> Pools { Pools(store: storePath, mapper: try DeviceMapper()) }
 
+  /// The names of the store's pools, sorted. Needs no device-mapper.
+  public var poolNames: [String] { PoolFolder.all(store: storePath).map(\.name) }
+
   /// Takes an epoch of a running guest, named by name, id or uuid.
   ///
   /// - Parameters:

@@ -68,7 +68,9 @@ public struct TakeRequest: ControlRequest {
     if let maxPauseSeconds, !(0.001...3600 ~= maxPauseSeconds) {
       return "max_pause_seconds wants seconds, 0.001 to 3600, not \(maxPauseSeconds)"
     }
-    if let timeoutSeconds, !(timeoutSeconds > 0) { return "timeout_seconds wants seconds, not \(timeoutSeconds)" }
+    if let timeoutSeconds, !(timeoutSeconds > 0 && timeoutSeconds.isFinite) {
+      return "timeout_seconds wants seconds, not \(timeoutSeconds)"
+    }
     return nil
   }
 

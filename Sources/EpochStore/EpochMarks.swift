@@ -12,7 +12,7 @@ public struct EpochMarks: Codable, Hashable, Sendable {
 
   /// - Parameter note: an empty one is none.
   /// - Throws: `invalid` for a tag that is not 1 to 64 of `a-z A-Z 0-9 . _ -`, for more than 64, and for a note that is not one
-  ///   line of at most 1000 bytes.
+  ///   line of at most 1000 bytes, or has characters that turn the direction of text.
   public init(pinned: Bool = false, tags: [String] = [], note: String? = nil) throws(StoreError) {
     let sorted = Set(tags).sorted()
     for tag in sorted where !Self.isTag(tag) {
@@ -23,8 +23,8 @@ public struct EpochMarks: Codable, Hashable, Sendable {
       guard note.utf8.count <= Self.noteLimit else {
         throw .invalid("a note has at most \(Self.noteLimit) bytes, not \(note.utf8.count)")
       }
-      guard note.unicodeScalars.allSatisfy({ $0.properties.generalCategory != .control }) else {
-        throw .invalid("a note is one line, without control characters")
+      guard !note.unicodeScalars.contains(where: Self.steers) else {
+        throw .invalid("a note is one line, without control characters and direction marks")
       }
     }
     (self.pinned, self.tags, self.note) = (pinned, sorted, note?.isEmpty == true ? nil : note)
@@ -43,6 +43,14 @@ public struct EpochMarks: Codable, Hashable, Sendable {
   private init() { (pinned, tags, note) = (false, [], nil) }
 
   private static let noteLimit = 1000
+
+  /// Whether a character ends the line, or makes the rest of it look like what it is not.
+  private static func steers(_ scalar: Unicode.Scalar) -> Bool {
+    switch scalar.value {
+    case 0x200e...0x200f, 0x2028...0x202e, 0x2066...0x2069: true
+    default: scalar.properties.generalCategory == .control
+    }
+  }
 
   static func isTag(_ text: String) -> Bool {
     let others = Array("._-".utf8)

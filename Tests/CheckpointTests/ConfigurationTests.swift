@@ -46,6 +46,7 @@ struct ConfigurationTests {
       ("staging = 5", 1, "staging = 5: want a size"),
       ("precopy-shrink = nan", 1, "want a share"),
       ("quota = 0", 1, "quota = 0: want a size"),
+      ("quota = 1025T", 1, "quota = 1025T: want a size"),
       ("[guest web]\nstore-quota = 1G", 2, "store-quota is for the whole store"),
       ("[guest web]\nhost-reserve = 1G", 2, "host-reserve is for the whole store"),
       ("pool-watermark = 101", 1, "want per cent, 1.0 to 100.0"),
@@ -114,6 +115,27 @@ struct ConfigurationTests {
     (policy.last, policy.hourly, policy.within) = (3, 24, RetentionSpan("2d12h"))
     policy.tags = ["release", "milestone"]
     #expect(configuration.options(for: "web").retention == policy)
+  }
+
+  @Test("may have lines as Windows ends them")
+  func windows() throws {
+    let text = "# for all\r\ntracking = per-take\r\n\r\n[guest web]\r\nmax-pause = 0.5\r\n"
+    var options = TakeOptions()
+    options.tracking = .perTake
+    #expect(try Configuration(text: text, path: "c").options(for: "db") == options)
+    options.mostPauseSeconds = 0.5
+    #expect(try Configuration(text: text, path: "c").options(for: "web") == options)
+    #expect { try Configuration(text: text + "speed = 9\r\n", path: "c") } throws: {
+      ($0 as? Configuration.Fault)?.line == 6
+    }
+  }
+
+  @Test("that cannot be read is an error, not an empty one")
+  func unreadable() {
+    #expect { try Configuration(path: "/tmp") } throws: {
+      "\($0)" == "/tmp: Is a directory; name the right file, or set CKPT_CONFIG"
+    }
+    #expect(Configuration.faults(path: "/tmp").count == 1)
   }
 
   @Test("that is missing is an error where it was asked for")

@@ -39,6 +39,11 @@ struct CommandTests {
       (["release", "web", "--store", "/nowhere"], 10, "no store at /nowhere"),
       (["release", "web", "--config", "/nowhere/web.cfg"], 12, "/nowhere/web.cfg: No such file"),
       (["disk", "create", "web", "xvda", "--size", "99999999999T"], 12, "is no size"),
+      (
+        ["take", "web", "--limit-rate", "9999999T"], 12, "'9999999T' is no size; write it like 10G, 512M or 4096, 1024T"
+      ),
+      (["pool", "create", "--file", "/x", "--size", "8388608T"], 12, "'8388608T' is no size"),
+      (["pool", "grow", "main", "--metadata-size", "1025T"], 12, "'1025T' is no size"),
     ])
   func wrongWords(arguments: [String], status: Int32, words: String) throws {
     let result = try ckpt(arguments)
@@ -50,10 +55,14 @@ struct CommandTests {
   @Test(
     "Wrong usage has its own status",
     arguments: [
-      ["take"], ["restore", "web"], ["restore", "web", "first one"], ["restore", "web", "@noon"],
+      ["take"], ["take", "web", "--timeout", "0"], ["take", "web", "--timeout", "inf"],
+      ["take", "web", "--timeout", "nan"], ["restore", "web"], ["restore", "web", "first one"],
+      ["restore", "web", "@noon"],
       ["restore", "web", "-0"],
       ["restore", "web", "-x"], ["restore", "web", "1", "--as", "x", "--disks-only"], ["undo"], ["remove", "web"],
       ["restore", "web", "1", "--paused", "--disks-only"], ["note", "web", "1", "two\nlines"],
+      ["note", "web", "1", "two\u{2028}lines"], ["note", "web", "1", "txt\u{202e}exe"],
+      ["note", "web", "1", "\u{2066}a"],
       ["pool", "create", "main"], ["pool", "grow"],
       ["adopt"], ["release"], ["pool", "create", "--vg", "vg0"],
       ["pool", "create", "--vg", "vg0", "--file", "/x", "--size", "1G"],
@@ -184,6 +193,21 @@ struct CommandTests {
     #expect(guest["epochs"] as? Int == 2 && guest["damaged"] as? Int == 1 && guest["newest"] as? Int == 2)
     #expect(guest["failures_in_row"] as? Int == 2 && guest["pause_ms"] as? Double == 12.5)
     #expect((status["store"] as? [String: Any])?["used_bytes"] as? Int ?? 0 > 0)
+  }
+
+  @Test("The first pool of a host makes the store, private to root")
+  func firstPool() throws {
+    let path = FileManager.default.temporaryDirectory.path + "/ckpt-fresh-\(UInt64.random(in: 0...UInt64.max))"
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    // It ends behind that: there is no device-mapper, or the folder is not named by its whole path.
+    let result = try ckpt(["pool", "create", "t", "--file", "here", "--size", "1G", "--store", path])
+    #expect(result.status != 0 && !result.errors.contains("No such file"), "\(result.errors)")
+    let mode = try FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? Int
+    #expect(mode == 0o700)
+    // A refusal makes none.
+    let other = path + "-other"
+    #expect(try ckpt(["pool", "create", "--data", "/dev/x", "--metadata", "/dev/y", "--store", other]).status == 12)
+    #expect(!FileManager.default.fileExists(atPath: other))
   }
 
   @Test("The status of an empty store says that there is nothing")
@@ -321,6 +345,17 @@ struct CommandTests {
     let epochs = try #require(reports[0]["epochs"] as? [[String: Any]])
     #expect(epochs.map { $0["keep"] as? Bool } == [false, true])
     #expect(epochs.map { $0["reasons"] as? [String] } == [["no rule"], ["last"]])
+  }
+
+  @Test("Without a guest there is nothing to prune, which is JSON too", arguments: [[], ["-n"], ["--yes"]])
+  func pruneNothing(flags: [String]) throws {
+    let path = FileManager.default.temporaryDirectory.path + "/ckpt-empty-\(UInt64.random(in: 0...UInt64.max))"
+    _ = try EpochStore(path: path)
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    let result = try ckpt(["prune", "--keep-last", "1", "--json", "--store", path] + flags)
+    #expect(result.status == 0 && result.errors.isEmpty)
+    let value = try JSONSerialization.jsonObject(with: Data(result.output.utf8)) as? [Any]
+    #expect(value?.isEmpty == true)
   }
 
   @Test("Without a rule nothing is removed")

@@ -67,7 +67,8 @@ enum JSONSamples {
   private static func disks() -> [(String, any Encodable)] {
     let disk = DiskCommand.View(
       Disks.Entry(guest: "web", vdev: "xvda", pool: "main", path: "p", sizeBytes: 1, epochs: 1, origin: "/dev/vg0/web"))
-    let view = ViewReport(uuid: "u", disk: "xvda", device: "d", epoch: 1, readOnly: true, mounts: ["/mnt"])
+    let view = ViewReport(
+      guest: "web", uuid: "u", disk: "xvda", device: "d", epoch: 1, readOnly: true, mounts: ["/mnt"])
     let adopted = AdoptCommand.Disk(
       AdoptedDisk(
         vdev: "xvda", pool: "main", volume: "vg0/web", oldPath: "o", path: "p", sizeBytes: 1, heldNanoseconds: 1))

@@ -3,13 +3,15 @@ import Foundation
 import Testing
 
 /// Runs the built `ckpt`, as a user would on a machine without Xen.
-func ckpt(_ arguments: [String]) throws -> (status: Int32, output: String, errors: String) {
+func ckpt(_ arguments: [String], _ environment: [String: String] = [:]) throws -> (
+  status: Int32, output: String, errors: String
+) {
   let process = Process()
   // The test bundle and the product lie in the same folder.
   let bundle = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
   process.executableURL = bundle.deletingLastPathComponent().appendingPathComponent("ckpt")
   process.arguments = arguments
-  process.environment = ["PATH": "/usr/bin:/bin"]
+  process.environment = ["PATH": "/usr/bin:/bin"].merging(environment) { $1 }
   let (output, errors) = (Pipe(), Pipe())
   (process.standardOutput, process.standardError, process.standardInput) = (output, errors, FileHandle.nullDevice)
   try process.run()

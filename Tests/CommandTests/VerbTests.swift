@@ -66,6 +66,26 @@ struct VerbTests {
     #expect(try epochs(store) == [])
   }
 
+  @Test("What a guest is called steers no terminal")
+  func hostileName() throws {
+    let store = try SampleStore()
+    let folder = try #require(try EpochStore(path: store.path).find("web"))
+    _ = try folder.create(epoch: 3, reserving: 0).publish(
+      EpochManifest(
+        guest: "w\u{1b}[2J\u{202e}b\n", uuid: folder.uuid, epoch: 3, kind: .pvh, vcpus: 1, memoryBytes: 1 << 28))
+    #expect(try ckpt(["list", "--store", store.path]).output.contains("w\\u{1b}[2J\\u{202e}b\\u{a}  3"))
+    for command in [
+      ["list"], ["show", folder.uuid, "3"], ["status"], ["prune", "-n", "--keep-last", "1"], ["verify", "--full"],
+      ["rename", folder.uuid, "plain"], ["remove", folder.uuid, "3", "--yes"],
+    ] {
+      let result = try ckpt(command + ["--store", store.path])
+      let steering = (result.output + result.errors).unicodeScalars.filter {
+        $0 != "\n" && [.control, .format].contains($0.properties.generalCategory)
+      }
+      #expect(result.status == 0 && steering.isEmpty, "\(command): \(result)")
+    }
+  }
+
   @Test("A renamed guest is found by its new name")
   func renames() throws {
     let store = try SampleStore()

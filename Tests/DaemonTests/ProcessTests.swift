@@ -109,6 +109,20 @@ struct ProcessTests {
     #expect(through[16].contains("web: 1 epoch removed, "))
   }
 
+  @Test("It is known by its store, however that is named")
+  func sameStore() async throws {
+    let link = folder.path + "/link"
+    try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: store)
+    _ = try await withDaemon { process, _ in
+      for path in [store, store + "/.", link] {
+        let status = try await ckpt(["status", "--store", path])
+        #expect(status.output.contains("ckptd, process \(process.processIdentifier)"), "\(status)")
+        #expect(try await !ckpt(["doctor", "--json", "--store", path]).output.contains("another store"))
+      }
+      #expect(try await ckpt(["status", "--store", folder.path]).output.contains("ckptd does not answer"))
+    }
+  }
+
   @Test("Prometheus reads what is in the store and what takes came to; without a store, nothing")
   func metrics() async throws {
     func scrape() async throws -> String {

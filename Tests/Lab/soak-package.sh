@@ -103,6 +103,7 @@ nonce=$(guest_nonce web)
 domid=$(guest_domid web)
 check "a take without the service" ckpt take web
 check "bash completes the guest's name" offers "ckpt take " web
+check "and the pool's" offers "ckpt pool show " main
 daemon_starts
 check "its socket is the group's" eval '[[ $(stat -c "%U %G %a" /run/ckpt/ckptd.sock) == "root ckpt 660" ]]'
 

@@ -101,7 +101,6 @@ start_anew() {
   losetup -D
   if vgs vg0 >/dev/null 2>&1; then vgremove -qfy vg0; fi
   rm -rf /dev/vg0 /dev/sd[bc] /var/tmp/sd[bc] /var/lib/ckpt /var/tmp/pool /run/ckpt $work/*
-  mkdir -m 0700 /var/lib/ckpt
 }
 
 # volume_group [NAME…]: the group vg0, with these volumes.

@@ -10,30 +10,40 @@ struct AdoptCommand: ParsableCommand {
       there any more. LVM is told by a tag, and not to activate the volume at boot; `ckpt pool start` does. Tools that load \
       LVM's own table over ours (lvchange --refresh, lvresize, pvmove, lvcreate -s on this volume) must be kept away from \
       it; each take looks for that. Volumes of an LVM thin pool are adopted in the same way, as origins outside of the pool.
+      Exit status 3 when some of it was done: what was is told, then what was not.
       """)
 
   @Argument(help: "Name, id or uuid of the guest.", completion: .guests) var vm: String
   @Argument(help: "Names of its disks, like xvda; all writable ones when left out.") var disks: [String] = []
-  @Option(help: "Pool; may be left out when there is only one.") var pool: String?
+  @Option(help: "Pool; may be left out when there is only one.", completion: .pools) var pool: String?
   @OptionGroup var xl: XLFileOptions
   @OptionGroup var common: CommonOptions
 
   func run() throws {
     _ = try common.engine.existingStore()
     try xl.requireReadable()
-    let (guest, adopted) = try common.engine.adopt(vm, named: disks, pool: pool)
-    // Those that were adopted before as well: whoever says --write-config later means all of them.
-    let all = (try? common.engine.release(guest, named: disks).disks) ?? []
-    let written = try xl.rename(all.map { ($0.oldPath, $0.poolPath) }, guest: guest, quiet: common.json)
-    if common.json {
-      return try Terminal.printJSON(
-        MovedDisks(guest: guest, disks: adopted.map(Disk.init), configurationWritten: written))
+    var (guest, adopted, failure) = (vm, [AdoptedDisk](), (any Error)?.none)
+    do {
+      guest = try common.engine.adopt(vm, named: disks, pool: pool) { name, disk in
+        guest = name
+        adopted.append(disk)
+      }
+    } catch {
+      guard !adopted.isEmpty else { throw error }
+      failure = error
     }
-    if adopted.isEmpty { print("\(guest): these disks are in a pool already") }
-    for disk in adopted {
-      print(
-        "\(guest) \(disk.vdev): /dev/\(disk.volume) is adopted by pool \(disk.pool), requests waited for "
-          + Quantity.milliseconds(Double(disk.heldNanoseconds) / 1e6))
+    // Those that were adopted before as well: whoever says --write-config later means all of them.
+    let all = ((try? common.engine.release(guest).disks) ?? []).filter { disks.isEmpty || disks.contains($0.vdev) }
+    let file = xl.rename(all.map { ($0.oldPath, $0.poolPath) }, guest: guest)
+    let moved = MovedDisks(guest: guest, disks: adopted.map(Disk.init), configurationWritten: file.isWritten)
+    try moved.tell(lines(guest, adopted), file, failure: failure, json: common.json)
+  }
+
+  private func lines(_ guest: String, _ adopted: [AdoptedDisk]) -> [String] {
+    if adopted.isEmpty { return ["\(guest): these disks are in a pool already"] }
+    return adopted.map { disk in
+      "\(guest) \(disk.vdev): /dev/\(disk.volume) is adopted by pool \(disk.pool), requests waited for "
+        + Quantity.milliseconds(Double(disk.heldNanoseconds) / 1e6)
     }
   }
 
@@ -65,6 +75,7 @@ struct ReleaseCommand: ParsableCommand {
       Reads the disk and the old volume from start to end and copies what differs. The guest's epochs cannot be restored any \
       more afterwards: they read from the old volume what they do not hold. A release that was interrupted goes on when it is \
       run again; `ckpt pool start` makes the disk usable until then, with its newest content.
+      Exit status 3 when some of it was done: what was is told, then what was not.
       """)
 
   @Argument(help: "Name of the guest.", completion: .guests) var vm: String
@@ -85,21 +96,29 @@ struct ReleaseCommand: ParsableCommand {
       ? "Disks \(names) of \(vm) leave their pool."
       : "Disks \(names) of \(vm) leave their pool; its \(release.epochs.count) epochs with them cannot be restored any more."
     try Terminal.confirm(epochs + loses, yes: yes)
-    let copied = try release.perform(discard: discard) { vdev, bytes in
-      Terminal.status("\(vdev): \(Quantity.bytes(bytes)) compared")
+    try perform(release)
+  }
+
+  private func perform(_ release: Release) throws {
+    var (released, failure) = ([(disk: Release.Disk, bytes: UInt64)](), (any Error)?.none)
+    do {
+      try release.perform(
+        discard: discard,
+        progress: { vdev, bytes in Terminal.status("\(vdev): \(Quantity.bytes(bytes)) compared") },
+        released: { released.append(($0, $1)) })
+    } catch {
+      guard !released.isEmpty else { throw error }
+      failure = error
     }
     Terminal.status("")
-    let written = try xl.rename(
-      release.disks.map { ($0.poolPath, $0.oldPath) }, guest: vm, quiet: common.json)
-    if common.json {
-      return try Terminal.printJSON(
-        MovedDisks(
-          guest: vm, disks: zip(release.disks, copied).map { Disk(vdev: $0.vdev, path: $0.path, copiedBytes: $1) },
-          configurationWritten: written))
+    let file = xl.rename(released.map { ($0.disk.poolPath, $0.disk.oldPath) }, guest: vm)
+    let moved = MovedDisks(
+      guest: vm, disks: released.map { Disk(vdev: $0.disk.vdev, path: $0.disk.path, copiedBytes: $0.bytes) },
+      configurationWritten: file.isWritten)
+    let lines = released.map { disk, bytes in
+      "\(vm) \(disk.vdev): \(disk.path) is the whole disk again, \(Quantity.bytes(bytes)) copied back"
     }
-    for (disk, bytes) in zip(release.disks, copied) {
-      print("\(vm) \(disk.vdev): \(disk.path) is the whole disk again, \(Quantity.bytes(bytes)) copied back")
-    }
+    try moved.tell(lines, file, failure: failure, json: common.json)
   }
 
   struct Disk: Encodable {
@@ -110,61 +129,5 @@ struct ReleaseCommand: ParsableCommand {
       case vdev, path
       case copiedBytes = "copied_bytes"
     }
-  }
-}
-
-/// What became of a guest's disks, as JSON.
-struct MovedDisks<Disk: Encodable>: Encodable {
-  let guest: String
-  let disks: [Disk]
-  let configurationWritten: Bool
-
-  enum CodingKeys: String, CodingKey {
-    case guest, disks
-    case configurationWritten = "configuration_written"
-  }
-}
-
-/// The guest's xl configuration, which is changed only when told to.
-struct XLFileOptions: ParsableArguments {
-  @Option(
-    help: ArgumentHelp("The guest's xl configuration (default /etc/xen/NAME.cfg where it exists).", valueName: "file"))
-  var config: String?
-  @Flag(help: "Write the disks' new paths into the guest's xl configuration; else they are only shown.")
-  var writeConfig = false
-
-  /// A name that was mistyped is told before anything is done.
-  func requireReadable() throws {
-    guard let config else { return }
-    guard access(config, R_OK) == 0 else {
-      throw UsageRefused(
-        description:
-          "\(config): \(String(cString: strerror(errno))); name the guest's xl configuration; nothing was changed")
-    }
-  }
-
-  /// Shows the lines that name old paths, and changes them when told to.
-  ///
-  /// - Returns: whether the file was changed.
-  func rename(_ paths: [(old: String, new: String)], guest: String, quiet: Bool) throws -> Bool {
-    guard !paths.isEmpty else { return false }
-    let path = config ?? XLFile.usualPath(of: guest)
-    let file = try access(path, F_OK) == 0 ? XLFile(path: path) : nil
-    let changes = file?.changes(paths) ?? []
-    if writeConfig, let file, !changes.isEmpty {
-      try file.write(changes)
-      if !quiet { for change in changes { print("\(file.path):\(change.number): is now: \(change.new)") } }
-      return true
-    }
-    if writeConfig {
-      Terminal.error(
-        "ckpt: note: \(path) names none of \(paths.map(\.old).joined(separator: ", ")); it was not changed")
-    }
-    guard !quiet else { return false }
-    if changes.isEmpty {
-      for (old, new) in paths { print("in the guest's xl configuration, write \(new) in place of \(old)") }
-    }
-    for change in changes { print("\(file?.path ?? path):\(change.number): write instead: \(change.new)") }
-    return false
   }
 }

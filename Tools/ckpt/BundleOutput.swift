@@ -38,7 +38,7 @@ struct BundleOutput {
     if json { return try Terminal.printJSON(Report(exported, file: file)) }
     let base = exported.base.map { ", changes since epoch \($0)" } ?? ""
     let resumed = exported.resumedAt.map { ", \(Quantity.bytes($0)) of it were there" } ?? ""
-    print(
+    Terminal.say(
       "\(exported.manifest.guest): epoch \(exported.manifest.epoch)\(base) is in \(file) (\(Quantity.bytes(exported.bytes))\(resumed))"
     )
   }

@@ -32,15 +32,27 @@ struct Ckpt: ParsableCommand {
       // The command has said all there is to say.
       Glibc.exit(status.rawValue)
     } catch {
-      guard let status = ExitStatus(error) else { exit(withError: error) }
+      guard let status = ExitStatus(error) else { refuse(error) }
       Terminal.error("ckpt: \(error)")
       Glibc.exit(status.rawValue)
     }
   }
 }
 
+extension Ckpt {
+  /// What the parser says, of words as they were typed.
+  fileprivate static func refuse(_ error: any Error) -> Never {
+    let code = exitCode(for: error)
+    // Help and completions, which go to standard output.
+    if code.isSuccess { exit(withError: error) }
+    Terminal.refusal(EpochArgument.typed(fullMessage(for: error)))
+    Glibc.exit(code.rawValue)
+  }
+}
+
 /// Options that every command has.
 struct CommonOptions: ParsableArguments {
-  @Option(help: "Folder that holds epochs and pools (also CKPT_STORE; default /var/lib/ckpt).") var store: String?
+  @Option(help: "Folder that holds epochs and pools (also CKPT_STORE; default /var/lib/ckpt).", completion: .directory)
+  var store: String?
   @Flag(help: "Print JSON.") var json = false
 }

@@ -12,7 +12,7 @@ struct ConfigCommand: ParsableCommand {
       abstract: "Tell everything that is wrong with a configuration file, by line.",
       discussion: "Exit status 12 when something is. ckptd checks the same when it starts and when it reloads.")
 
-    @Argument(help: "The file (also CKPT_CONFIG; default /etc/ckpt/ckpt.conf).") var file: String?
+    @Argument(help: "The file (also CKPT_CONFIG; default /etc/ckpt/ckpt.conf).", completion: .file()) var file: String?
     @Flag(help: "Print JSON.") var json = false
 
     func run() throws {
@@ -21,7 +21,7 @@ struct ConfigCommand: ParsableCommand {
       if json {
         try Terminal.printJSON(Report(file: path, faults: faults.map { .init(line: $0.line, what: $0.what) }))
       } else if faults.isEmpty {
-        print("\(path): no faults")
+        Terminal.say("\(path): no faults")
       }
       for fault in faults { Terminal.error("ckpt: \(fault)") }
       if !faults.isEmpty { throw ExitStatus.badConfiguration }
@@ -51,7 +51,7 @@ struct ConfigCommand: ParsableCommand {
       for fault in answer.faults { Terminal.error("ckpt: \(fault)") }
       guard answer.faults.isEmpty else { throw ExitStatus.badConfiguration }
       if !json {
-        print(answer.config.map { "\($0): taken over" } ?? "no configuration file: every value is the default")
+        Terminal.say(answer.config.map { "\($0): taken over" } ?? "no configuration file: every value is the default")
       }
     }
   }

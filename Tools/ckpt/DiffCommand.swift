@@ -23,7 +23,7 @@ struct DiffCommand: ParsableCommand {
   }
 
   private func show(_ difference: EpochDifference) {
-    print(
+    Terminal.say(
       "\(difference.second.guest): epoch \(difference.first.epoch) (\(difference.first.time)) to \(difference.second.epoch) (\(difference.second.time))"
     )
     let memory = difference.memory.map { Self.row(Self.address($0.start), $0) }
@@ -94,12 +94,20 @@ struct DiffCommand: ParsableCommand {
 
     let guest, uuid: String
     let first, second: Int
+    let firstTime, secondTime: EpochTime
     let memory: Memory
     let disks: [Disk]
+
+    enum CodingKeys: String, CodingKey {
+      case guest, uuid, first, second, memory, disks
+      case firstTime = "first_time"
+      case secondTime = "second_time"
+    }
 
     init(_ difference: EpochDifference) {
       (guest, uuid) = (difference.second.guest, difference.second.uuid)
       (first, second) = (difference.first.epoch, difference.second.epoch)
+      (firstTime, secondTime) = (difference.first.time, difference.second.time)
       let total = difference.total
       memory = Memory(
         pageBytes: EpochFormat.pageSize, pages: total.pages, changed: total.changed, added: total.added,

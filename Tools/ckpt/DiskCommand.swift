@@ -12,14 +12,14 @@ struct DiskCommand: ParsableCommand {
     @Argument(help: "Name of the guest.", completion: .guests) var vm: String
     @Argument(help: "Name of the disk in the guest, like xvda.") var vdev: String
     @Option(help: "Size, like 10G.") var size: String
-    @Option(help: "Pool; may be left out when there is only one.") var pool: String?
+    @Option(help: "Pool; may be left out when there is only one.", completion: .pools) var pool: String?
     @OptionGroup var common: CommonOptions
 
     func run() throws {
       let bytes = try Quantity.parseBytes(size)
       let disks = Disks(try common.engine.pools())
       let path = try disks.create(guest: vm, vdev: vdev, size: bytes, pool: pool)
-      guard common.json else { return print(path) }
+      guard common.json else { return Terminal.say(path) }
       if let entry = try disks.list().first(where: { $0.path == path }) { try Terminal.printJSON(View(entry)) }
     }
   }
@@ -60,7 +60,7 @@ struct DiskCommand: ParsableCommand {
       try Terminal.confirm("All content is lost: \(found.map(\.path).joined(separator: ", ")).", yes: yes)
       let removed = try disks.remove(guest: vm, vdev: vdev)
       if common.json { return try Terminal.printJSON(removed.map(View.init)) }
-      for entry in removed { print("\(entry.path): removed from pool \(entry.pool)") }
+      for entry in removed { Terminal.say("\(entry.path): removed from pool \(entry.pool)") }
     }
   }
 

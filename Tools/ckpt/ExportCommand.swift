@@ -20,7 +20,7 @@ struct ExportCommand: ParsableCommand {
 
   @Argument(help: "Name or uuid of the guest.", completion: .guests) var vm: String
   @Argument(help: EpochArgument.help, transform: EpochArgument.parse) var epoch: EpochReference
-  @Argument(help: "File to make, or - for standard output.") var file = "-"
+  @Argument(help: "File to make, or - for standard output.", completion: .file()) var file = "-"
   @Option(help: "What to write; xl when left out.") var format: Format?
   @Flag(help: "As --format bundle.") var bundle = false
   @Option(
@@ -49,16 +49,7 @@ struct ExportCommand: ParsableCommand {
       return try write(to: STDOUT_FILENO)
     }
     if chosen == .bundle { return try BundleOutput(file: file, resume: resume, json: common.json).write(export) }
-    // The image holds the guest's secrets.
-    let descriptor = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-    guard descriptor >= 0 else {
-      throw UsageRefused(description: "cannot make \(file): \(String(cString: strerror(errno)))")
-    }
-    defer { close(descriptor) }
-    do { try write(to: descriptor) } catch {
-      unlink(file)
-      throw error
-    }
+    try NewFile(file).fill(write)
     if common.json { try Terminal.printJSON(["file": file, "format": chosen.rawValue]) }
   }
 

@@ -13,8 +13,8 @@ struct ImportCommand: ParsableCommand {
       A file of xl save becomes a new epoch of its guest, without disks. One of a Xen before 4.6 goes through Xen's own converter.
       """)
 
-  @Argument(help: "The file, or - for standard input.") var file: String
-  @Option(help: "Pool for the disks; may be left out when there is only one.") var pool: String?
+  @Argument(help: "The file, or - for standard input.", completion: .file()) var file: String
+  @Option(help: "Pool for the disks; may be left out when there is only one.", completion: .pools) var pool: String?
   @Option(help: "What to call the guest of a file of xl save.") var name: String?
   @OptionGroup var common: CommonOptions
 
@@ -39,11 +39,11 @@ struct ImportCommand: ParsableCommand {
     if common.json { return try Terminal.printJSON(Report(imported)) }
     let manifest = imported.manifest
     if imported.wasThere {
-      return print("\(manifest.guest): epoch \(manifest.epoch) is here already; nothing was changed")
+      return Terminal.say("\(manifest.guest): epoch \(manifest.epoch) is here already; nothing was changed")
     }
     let disks = manifest.disks.filter { $0.thinID != nil }.map { "\($0.vdev) in pool \($0.pool)" }
     let parts = ["\(manifest.pages + manifest.zeroPages) pages"] + disks
-    print(
+    Terminal.say(
       "\(manifest.guest): epoch \(manifest.epoch) of \(manifest.time) is imported and verified (\(parts.joined(separator: ", ")))"
     )
     for note in imported.notes { Terminal.error("ckpt: note: \(note)") }

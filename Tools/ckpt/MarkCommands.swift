@@ -79,6 +79,6 @@ extension CommonOptions {
     if json { return try Terminal.printJSON(marks) }
     let words =
       (marks.pinned ? ["pinned"] : []) + marks.tags.map { "tag \($0)" } + (marks.note.map { ["note: \($0)"] } ?? [])
-    print("\(guest): epoch \(marks.epoch): \(words.isEmpty ? "no marks" : words.joined(separator: ", "))")
+    Terminal.say("\(guest): epoch \(marks.epoch): \(words.isEmpty ? "no marks" : words.joined(separator: ", "))")
   }
 }

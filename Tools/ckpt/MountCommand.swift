@@ -16,7 +16,7 @@ struct MountCommand: ParsableCommand {
   @Argument(help: "Name or uuid of the guest.", completion: .guests) var vm: String?
   @Argument(help: EpochArgument.help, transform: EpochArgument.parse) var epoch: EpochReference?
   @Argument(help: "Name of the disk in the guest, like xvda.") var disk: String?
-  @Option(help: ArgumentHelp("Folder to mount it at.", valueName: "dir")) var at: String?
+  @Option(help: ArgumentHelp("Folder to mount it at.", valueName: "dir"), completion: .directory) var at: String?
   @OptionGroup var common: CommonOptions
 
   func validate() throws {
@@ -27,15 +27,14 @@ struct MountCommand: ParsableCommand {
   func run() throws {
     guard let vm, let epoch, let disk else { return try list() }
     let view = try common.engine.mount(vm, epoch: epoch, disk: disk, at: at)
-    if common.json { return try Terminal.printJSON(ViewReport(view)) }
-    print(at ?? view.path)
+    if common.json { return try Terminal.printJSON(ViewReport(view, common.guestNames)) }
+    Terminal.say(at ?? view.path)
   }
 
   private func list() throws {
     let views = try common.engine.mounted()
-    if common.json { return try Terminal.printJSON(views.map(ViewReport.init)) }
-    let guests = try common.engine.existingStore().guests()
-    let names = Dictionary(uniqueKeysWithValues: guests.map { ($0.uuid, $0.name) })
+    let names = common.guestNames
+    if common.json { return try Terminal.printJSON(views.map { ViewReport($0, names) }) }
     let rows = views.map { view in
       [
         names[view.guestUUID] ?? view.guestUUID, String(view.epoch), view.vdev, view.path,
@@ -71,9 +70,10 @@ struct UnmountCommand: ParsableCommand {
       } catch { failures.append(error) }
     }
     if common.json {
-      try Terminal.printJSON(gone.map(ViewReport.init))
+      let names = common.guestNames
+      try Terminal.printJSON(gone.map { ViewReport($0, names) })
     } else {
-      for view in gone { print("\(view.path) is gone") }
+      for view in gone { Terminal.say("\(view.path) is gone") }
     }
     guard let first = failures.first else { return }
     for failure in failures.dropFirst() { Terminal.error("ckpt: \(failure)") }
@@ -86,20 +86,31 @@ struct UnmountCommand: ParsableCommand {
   }
 }
 
+extension CommonOptions {
+  /// What the guests of the store are called, by uuid, as far as that can be read.
+  fileprivate var guestNames: [String: String] {
+    let guests = (try? engine.existingStore().guests()) ?? []
+    return Dictionary(uniqueKeysWithValues: guests.filter { !$0.name.isEmpty }.map { ($0.uuid, $0.name) })
+  }
+}
+
 struct ViewReport: Encodable {
+  /// nil when the store knows it no more.
+  let guest: String?
   let uuid, disk, device: String
   let epoch: Int
   let readOnly: Bool
   let mounts: [String]
 
   enum CodingKeys: String, CodingKey {
-    case uuid, disk, device, epoch, mounts
+    case guest, uuid, disk, device, epoch, mounts
     case readOnly = "read_only"
   }
 }
 
 extension ViewReport {
-  fileprivate init(_ view: EpochView) {
+  fileprivate init(_ view: EpochView, _ names: [String: String]) {
+    guest = names[view.guestUUID]
     (uuid, disk, device, epoch) = (view.guestUUID, view.vdev, view.path, view.epoch)
     (readOnly, mounts) = (view.isReadOnly, view.mounts)
   }

@@ -13,13 +13,14 @@ struct PoolCommand: ParsableCommand {
       discussion: """
         In a volume group it makes the volumes ckpt-NAME-data, ckpt-NAME-meta and ckpt-NAME-spare. The last is one extent for the \
         day on which the metadata are full: lvremove it, lvextend ckpt-NAME-meta by one extent, then ckpt pool grow NAME.
+        Devices are remembered by their names in /dev/disk/by-id, where they have such: /dev/sdb may be another one after a boot.
         """)
 
     @Argument(help: "Name of the pool: a-z, 0-9 and -.") var name: String = "main"
     @Option(help: "Volume group of LVM with free space.") var vg: String?
-    @Option(help: "Device for the disks' data; its content is lost.") var data: String?
-    @Option(help: "Device for the pool's metadata; its content is lost.") var metadata: String?
-    @Option(help: "Folder for a trial pool's files.") var file: String?
+    @Option(help: "Device for the disks' data; its content is lost.", completion: .file()) var data: String?
+    @Option(help: "Device for the pool's metadata; its content is lost.", completion: .file()) var metadata: String?
+    @Option(help: "Folder for a trial pool's files.", completion: .directory) var file: String?
     @Option(help: "Size of the data in a volume group, like 20% of it or 100G, or of a trial pool.") var size: String?
     @Flag(help: "Do not ask; needed without a terminal.") var yes = false
     @OptionGroup var common: CommonOptions
@@ -38,9 +39,11 @@ struct PoolCommand: ParsableCommand {
       let percent = try vg == nil ? nil : size.flatMap(Self.percent)
       let bytes = try percent == nil ? size.map(Quantity.parseBytes) : nil
       let kept = try CommonOptions.configuration(nil).keptEpochs
+      if let data, let metadata { try Terminal.confirm("All content of \(data) and \(metadata) is lost.", yes: yes) }
+      // On a fresh host a pool is the first thing that is made.
+      _ = try common.engine.store()
       let pools = try common.engine.pools()
       if let data, let metadata {
-        try Terminal.confirm("All content of \(data) and \(metadata) is lost.", yes: yes)
         try pools.create(name, data: data, metadata: metadata)
       } else if let vg {
         let share = percent.map(PoolSize.percent) ?? .bytes(bytes ?? 0)
@@ -64,7 +67,7 @@ struct PoolCommand: ParsableCommand {
   struct Show: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Show pools and the room in them.")
 
-    @Argument(help: "Name of a pool; all when left out.") var name: String?
+    @Argument(help: "Name of a pool; all when left out.", completion: .pools) var name: String?
     @OptionGroup var common: CommonOptions
 
     func run() throws {
@@ -84,7 +87,7 @@ extension PoolCommand {
         what they have. A pool cannot shrink.
         """)
 
-    @Argument(help: "Name of the pool.") var name: String
+    @Argument(help: "Name of the pool.", completion: .pools) var name: String
     @Option(help: "Size of a trial pool's data, like 20G.") var dataSize: String?
     @Option(help: "Size of a trial pool's metadata, like 256M.") var metadataSize: String?
     @OptionGroup var common: CommonOptions

@@ -50,6 +50,6 @@ struct PoolReportView: Encodable {
     }
     Table.show([["POOL", "STATE", "DATA FREE", "METADATA FREE", "DISKS", "SNAPSHOTS"]] + rows)
     // A problem says which pool it is about, as a warning does.
-    for view in views { for line in [view.problem].compactMap(\.self) + view.warnings { print(line) } }
+    for view in views { for line in [view.problem].compactMap(\.self) + view.warnings { Terminal.say(line) } }
   }
 }

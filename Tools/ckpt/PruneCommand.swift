@@ -11,6 +11,7 @@ struct PruneCommand: ParsableCommand {
       as asked, those without an epoch not counted. Pinned epochs stay. Without a rule nothing is removed but what \
       interrupted takes left. Younger epochs are never harmed: what they need of a removed one is kept. Ctrl-C ends it; \
       the next prune gives back the room that is left.
+      Minutes, hours, days and so on are those of the host's time zone, also where REASON names one; TIME is in UTC.
       """)
 
   @Argument(help: "Name or uuid of a guest; all guests when left out.", completion: .guests) var vm: String?
@@ -31,7 +32,7 @@ struct PruneCommand: ParsableCommand {
     let pruned = try service.prune(
       PruneRequest(guest: vm, keep: keep.policy, agreed: agreed),
       Call(report: { if case .pruned(let report) = $0, !json { Self.show(removed: report) } }))
-    if !pruned.reports.isEmpty { try print(pruned.reports) }
+    if !pruned.reports.isEmpty || pruned.failures.isEmpty { try print(pruned.reports) }
     guard let first = pruned.failures.first else { return }
     for failure in pruned.failures.dropFirst() { Terminal.error("ckpt: \(failure.guest): \(failure.error)") }
     throw pruned.reports.isEmpty ? first.error : PartlyDone(description: "\(first.guest): \(first.error)")
@@ -48,7 +49,7 @@ struct PruneCommand: ParsableCommand {
 
   private func show(_ plan: PruneReport) {
     if plan.epochs.isEmpty { return }
-    for line in StatusText.wrapped("\(plan.guest) (\(plan.uuid))", first: 0, rest: 2) { Swift.print(line) }
+    for line in StatusText.wrapped("\(plan.guest) (\(plan.uuid))", first: 0, rest: 2) { Terminal.say(line) }
     let rows = plan.epochs.map {
       [String($0.epoch), $0.time ?? "unknown", $0.keep ? "keep" : "remove", $0.reasons.joined(separator: ", ")]
     }
@@ -56,9 +57,9 @@ struct PruneCommand: ParsableCommand {
   }
 
   private static func show(removed report: PruneReport) {
-    Swift.print(
+    Terminal.say(
       RemovalText.line(report.guest, report.removed.count, report.freedBytes, report.heldBytes, report.pools))
-    for note in report.notes { Swift.print("\(report.guest): \(note)") }
+    for note in report.notes { Terminal.say("\(report.guest): \(note)") }
   }
 }
 

@@ -19,7 +19,7 @@ struct RecoverCommand: ParsableCommand {
     if common.json {
       try Terminal.printJSON(recovery)
     } else {
-      for line in recovery.lines { print(line) }
+      for line in recovery.lines { Terminal.say(line) }
       if recovery.lines.isEmpty, recovery.failures.isEmpty { print("nothing to recover") }
     }
     if !recovery.failures.isEmpty { throw CheckpointError.notRecovered(recovery.failures) }

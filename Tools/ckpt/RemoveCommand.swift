@@ -22,7 +22,7 @@ struct RemoveCommand: ParsableCommand {
     let what = "epoch\(plan.removed.count == 1 ? "" : "s") \(numbers) of '\(plan.guest)'"
     if dryRun {
       if common.json { return try Terminal.printJSON(plan) }
-      return print("would remove \(what)")
+      return Terminal.say("would remove \(what)")
     }
     try Terminal.confirm("Removed for good: \(what).", yes: yes)
     // What was agreed to, by number: the newest may be another one by now.
@@ -37,8 +37,9 @@ struct RemoveCommand: ParsableCommand {
   }
 
   private func show(_ removed: RemoveAnswer) {
-    print(RemovalText.line(removed.guest, removed.removed.count, removed.freedBytes, removed.heldBytes, removed.pools))
-    for note in removed.notes { print("\(removed.guest): \(note)") }
+    Terminal.say(
+      RemovalText.line(removed.guest, removed.removed.count, removed.freedBytes, removed.heldBytes, removed.pools))
+    for note in removed.notes { Terminal.say("\(removed.guest): \(note)") }
   }
 }
 

@@ -16,6 +16,6 @@ struct RenameCommand: ParsableCommand {
   func run() throws {
     let renamed = try common.service().rename(RenameRequest(guest: vm, name: name), Call())
     if common.json { return try Terminal.printJSON(renamed) }
-    print("guest \(renamed.uuid) was '\(renamed.old)', its epochs are now found as '\(renamed.name)'")
+    Terminal.say("guest \(renamed.uuid) was '\(renamed.old)', its epochs are now found as '\(renamed.name)'")
   }
 }

@@ -79,9 +79,10 @@ struct RestoreOptionGroup: ParsableArguments {
     if json { return try Terminal.printJSON(RestoreReport(restored)) }
     if restored.dryRun { return Table.show(restored.plan.rows) }
     let steps = restored.steps.map { "\($0.name) \(Quantity.milliseconds($0.ms))" }
-    print("\(restored.guest): \(restored.text) (\(steps.joined(separator: ", ")))")
+    Terminal.say("\(restored.guest): \(restored.text) (\(steps.joined(separator: ", ")))")
     if let safety = restored.safetyEpoch {
-      print("\(restored.guest): what it was before is epoch \(safety); `ckpt undo \(restored.guest)` goes back to it")
+      Terminal.say(
+        "\(restored.guest): what it was before is epoch \(safety); `ckpt undo \(restored.guest)` goes back to it")
     }
     for warning in restored.plan.warnings { Terminal.error("ckpt: note: \(warning)") }
   }

@@ -124,7 +124,7 @@ struct ScheduleCommand: ParsableCommand {
       let gone = try common.schedules.edit { schedules in schedules.remove(at: try schedules.index(of: guest)) }
       tellDaemon()
       if common.json { return try Terminal.printJSON(gone) }
-      print("\(guest): schedule removed (\(gone.timing)); its epochs stay")
+      Terminal.say("\(guest): schedule removed (\(gone.timing)); its epochs stay")
     }
   }
 }
@@ -180,12 +180,12 @@ private enum ScheduleTable {
     for status in statuses {
       let (guest, record) = (status.schedule.guest, status.record)
       if let last = record.lastStart {
-        print("\(guest): last run \(last), \(record.runs) runs, \(record.failed) failed")
-        print("\(guest): \(record.skipped) skipped, \(record.missed) missed")
+        Terminal.say("\(guest): last run \(last), \(record.runs) runs, \(record.failed) failed")
+        Terminal.say("\(guest): \(record.skipped) skipped, \(record.missed) missed")
       }
       if let problem = status.problem { Terminal.error("ckpt: \(guest): \(problem)") }
-      if let problem = status.record.problem { print("\(guest): the last run failed: \(problem)") }
-      if let problem = status.record.pruneProblem { print("\(guest): the last pruning failed: \(problem)") }
+      if let problem = status.record.problem { Terminal.say("\(guest): the last run failed: \(problem)") }
+      if let problem = status.record.pruneProblem { Terminal.say("\(guest): the last pruning failed: \(problem)") }
     }
   }
 

@@ -4,6 +4,7 @@ import ControlAPI
 import DeviceMapper
 import EpochStore
 import Scheduling
+import Xen
 
 struct StatusCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -12,7 +13,8 @@ struct StatusCommand: ParsableCommand {
 
   @Option(
     help: ArgumentHelp(
-      "Configuration file (also CKPT_CONFIG; default /etc/ckpt/ckpt.conf where it exists).", valueName: "file"))
+      "Configuration file (also CKPT_CONFIG; default /etc/ckpt/ckpt.conf where it exists).", valueName: "file"),
+    completion: .file())
   var config: String?
   @OptionGroup var common: CommonOptions
 
@@ -34,7 +36,7 @@ extension CommonOptions {
   fileprivate func serviceStatus() -> DaemonStatus? {
     guard let socket = DaemonSocket.path else { return nil }
     let status = try? client(socket, config: nil).status(patience: DaemonSocket.patience)
-    return status.flatMap { $0.store == storePath ? $0 : nil }
+    return status.flatMap { Path.areSame($0.store, storePath) ? $0 : nil }
   }
 }
 
@@ -144,18 +146,14 @@ enum StatusText {
     }
   }
 
-  /// Breaks between words, in words that are longer than a line too. What a terminal would obey becomes `?`.
+  /// Breaks between words, in words that are longer than a line too. What a terminal would obey is spelt out.
   static func wrapped(_ text: String, first: Int, rest indent: Int) -> [String] {
-    let lines = Table.wrapped(printable(text), to: width - indent)
+    let lines = Table.wrapped(Printable.line(text), to: width - indent)
     return lines.enumerated().map { String(repeating: " ", count: $0 == 0 ? first : indent) + $1 }
   }
 
   private static func clip(_ text: String, to width: Int) -> String {
-    let text = printable(text)
+    let text = Printable.line(text)
     return text.count <= width ? text : text.prefix(width - 1) + "…"
-  }
-
-  private static func printable(_ text: String) -> String {
-    String(text.map { $0.unicodeScalars.allSatisfy { $0.properties.generalCategory != .control } ? $0 : "?" })
   }
 }

@@ -1,11 +1,13 @@
 import Glibc
+import Xen
 
 /// Rows in columns as wide as their widest cell; the first row is the head. A line has the terminal's width, at least 80 characters:
-/// what is longer goes on below, in its column.
+/// what is longer goes on below, in its column. Cells may quote a guest or a damaged file: nothing in them steers a terminal.
 enum Table {
   static func show(_ rows: [[String]]) { for line in lines(rows, width: lineWidth) { print(line) } }
 
   static func lines(_ rows: [[String]], width: Int) -> [String] {
+    let rows = rows.map { $0.map(Printable.line) }
     let count = rows.map(\.count).max() ?? 0
     let natural = (0..<count).map { column in rows.map { column < $0.count ? $0[column].count : 0 }.max() ?? 0 }
     let widths = fitted(natural, to: width)

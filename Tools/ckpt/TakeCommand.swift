@@ -14,12 +14,15 @@ struct TakeCommand: ParsableCommand {
   var timeout: Double?
   @Option(
     help: ArgumentHelp(
-      "Configuration file (also CKPT_CONFIG; default /etc/ckpt/ckpt.conf where it exists).", valueName: "file"))
+      "Configuration file (also CKPT_CONFIG; default /etc/ckpt/ckpt.conf where it exists).", valueName: "file"),
+    completion: .file())
   var config: String?
   @OptionGroup var common: CommonOptions
 
   func validate() throws {
-    if let timeout, timeout <= 0 { throw ValidationError("--timeout wants seconds, not \(timeout)") }
+    if let timeout, !(timeout > 0 && timeout.isFinite) {
+      throw ValidationError("--timeout wants seconds, not \(timeout)")
+    }
   }
 
   func run() throws {
@@ -28,7 +31,7 @@ struct TakeCommand: ParsableCommand {
     let manifest = try common.service(config: config, cancellation: call.cancellation).take(
       TakeRequest(guest: vm, limitRate: rate, timeoutSeconds: timeout), call)
     if common.json { return try Terminal.printJSON(manifest) }
-    print(
+    Terminal.say(
       "\(manifest.guest): epoch \(manifest.epoch), pause \(Quantity.milliseconds(manifest.pauseMs)), "
         + "stop \(Quantity.milliseconds(manifest.stopMs)), \(Quantity.bytes(manifest.bytes)) stored")
   }

@@ -8,6 +8,12 @@ enum Terminal {
   /// One line, whatever stands in it: an error may quote a guest, a damaged file or another tool.
   static func error(_ line: String) { write(Printable.line(line) + "\n") }
 
+  /// What the parser says, in lines of its own.
+  static func refusal(_ text: String) { write(text + "\n") }
+
+  /// A line of what was asked for, whatever stands in it.
+  static func say(_ line: String) { print(Printable.line(line)) }
+
   /// Straight to the descriptor: C's stderr is shared mutable state to Swift.
   private static func write(_ text: String) {
     var text = text
@@ -21,7 +27,7 @@ enum Terminal {
 
   /// A line that the next status, or an empty one, replaces; for people only.
   static func status(_ line: String) {
-    if isatty(STDERR_FILENO) == 1 { write("\r\u{1b}[K" + line) }
+    if isatty(STDERR_FILENO) == 1 { write("\r\u{1b}[K" + Printable.line(line)) }
   }
 
   /// Colours are for a terminal whose user has not said no (no-color.org).
@@ -37,7 +43,7 @@ enum Terminal {
     guard isatty(STDIN_FILENO) == 1 else {
       throw UsageRefused(description: "\(question) Say --yes, there is no terminal to ask on; nothing was changed")
     }
-    write("\(question) Go on? [y/N] ")
+    write("\(Printable.line(question)) Go on? [y/N] ")
     guard let answer = readLine(), ["y", "yes"].contains(answer.lowercased()) else {
       throw UsageRefused(description: "not confirmed; nothing was changed")
     }
@@ -80,7 +86,7 @@ enum Quantity {
   /// - Throws: ``UsageRefused``.
   static func parseBytes(_ text: String) throws -> UInt64 {
     guard let number = ByteCount.parse(text) else {
-      throw UsageRefused(description: "'\(text)' is no size; write it like 10G, 512M or 4096")
+      throw UsageRefused(description: "'\(text)' is no size; write it like 10G, 512M or 4096, 1024T at most")
     }
     return number
   }

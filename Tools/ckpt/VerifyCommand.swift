@@ -40,7 +40,7 @@ struct VerifyCommand: ParsableCommand {
     if common.json {
       try Terminal.printJSON(epochs)
     } else {
-      print(
+      Terminal.say(
         "\(epochs.count) epoch\(epochs.count == 1 ? "" : "s") verified (\(request.method.name)), \(sound) sound, "
           + "\(epochs.count - sound) not")
     }

@@ -11,6 +11,7 @@
 #include "ckpt_peer.h"
 
 extern const int ckpt_O_DIRECT;
+extern const int ckpt_O_TMPFILE;
 extern const int ckpt_FALLOC_FL_KEEP_SIZE;
 extern const int ckpt_FALLOC_FL_PUNCH_HOLE;
 extern const int ckpt_F_SETPIPE_SZ;

@@ -25,10 +25,13 @@ extension Pools {
   ///   - disks: as xenstore shows them.
   ///   - named: the disks to adopt; all writable ones when empty.
   ///   - pool: nil for the only pool there is.
+  ///   - adopted: told each disk as soon as it is adopted, whatever comes of the next one.
   /// - Returns: what was adopted now; those that are in a pool already are left out.
   /// - Throws: ``AdoptionError``, ``DiskError``, ``PoolError``.
+  @discardableResult
   public func adopt(
-    guest: String, disks: [GuestDisk], named: [String] = [], pool: String? = nil
+    guest: String, disks: [GuestDisk], named: [String] = [], pool: String? = nil,
+    adopted: (AdoptedDisk) -> Void = { _ in }
   ) throws -> [AdoptedDisk] {
     let writable = disks.filter { !$0.readOnly }
     guard !writable.isEmpty else { throw AdoptionError.noDisks(guest: guest) }
@@ -41,7 +44,11 @@ extension Pools {
     }
     guard !candidates.isEmpty else { return [] }
     try PoolReserve.check(opened.catalog, opened.operations.poolStatus(opened.device))
-    return try candidates.map { try opened.adopt($0) }
+    return try candidates.map { candidate in
+      let disk = try opened.adopt(candidate)
+      adopted(disk)
+      return disk
+    }
   }
 }
 

@@ -9,8 +9,8 @@ public enum AdoptionError: Error, Equatable, CustomStringConvertible {
   case notAdopted(guest: String)
   /// Somebody has the disk open; nothing was changed.
   case inUse(guest: String, vdev: String, path: String)
-  /// An epoch's disk is mounted or being carried; nothing was changed.
-  case epochInUse(guest: String, vdev: String, device: String)
+  /// An epoch's disk is mounted or being carried; nothing was changed. `uuid`: of the guest whose epoch it is.
+  case epochInUse(guest: String, vdev: String, device: String, uuid: String, epoch: Int)
   /// Another tool put its own table over ours, and somebody uses it.
   case replaced(guest: String, vdev: String, volume: String, found: String)
   /// Somebody wrote to the old volume since the adoption.
@@ -69,9 +69,9 @@ public enum AdoptionError: Error, Equatable, CustomStringConvertible {
     case .inUse(let guest, let vdev, let path):
       "disk \(vdev) (\(path)) of \(guest) is in use; shut the guest down (xl shutdown \(guest)) and release it then; nothing "
         + "was changed"
-    case .epochInUse(let guest, let vdev, let device):
+    case .epochInUse(let guest, let vdev, let device, let uuid, let epoch):
       "disk \(vdev) of \(guest): \(device) shows an epoch of it, which goes with the release; take it away first: ckpt umount "
-        + "\(device), or `ckpt recover` where an export was killed; nothing was changed"
+        + "\(uuid) \(epoch) \(vdev), or `ckpt recover` where an export was killed; nothing was changed"
     case .replaced(let guest, let vdev, let volume, let found):
       "DISK \(vdev) OF \(guest) IS NOT OURS ANY MORE: another tool (lvchange --refresh, lvresize, pvmove, lvcreate -s) put its own "
         + "table over \(volume): '\(found)'; who uses it reads what it held when it was adopted, and writes past the pool "

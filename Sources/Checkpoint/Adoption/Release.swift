@@ -71,7 +71,10 @@ public struct Release {
       let isOfDisk = snapshots.contains {
         $0.guestUUID == view.guestUUID && $0.epoch == view.epoch && $0.vdev == view.vdev
       }
-      if isOfDisk { throw AdoptionError.epochInUse(guest: guest, vdev: view.vdev, device: view.path) }
+      if isOfDisk {
+        throw AdoptionError.epochInUse(
+          guest: guest, vdev: view.vdev, device: view.path, uuid: view.guestUUID, epoch: view.epoch)
+      }
     }
   }
 
@@ -80,25 +83,36 @@ public struct Release {
   /// - Parameters:
   ///   - discard: keeps what the old volumes hold instead of copying; what was written since the adoption is lost.
   ///   - progress: told the disk and the bytes compared.
+  ///   - released: told each disk as soon as it is released, and the bytes copied back, whatever comes of the next one.
   /// - Returns: bytes copied back, for each of `disks`.
-  /// - Throws: ``AdoptionError/inUse(guest:vdev:path:)`` and ``AdoptionError/epochInUse(guest:vdev:device:)`` before anything was changed
-  ///   of that disk, `StoreError.locked` while something else works on one of its guests; what ended in the middle is continued by
-  ///   releasing again.
+  /// - Throws: ``AdoptionError/inUse(guest:vdev:path:)`` and ``AdoptionError/epochInUse(guest:vdev:device:uuid:epoch:)`` before
+  ///   anything was changed of that disk, `StoreError.locked` while something else works on one of its guests; what ended in the
+  ///   middle is continued by releasing again.
+  @discardableResult
   public func perform(
-    discard: Bool = false, progress: (_ vdev: String, _ bytes: UInt64) -> Void = { _, _ in }
+    discard: Bool = false, progress: (_ vdev: String, _ bytes: UInt64) -> Void = { _, _ in },
+    released: (_ disk: Disk, _ bytes: UInt64) -> Void = { _, _ in }
   ) throws -> [UInt64] {
     // A restore, an export or a take of the guest must not find its epochs changing.
     let locks = try lockGuests()
     defer { withExtendedLifetime(locks) {} }
-    return try volumes.map { name, device in
-      let pool = try pools.open(name)
-      try requireNoView(of: device, in: pool.catalog)
-      // Opening the pool may have ended a release that a crash broke off.
-      guard let volume = pool.catalog.volumes.first(where: { $0.device == device }), let origin = volume.origin else {
-        return 0
-      }
-      return try pool.release(volume, origin, discard: discard) { progress(volume.vdev, $0) }
+    return try zip(disks, volumes).map { disk, volume in
+      let bytes = try perform(volume.pool, volume.device, discard, progress)
+      released(disk, bytes)
+      return bytes
     }
+  }
+
+  private func perform(
+    _ name: String, _ device: String, _ discard: Bool, _ progress: (_ vdev: String, _ bytes: UInt64) -> Void
+  ) throws -> UInt64 {
+    let pool = try pools.open(name)
+    try requireNoView(of: device, in: pool.catalog)
+    // Opening the pool may have ended a release that a crash broke off.
+    guard let volume = pool.catalog.volumes.first(where: { $0.device == device }), let origin = volume.origin else {
+      return 0
+    }
+    return try pool.release(volume, origin, discard: discard) { progress(volume.vdev, $0) }
   }
 }
 

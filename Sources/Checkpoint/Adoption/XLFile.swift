@@ -1,15 +1,23 @@
 import Glibc
 
-/// The configuration file of a guest as `xl create` reads it: only the paths of disks in it are changed, and only when told to.
+/// The configuration file of a guest as `xl create` reads it: only the paths of disks in it are changed, and only when told to. All
+/// other bytes stay as they are, whatever they mean: no encoding is assumed, and lines keep their ends.
 public struct XLFile {
   public struct Line: Equatable, Sendable {
-    public var number: Int
-    public var old: String
-    public var new: String
+    public let number: Int
+    let bytes: [UInt8]
+
+    /// The changed line, for people.
+    public var text: String {
+      String(decoding: bytes.last == XLFile.carriageReturn ? bytes.dropLast() : bytes[...], as: UTF8.self)
+    }
   }
 
   public let path: String
-  private let lines: [Substring]
+  private let lines: [ArraySlice<UInt8>]
+
+  private static let lineFeed = UInt8(ascii: "\n")
+  fileprivate static let carriageReturn = UInt8(ascii: "\r")
 
   /// Where Debian's `xendomains` and people look.
   public static func usualPath(of guest: String) -> String { "/etc/xen/\(guest).cfg" }
@@ -20,33 +28,34 @@ public struct XLFile {
     guard let real = realpath(path, nil) else { throw PoolError.io(operation: "open", path: path, errno: errno) }
     defer { free(real) }
     self.path = String(cString: real)
-    let text = String(decoding: try DurableFile.read(self.path), as: UTF8.self)
-    lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+    lines = try DurableFile.read(self.path).split(separator: Self.lineFeed, omittingEmptySubsequences: false)
   }
 
   /// The lines that name one of the old paths, with the new one in its place. Comments stay as they are.
   public func changes(_ paths: [(old: String, new: String)]) -> [Line] {
-    lines.enumerated().compactMap { index, line in
-      guard !line.drop(while: { $0 == " " || $0 == "\t" }).hasPrefix("#") else { return nil }
-      let new = paths.reduce(String(line)) { Self.replace($1.old, with: $1.new, in: $0) }
-      return new == line ? nil : Line(number: index + 1, old: String(line), new: new)
+    let paths = paths.map { (old: Array($0.old.utf8), new: Array($0.new.utf8)) }
+    return lines.enumerated().compactMap { index, line in
+      let start = line.first { $0 != UInt8(ascii: " ") && $0 != UInt8(ascii: "\t") }
+      guard start != UInt8(ascii: "#") else { return nil }
+      let new = paths.reduce(Array(line)) { Self.replace($1.old, with: $1.new, in: $0) }
+      return new == Array(line) ? nil : Line(number: index + 1, bytes: new)
     }
   }
 
   /// Writes the changed lines; the file is either the old or the new one after a crash, and has the mode and owner that it had.
   public func write(_ changes: [Line]) throws {
-    var lines = lines.map(String.init)
-    for change in changes { lines[change.number - 1] = change.new }
+    var lines = lines
+    for change in changes { lines[change.number - 1] = change.bytes[...] }
     var before = stat()
     guard stat(path, &before) == 0 else { throw PoolError.io(operation: "examine", path: path, errno: errno) }
-    try DurableFile.replace(path, with: Array(lines.joined(separator: "\n").utf8), like: before)
+    try DurableFile.replace(path, with: Array(lines.joined(separator: [Self.lineFeed])), like: before)
   }
 
   /// A path ends where a character comes that no device's name has: `/dev/vg0/web` is not part of `/dev/vg0/web2`.
-  private static func replace(_ old: String, with new: String, in line: String) -> String {
+  private static func replace(_ old: [UInt8], with new: [UInt8], in line: [UInt8]) -> [UInt8] {
     guard !old.isEmpty else { return line }
-    var result = ""
-    var rest = Substring(line)
+    var result: [UInt8] = []
+    var rest = line[...]
     while let found = rest.firstRange(of: old) {
       let before = rest[..<found.lowerBound].last ?? result.last
       let whole = !(before.map(isPart) ?? false) && !(rest[found.upperBound...].first.map(isPart) ?? false)
@@ -57,7 +66,13 @@ public struct XLFile {
     return result + rest
   }
 
-  private static func isPart(_ character: Character) -> Bool {
-    character.isLetter || character.isNumber || "/_-.+".contains(character)
+  /// Letters and digits, those beyond ASCII too, and what else stands in names.
+  private static func isPart(_ byte: UInt8) -> Bool {
+    switch byte {
+    case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+      UInt8(ascii: "0")...UInt8(ascii: "9"), 0x80...:
+      true
+    default: "/_-.+".utf8.contains(byte)
+    }
   }
 }

@@ -77,7 +77,7 @@ final class BundleImport {
       throw nonsense("its description makes no sense")
     }
     let manifest = description.manifest
-    guard Self.isName(manifest.guest) else { throw nonsense("the name of its guest cannot be used") }
+    guard CarriedName.isUsable(manifest.guest) else { throw nonsense("the name of its guest cannot be used") }
     if let there = try epochThatIsThere(manifest) { return there }
     let base = try header.base.map { try self.base($0, manifest) }
     var ground: EpochBase?
@@ -203,9 +203,4 @@ final class BundleImport {
   }
 
   private func nonsense(_ what: String) -> CarryError { .nonsense(file: file, what) }
-
-  /// It goes into messages, JSON and device names.
-  private static func isName(_ name: String) -> Bool {
-    1...256 ~= name.utf8.count && name.unicodeScalars.allSatisfy { $0.properties.generalCategory != .control }
-  }
 }

@@ -66,6 +66,9 @@ final class SaveImport {
       throw CarryError.cannotHold(file: file, "'\(config.name)' is an HVM guest, which no epoch can hold")
     }
     if let name { config.rename(to: name) }
+    guard CarriedName.isUsable(config.name) else {
+      throw CarryError.cannotHold(file: file, "the name of its guest cannot be used; say another: --name NAME")
+    }
     let folder: GuestFolder
     (folder, isNew) = try store.folderForImport(uuid: config.uuid)
     lock = try folder.lock(.exclusive)

@@ -21,25 +21,28 @@ enum PoolBacking {
     guard mkdir(folder, 0o700) == 0 || errno == EEXIST else {
       throw PoolError.io(operation: "create", path: folder, errno: errno)
     }
-    let backing = PoolCatalog.Backing.files(
-      data: "\(folder)/\(name).data", metadata: "\(folder)/\(name).metadata")
-    try makeSparse("\(folder)/\(name).data", size: size / 65536 * 65536)
-    do { try makeSparse("\(folder)/\(name).metadata", size: metadataSize(forData: size) / 4096 * 4096) } catch {
-      unlink("\(folder)/\(name).data")
+    let (data, metadata) = ("\(folder)/\(name).data", "\(folder)/\(name).metadata")
+    var made: [String] = []
+    do {
+      for (file, size) in [(data, size / 65536 * 65536), (metadata, metadataSize(forData: size) / 4096 * 4096)] {
+        try makeSparse(file, size: size)
+        made.append(file)
+      }
+      try DurableFile.syncFolder(folder)
+    } catch {
+      for file in made { unlink(file) }
       throw error
     }
-    try DurableFile.syncFolder(folder)
-    return backing
+    return .files(data: data, metadata: metadata)
   }
 
   private static func makeSparse(_ path: String, size: UInt64) throws {
     let file = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
     guard file >= 0 else { throw PoolError.io(operation: "create", path: path, errno: errno) }
     defer { close(file) }
-    guard ftruncate(file, off_t(size)) == 0, fsync(file) == 0 else {
-      let code = errno
+    do { try give(file, path, size) } catch {
       unlink(path)
-      throw PoolError.io(operation: "size", path: path, errno: code)
+      throw error
     }
   }
 
@@ -48,7 +51,12 @@ enum PoolBacking {
     let file = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW)
     guard file >= 0 else { throw PoolError.io(operation: "open", path: path, errno: errno) }
     defer { close(file) }
-    guard ftruncate(file, off_t(size)) == 0, fsync(file) == 0 else {
+    try give(file, path, size)
+  }
+
+  private static func give(_ file: Int32, _ path: String, _ size: UInt64) throws {
+    guard let length = off_t(exactly: size) else { throw PoolError.io(operation: "size", path: path, errno: EFBIG) }
+    guard ftruncate(file, length) == 0, fsync(file) == 0 else {
       throw PoolError.io(operation: "size", path: path, errno: errno)
     }
   }

@@ -26,7 +26,7 @@ public enum PoolError: Error, Equatable, CustomStringConvertible {
   public var description: String {
     switch self {
     case .unknown(let pool):
-      "pool \(pool): there is none of this name; run: ckpt pool list"
+      "pool \(pool): there is none of this name; run: ckpt pool show"
     case .exists(let pool):
       "pool \(pool): exists already"
     case .noDefault(let pools) where pools.isEmpty:

@@ -45,9 +45,12 @@ public struct Pools: Sendable {
 
   // MARK: making
 
-  /// Makes a pool on two block devices. They must be unused, carry nothing we recognise, and not be the same.
+  /// Makes a pool on two block devices. They must be unused, carry nothing we recognise, and not be the same. They are remembered by
+  /// names that stay with them, as far as they have such.
   public func create(_ name: String, data: String, metadata: String) throws {
-    try create(name, makeBacking: { .devices(data: data, metadata: metadata) })
+    let stable = StableName()
+    try create(
+      name, makeBacking: { .devices(data: try stable.of(data), metadata: try stable.of(metadata)) })
   }
 
   /// Makes a pool in sparse files `NAME.data` and `NAME.metadata` in the folder `file`, for trials.

@@ -101,7 +101,7 @@ extension HostFacts {
   fileprivate static func units() -> [UnitState]? {
     guard access("/run/systemd/system", F_OK) == 0 else { return nil }
     let words = ["systemctl", "show", "--property=\(UnitState.properties)"]
-    let answer = try? Command.finish(words + ["ckptd.socket", "ckptd.service", "ckpt-pools.service"])
+    let answer = try? Command.finish(words + ["ckptd.socket", "ckptd.service", poolsUnit])
     return UnitState.all(in: answer?.output ?? "")
   }
 }

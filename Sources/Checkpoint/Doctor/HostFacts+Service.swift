@@ -13,6 +13,8 @@ extension HostFacts {
 
   private func finding(_ unit: UnitState) -> Finding? {
     let name = unit.name
+    // Without pools it has nothing to do, and systemd does not start it.
+    if name == Self.poolsUnit, !hasPools, !unit.hasFailed { return nil }
     guard unit.isInstalled else {
       return Finding(
         .warning, .units, of: name, "\(name) is not installed",
@@ -38,7 +40,7 @@ extension HostFacts {
           fix: "systemctl enable --now ckptd.socket ckptd")
       ]
     case .silent(let why): return [Finding(.problem, .service, told: why)]
-    case .answers(let process, let path) where path != store.path:
+    case .answers(let process, let path) where !Path.areSame(path, store.path):
       return [
         Finding(
           .warning, .service, "ckptd, process \(process), works on another store: \(path)",

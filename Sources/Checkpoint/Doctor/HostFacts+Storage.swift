@@ -81,7 +81,7 @@ extension HostFacts {
   var poolFindings: [Finding] {
     guard isRoot else { return [] }
     let troubles = status.unknown.filter { $0.hasPrefix("pool") }.map { Finding(.problem, .pools, told: $0) }
-    guard !(status.pools.isEmpty && troubles.isEmpty) else {
+    guard hasPools else {
       return [
         Finding(
           .warning, .pools, "no pool; epochs need the guests' disks in one",

@@ -101,6 +101,12 @@ public struct HostFacts: Sendable {
     (self.store, self.status, self.service) = (store, status, service)
   }
 
+  /// The unit that makes the pools' devices at boot.
+  static let poolsUnit = "ckpt-pools.service"
+
+  /// There is a pool, readable or not.
+  var hasPools: Bool { !status.pools.isEmpty || status.unknown.contains { $0.hasPrefix("pool") } }
+
   /// All that was looked at, in the order of ``Finding/Area``.
   public var findings: [Finding] {
     hypervisorFindings + programFindings + kernelFindings + configurationFindings + storeFindings + poolFindings

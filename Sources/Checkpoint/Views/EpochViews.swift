@@ -47,7 +47,8 @@ struct EpochViews {
       guard EpochView(info, in: pool.catalog, mounts: Mounts("")) != nil else {
         throw PoolError.deviceTaken(device: device, why: "it was made by another program or store (uuid \(info.uuid))")
       }
-      throw ViewError.exists(vdev: vdev, epoch: manifest.epoch, device: "/dev/mapper/\(device)")
+      throw ViewError.exists(
+        guest: manifest.guest, vdev: vdev, epoch: manifest.epoch, device: "/dev/mapper/\(device)")
     }
     try create(device, kind, snapshot, in: pool)
     guard let info = try pools.operations.info(device), let view = EpochView(info, in: pool.catalog, mounts: Mounts(""))

@@ -8,7 +8,7 @@ public enum ViewError: Error, Equatable, CustomStringConvertible {
   case noSnapshot(vdev: String, device: String)
   /// Where it is to be mounted there is no folder.
   case noFolder(String)
-  case exists(vdev: String, epoch: Int, device: String)
+  case exists(guest: String, vdev: String, epoch: Int, device: String)
   case notMounted(guest: String, epoch: Int, vdev: String)
   /// The disk does not mount; its device is gone again.
   case cannotMount(vdev: String, why: String, instead: String)
@@ -24,14 +24,14 @@ public enum ViewError: Error, Equatable, CustomStringConvertible {
     case .noSnapshot(let vdev, let device):
       "disk \(vdev) was read-only, so the epoch has no snapshot of it; look at \(device) itself"
     case .noFolder(let path): "\(path): no such folder; make it first; nothing was changed"
-    case .exists(let vdev, let epoch, let device):
-      "disk \(vdev) of epoch \(epoch) is there already: \(device); take it away first: ckpt umount"
+    case .exists(let guest, let vdev, let epoch, let device):
+      "disk \(vdev) of epoch \(epoch) is there already: \(device); take it away first: ckpt umount \(guest) \(epoch) \(vdev)"
     case .notMounted(let guest, let epoch, let vdev):
       "disk \(vdev) of epoch \(epoch) of '\(guest)' is not mounted; `ckpt mount` shows what is"
     case .cannotMount(let vdev, let why, let instead):
       "disk \(vdev) cannot be mounted: \(why); nothing is left behind; \(instead)"
     case .inUse(let device, let why):
-      "\(device) is in use: \(why); end what uses it (fuser -vm), then run ckpt umount again"
+      "\(device) is in use: \(why); end what uses it (fuser -vm), then run the same command again"
     case .epochsMounted(let guest, let epochs):
       "guest '\(guest)': \(epochs.count == 1 ? "epoch" : "epochs") \(epochs.map(String.init).joined(separator: ", ")) "
         + "\(epochs.count == 1 ? "is" : "are") mounted, so nothing was removed; run `ckpt mount` to see, ckpt umount --all to end it"

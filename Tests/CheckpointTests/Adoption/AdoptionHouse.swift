@@ -25,6 +25,20 @@ final class AdoptionHouse {
 
   var disk: GuestDisk { GuestDisk(vdev: "xvda", number: number, path: "/dev/vg0/web", readOnly: false) }
 
+  /// Gives the guest a second volume, `vg0/web-data`.
+  func addData() -> GuestDisk {
+    let table = Target(sectors: 2048, type: "linear", parameters: "8:16 4096")
+    let device = FakePool.Device(
+      uuid: "LVM-def", number: DeviceNumber(major: 252, minor: 6), table: [table], openCount: 1)
+    fake.kernel { kernel in
+      kernel.devices["vg0-web--data"] = device
+      kernel.volumes["vg0/web-data"] = ("vg0-web--data", device)
+      kernel.volumes["vg0/web-data"]?.device.openCount = 0
+      kernel.raw[table.parameters] = "data"
+    }
+    return GuestDisk(vdev: "xvdb", number: device.number, path: "/dev/vg0/web-data", readOnly: false)
+  }
+
   @discardableResult
   func adopt(_ disks: [GuestDisk]? = nil, named: [String] = []) throws -> [AdoptedDisk] {
     try house.pools.adopt(guest: "web", disks: disks ?? [disk], named: named)

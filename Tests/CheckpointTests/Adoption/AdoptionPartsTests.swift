@@ -45,6 +45,25 @@ struct XLFileTests {
   }
 }
 
+extension XLFileTests {
+  /// As Windows ends lines, in Latin-1, and with an end of line missing.
+  @Test func allOtherBytesStay() throws {
+    let path = "/tmp/ckpt-xl-\(UInt64.random(in: 0...UInt64.max))"
+    defer { unlink(path) }
+    func text(_ path: String) -> [UInt8] {
+      Array("name = \"w".utf8) + [0xe9] + Array("b\"\r\ndisk = [ 'phy:\(path),xvda,w' ] # ".utf8) + [0xff]
+        + Array("\r\n# /dev/vg0/web\r\n\n'phy:/dev/vg0/web".utf8) + [0xe9]
+    }
+    try DurableFile.replace(path, with: text("/dev/vg0/web"))
+    let config = try XLFile(path: path)
+    let changes = config.changes([("/dev/vg0/web", "/dev/mapper/ckpt-web-xvda")])
+    #expect(changes.map(\.number) == [2])
+    #expect(changes.first?.text == "disk = [ 'phy:/dev/mapper/ckpt-web-xvda,xvda,w' ] # \u{fffd}")
+    try config.write(changes)
+    #expect(try DurableFile.read(path) == text("/dev/mapper/ckpt-web-xvda"))
+  }
+}
+
 struct LogicalVolumeTests {
   @Test func namesOfDevices() {
     #expect(LogicalVolume(device: "vg0-web")?.description == "vg0/web")

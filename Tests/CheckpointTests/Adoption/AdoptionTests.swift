@@ -79,6 +79,34 @@ struct AdoptionTests {
     try web.expectPlain("refused adoptions")
   }
 
+  @Test func whatWasAdoptedBeforeAnotherDiskFailsIsTold() throws {
+    let web = try AdoptionHouse()
+    let data = web.addData()
+    var told: [String] = []
+    #expect(throws: (any Error).self) {
+      try web.house.pools.adopt(guest: "web", disks: [web.disk, data]) { disk in
+        told.append(disk.vdev)
+        web.fake.kernel { $0.refuseLVM = true }
+      }
+    }
+    #expect(told == ["xvda"])
+    web.fake.kernel { $0.refuseLVM = false }
+    try web.house.pools.ensureActive("p")
+    #expect(try web.house.catalog().volumes.map(\.vdev) == ["xvda"])
+    #expect(try web.house.pools.adopt(guest: "web", disks: [web.disk, data]).map(\.vdev) == ["xvdb"])
+    // And back, as far as it goes.
+    web.stop()
+    web.fake.kernel { $0.devices["vg0-web--data"]?.openCount = 0 }
+    var released: [String] = []
+    #expect(throws: (any Error).self) {
+      try Release(web.house.pools, guest: "web").perform(released: { disk, _ in
+        released.append(disk.vdev)
+        web.fake.kernel { $0.refuseLVM = true }
+      })
+    }
+    #expect(released == ["xvda"])
+  }
+
   @Test func whenLVMRefusesTheGuestGoesOnAsBefore() throws {
     let web = try AdoptionHouse()
     web.fake.kernel { $0.refuseLVM = true }

@@ -52,9 +52,9 @@ struct ReleaseTests {
     let snapshot = try #require(try web.house.catalog().epochs.first)
     let uuid = EpochView.uuid(.whole, of: snapshot, in: try web.house.catalog())
     try web.fake.create("ckpt-shown", uuid: uuid, table: [], readOnly: true)
-    #expect(throws: AdoptionError.epochInUse(guest: "web", vdev: "xvda", device: "/dev/mapper/ckpt-shown")) {
-      try release.perform()
-    }
+    let inUse = AdoptionError.epochInUse(
+      guest: "web", vdev: "xvda", device: "/dev/mapper/ckpt-shown", uuid: PoolHouse.uuid, epoch: 1)
+    #expect(throws: inUse) { try release.perform() }
     #expect(try web.origin()?.state == .adopted)
     #expect(try web.house.catalog().epochs.count == 1)
     web.fake.kernel { $0.devices["ckpt-shown"] = nil }

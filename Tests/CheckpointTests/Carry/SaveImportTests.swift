@@ -71,6 +71,17 @@ struct SaveImportTests {
     #expect(throws: CheckpointError.self) { try importing(file, into: there, name: "1") }
   }
 
+  @Test("A name that would steer a terminal is refused; another can be said") func names() throws {
+    let (here, there) = (try CarryHouse(disks: true), try CarryHouse(disks: false))
+    var file = try saved(here)
+    let name = try #require(file.firstRange(of: Array("\"web\"".utf8)))
+    file[name.lowerBound + 2] = 0x7f
+    let error = #expect(throws: CarryError.self) { try importing(file, into: there) }
+    #expect(error?.description.contains("the name of its guest cannot be used; say another: --name NAME") == true)
+    #expect(there.files == [])
+    #expect(try importing(file, into: there, name: "other").manifest.guest == "other")
+  }
+
   @Test("Older files go through Xen's converter, where there is one") func legacy() throws {
     let (here, there) = (try CarryHouse(disks: true), try CarryHouse(disks: false))
     let file = try saved(here)

@@ -44,6 +44,23 @@ struct PoolTests {
     #expect(error?.description.contains("catalog.json: damaged") == true)
   }
 
+  @Test func aFileThatCannotHaveItsSizeDoesNotStay() throws {
+    let house = try PoolHouse(disks: false)
+    let folder = house.store + "/files"
+    defer { rmdir(folder) }
+    #expect(throws: PoolError.io(operation: "size", path: "\(folder)/q.data", errno: EFBIG)) {
+      try PoolBacking.makeFiles("q", in: folder, size: .max)
+    }
+    #expect(access("\(folder)/q.data", F_OK) != 0)
+    // What somebody else put there is left alone.
+    try DurableFile.replace("\(folder)/q.metadata", with: [1])
+    defer { unlink("\(folder)/q.metadata") }
+    #expect(throws: PoolError.io(operation: "create", path: "\(folder)/q.metadata", errno: EEXIST)) {
+      try PoolBacking.makeFiles("q", in: folder, size: 1 << 30)
+    }
+    #expect(access("\(folder)/q.data", F_OK) != 0 && access("\(folder)/q.metadata", F_OK) == 0)
+  }
+
   @Test func aForeignTransactionIsRefusedAndNothingTouched() throws {
     let house = try PoolHouse()
     house.fake.kernel { $0.transactionID += 3 }

@@ -177,6 +177,34 @@ struct DoctorTests {
     #expect(what.contains(asked) && what.contains(changes), "\(what)")
   }
 
+  @Test("of the unit that starts pools: nothing bad where there are none, unless it failed")
+  func poolsUnit() {
+    func units(_ change: (inout UnitState) -> Void) -> [Finding] {
+      Self.host { facts in
+        facts.status.pools = []
+        change(&facts.units![2])
+      }.findings.filter { $0.area == .units }
+    }
+    #expect(units { $0.isActive = false }.map(\.level) == [.ok])
+    #expect(units { ($0.isActive, $0.isEnabled, $0.isInstalled) = (false, false, false) }.map(\.level) == [.ok])
+    #expect(units { $0.hasFailed = true }.map(\.level) == [.problem])
+    // One that cannot be read is one all the same.
+    let unread = Self.host {
+      ($0.status.pools, $0.status.unknown) = ([], ["pool main: damaged; look"])
+      $0.units![2].isActive = false
+    }.findings
+    #expect(unread.contains { $0.area == .units && $0.level == .warning })
+  }
+
+  @Test("of a service that has the same store by another name: nothing bad")
+  func sameStore() {
+    let findings = Self.host {
+      $0.store.path = "/usr/bin"
+      $0.service = .answers(process: 7, store: "/usr/lib/../bin/")
+    }.findings
+    #expect(findings.filter { $0.area == .service }.map(\.level) == [.ok])
+  }
+
   @Test("of a store that is not there yet: nothing bad")
   func noStore() {
     let findings = Self.host { $0.store.exists = false }.findings

@@ -93,7 +93,7 @@ struct EpochViewTests {
       try views(house).make(.whole, "xvdc", of: manifest)
     }
     let view = try views(house).make(.whole, "xvda", of: manifest)
-    #expect(throws: ViewError.exists(vdev: "xvda", epoch: 1, device: view.path)) {
+    #expect(throws: ViewError.exists(guest: "web", vdev: "xvda", epoch: 1, device: view.path)) {
       try views(house).make(.scratch, "xvda", of: manifest)
     }
     house.fake.kernel { $0.held = device }

@@ -1,0 +1,48 @@
+import CLinux
+import Glibc
+
+/// A file that gets its name when all of it is there: whoever ends in the middle, by Ctrl-C or otherwise, leaves nothing. Where the file
+/// system has no files without a name it has its name from the start, and goes when something fails.
+///
+/// Only root can read it: what is exported holds a guest's secrets.
+struct NewFile {
+  private let path: String
+  private let isNamed: Bool
+  let descriptor: Int32
+
+  /// - Throws: ``UsageRefused`` when there is such a file, or none can be made.
+  init(_ path: String) throws {
+    self.path = path
+    var status = stat()
+    guard lstat(path, &status) != 0 else { throw Self.refused(path, EEXIST) }
+    let unnamed = open(Self.folder(of: path), O_WRONLY | ckpt_O_TMPFILE | O_CLOEXEC, 0o600)
+    isNamed = unnamed < 0
+    descriptor = isNamed ? open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600) : unnamed
+    guard descriptor >= 0 else { throw Self.refused(path, errno) }
+  }
+
+  /// Makes the file of what `write` writes.
+  ///
+  /// - Throws: what `write` throws; ``UsageRefused`` when somebody made such a file meanwhile. Then there is no file of ours.
+  func fill(_ write: (_ descriptor: Int32) throws -> Void) throws {
+    defer { close(descriptor) }
+    do { try write(descriptor) } catch {
+      if isNamed { unlink(path) }
+      throw error
+    }
+    guard !isNamed else { return }
+    guard linkat(AT_FDCWD, "/proc/self/fd/\(descriptor)", AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0 else {
+      throw Self.refused(path, errno)
+    }
+  }
+
+  private static func folder(of path: String) -> String {
+    guard let slash = path.lastIndex(of: "/") else { return "." }
+    return String(path[...slash])
+  }
+
+  private static func refused(_ path: String, _ code: Int32) -> UsageRefused {
+    let next = code == EEXIST ? "; remove it or name another" : ""
+    return UsageRefused(description: "cannot make \(path): \(String(cString: strerror(code)))\(next)")
+  }
+}
