@@ -105,6 +105,14 @@ struct RestoreTests {
     #expect(try engine.rename("older", to: "web").old == "older")
   }
 
+  @Test("A terminal's Ctrl-C does not reach the tools that a restore runs")
+  func ownProcessGroup() throws {
+    let told = try Command.finish(["cut", "-d", " ", "-f", "5", "/proc/self/stat"])
+    #expect(told.status == 0)
+    let group = try #require(pid_t(told.output.split(whereSeparator: \.isNewline).joined()))
+    #expect(group > 0 && group != getpgrp())
+  }
+
   // MARK: Removing
 
   @Test("Epochs go with their disks, and take nothing from others")
