@@ -53,22 +53,22 @@ public struct DiskHistory: Sendable {
 
   /// Opens the pools that a rollback needs and looks for what would stop it, so that this is known while the old guest still runs.
   ///
-  /// - Parameter users: how many may have each disk open: the guest that is to be destroyed, nobody else; nil when that cannot be told.
+  /// - Parameter users: who may have the disks open.
   /// - Throws: `PoolError`, `DiskError.cannotRollBack`, `AdoptionError`.
-  public func checkRollback(to epoch: Int, users: Int?) throws {
+  public func checkRollback(to epoch: Int, users: DiskUsers) throws {
     for catalog in try pools.catalogs() where catalog.has(guestUUID, epoch) {
       try check(pool: pools.open(catalog.name), epoch, users: users)
     }
   }
 
-  private func check(pool: OpenPool, _ epoch: Int, users: Int?) throws {
+  private func check(pool: OpenPool, _ epoch: Int, users: DiskUsers) throws {
     try PoolReserve.checkHealth(pool.name, pool.operations.poolStatus(pool.device))
     for snapshot in pool.catalog.snapshots(guestUUID, epoch) {
       // A disk that came from another host has no volume here yet.
       if try isMissing(snapshot, in: pool.catalog) { continue }
       let volume = try self.volume(of: snapshot, in: pool.catalog)
       try pool.requireSound(volume)
-      if let users, try pool.isUsed(volume, byMoreThan: users) {
+      if try pool.isUsed(volume, byOthersThan: users) {
         throw DiskError.cannotRollBack(
           device: volume.device, why: "it is in use; unmount it, or detach it from the guest that has it")
       }
@@ -86,7 +86,7 @@ public struct DiskHistory: Sendable {
   /// - Parameter users: as ``checkRollback(to:users:)`` has it.
   /// - Throws: as that does; the disks are what they were then.
   @discardableResult
-  public func rollBack(to epoch: Int, users: Int? = 0) throws -> RolledBack {
+  public func rollBack(to epoch: Int, users: DiskUsers = .nobody) throws -> RolledBack {
     var done = RolledBack()
     do {
       for catalog in try pools.catalogs() where catalog.has(guestUUID, epoch) {

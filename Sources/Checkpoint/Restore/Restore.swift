@@ -99,6 +99,7 @@ public final class Restore {
     let signals = HeldSignals()
     defer { signals.release() }
     let hasDisks = manifest.disks.contains { $0.thinID != nil }
+    let users = users
     if hasDisks { try disks.checkRollback(to: epoch, users: users) }
     try rememberRollback()
     if let running {
@@ -107,13 +108,13 @@ public final class Restore {
         try awaitGone(running)
       }
     }
+    try requireGone()
     let starts = options.start != .nothing
     var rolledBack = DiskHistory.RolledBack()
     var wasTried = false
     do {
-      // Of a guest that was destroyed nothing is refused any more that was not before.
       if hasDisks {
-        rolledBack = try steps.step("disks") { try disks.rollBack(to: epoch, users: running == nil ? 0 : nil) }
+        rolledBack = try steps.step("disks") { try disks.rollBack(to: epoch, users: users.afterItsEnd) }
       }
       wasTried = starts
       if starts { try steps.step("start") { try stream.start(paused: options.start == .paused) } }
@@ -133,10 +134,8 @@ public final class Restore {
     return Outcome(domain: domain.id, steps: steps.times)
   }
 
-  /// How many have each disk open by rights; nil where a process serves one, which may open it any number of times.
-  private var users: Int? {
-    guard let running else { return 0 }
-    return GuestDevices(store, domain: running.id).disks().contains { $0.device == nil } ? nil : 1
+  private var users: DiskUsers {
+    running.map { DiskUsers.guest(with: GuestDevices(store, domain: $0.id).disks()) } ?? .nobody
   }
 
   /// - Parameter afterStart: the start failed; a domain that stands paused is what xl left of it.
@@ -188,5 +187,11 @@ public final class Restore {
       usleep(20_000)
     }
     throw CheckpointError.backendsLinger(guest: manifest.guest, domain: domain.id)
+  }
+
+  /// What xl left to watch a guest starts it anew when it reboots or crashes, under the same uuid, also while we destroy it.
+  private func requireGone() throws {
+    guard let domain = try hypervisor.domains().first(where: { $0.uuid == folder.uuid }) else { return }
+    throw CheckpointError.cameBack(guest: manifest.guest, domain: domain.id)
   }
 }
