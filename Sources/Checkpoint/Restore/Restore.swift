@@ -64,6 +64,7 @@ public final class Restore {
     }
     if let running { try requireRoom(replacing: running) }
     try disks.check(epoch: epoch, expected: manifest.disks)
+    if options.start != .nothing { try stream.requireOtherDisks() }
     safety = try Safety(wanted: options.safety, guest: manifest.guest, running?.state)
   }
 
@@ -101,6 +102,7 @@ public final class Restore {
     let hasDisks = manifest.disks.contains { $0.thinID != nil }
     let users = users
     if hasDisks { try disks.checkRollback(to: epoch, users: users) }
+    if options.start != .nothing { try stream.requireOtherDisks() }
     try rememberRollback()
     if let running {
       try steps.step("destroy") {
