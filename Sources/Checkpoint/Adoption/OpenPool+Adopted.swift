@@ -50,22 +50,25 @@ extension OpenPool {
 
   /// Makes what is missing of the devices, from the bottom up, and points the old volume's device at the top.
   private func raise(_ volume: PoolCatalog.Volume, _ origin: AdoptedOrigin) throws {
-    let isNew = try operations.info(volume.originDevice) == nil
+    let isNew = try operations.made(volume.originDevice, uuid: catalog.uuid(ofDevice: volume.originDevice)) == nil
     try makeOrigin(of: volume)
     do { try operations.requireUntouched(volume) } catch {
       if isNew { try operations.remove(volume.originDevice) }
       throw error
     }
-    if let info = try operations.info(volume.device) { try check(volume, info) } else { try activate(volume) }
+    if let info = try operations.made(volume.device, uuid: catalog.uuid(of: volume)) {
+      try check(volume, info)
+    } else {
+      try activate(volume)
+    }
     try operations.swapTable(origin.device, to: [operations.shownTable(of: volume)])
   }
 
   /// A device over the old volume's data, which nobody can write to through it.
   func makeOrigin(of volume: PoolCatalog.Volume) throws {
-    guard let origin = volume.origin, try operations.info(volume.originDevice) == nil else { return }
-    try operations.create(
-      volume.originDevice, uuid: catalog.uuid(ofDevice: volume.originDevice), table: operations.table(origin.device),
-      readOnly: true)
+    let uuid = catalog.uuid(ofDevice: volume.originDevice)
+    guard let origin = volume.origin, try operations.made(volume.originDevice, uuid: uuid) == nil else { return }
+    try operations.create(volume.originDevice, uuid: uuid, table: operations.table(origin.device), readOnly: true)
   }
 
   /// The old volume is written to no more: remembers what it holds.

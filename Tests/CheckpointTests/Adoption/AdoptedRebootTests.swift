@@ -21,8 +21,21 @@ struct AdoptedRebootTests {
     #expect(web.read() == "newest")
   }
 
+  @Test(arguments: 1...9)
+  func aStartThatWasKilledIsEndedByTheNext(step: Int) throws {
+    let web = try AdoptionHouse()
+    try web.adopt()
+    web.write("newest")
+    web.fake.restart(reboot: true)
+    web.fake.kernel { ($0.changes, $0.dieAfter) = (0, step) }
+    _ = try? web.house.pools.ensureActive("p")
+    web.fake.restart(reboot: false)
+    #expect(try web.house.pools.ensureActive("p").isEmpty)
+    #expect(web.read() == "newest" && web.fake.content(of: web.new) == "newest")
+  }
+
   /// The power goes at every step of an adoption.
-  @Test(arguments: 1...12)
+  @Test(arguments: 1...14)
   func aPowerCutDuringAnAdoptionLosesNoWrite(step: Int) throws {
     let web = try AdoptionHouse()
     web.fake.kernel { ($0.changes, $0.dieAfter) = (0, step) }

@@ -91,7 +91,7 @@ struct AdoptionTests {
   }
 
   /// Killed at every step: the guest's device runs, shows the newest content, and a second try succeeds.
-  @Test(arguments: 1...12, [false, true])
+  @Test(arguments: 1...14, [false, true])
   func aKilledAdoptionIsEndedOrTakenBack(step: Int, after: Bool) throws {
     let web = try AdoptionHouse()
     web.fake.kernel { kernel in

@@ -62,7 +62,7 @@ struct ReleaseTests {
   }
 
   /// Killed at every step, with or without a boot: nothing is lost, and releasing it again succeeds.
-  @Test(arguments: 1...20, [false, true])
+  @Test(arguments: 1...26, [false, true])
   func aKilledReleaseGoesOn(step: Int, reboot: Bool) throws {
     let web = try AdoptionHouse()
     try web.adopt()
