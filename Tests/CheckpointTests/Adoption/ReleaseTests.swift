@@ -36,6 +36,27 @@ struct ReleaseTests {
     #expect(try web.origin()?.state == .adopted)
   }
 
+  @Test func aDiskThatCannotBeTakenAwayKeepsItsEpochs() throws {
+    let web = try AdoptionHouse()
+    try web.adopt()
+    let expected = try web.take(1)
+    web.write("newest")
+    web.stop()
+    // Somebody opens it in the very moment.
+    web.fake.kernel { $0.held = web.new }
+    #expect(throws: DeviceMapperError.self) { try Release(web.house.pools, guest: "web").perform() }
+    #expect(web.read() == "newest")
+    #expect(try web.origin()?.state == .adopted)
+    try web.house.history.check(epoch: 1, expected: expected)
+    try web.house.history.rollBack(to: 1)
+    try web.house.history.commitRollback()
+    #expect(web.read() == "before")
+    web.fake.kernel { $0.held = nil }
+    _ = try Release(web.house.pools, guest: "web").perform()
+    #expect(web.read() == "before")
+    try web.expectPlain("after a release")
+  }
+
   @Test func whoLooksAtAnEpochOrWorksOnTheGuestKeepsADiskFromBeingReleased() throws {
     let web = try AdoptionHouse()
     try web.adopt()
