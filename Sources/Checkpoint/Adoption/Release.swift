@@ -184,12 +184,23 @@ extension OpenPool {
       try operations.swapTable(origin.device, to: operations.table(volume.originDevice))
     }
     if try operations.info(volume.originDevice) != nil { try operations.remove(volume.originDevice) }
-    try lvm(origin) {
-      try operations.unmarkAsOrigin($0)
-      try operations.activate($0)
+    if try !isRemoved(origin) {
+      try lvm(origin) {
+        try operations.unmarkAsOrigin($0)
+        try operations.activate($0)
+      }
     }
     try change { $0.drop(volume) }
     try deleteDoomed()
+  }
+
+  /// The old volume is gone for good, so there is nothing to give back: it has no device, and LVM says that it knows none such.
+  private func isRemoved(_ origin: AdoptedOrigin) throws -> Bool {
+    let hasDevice = try operations.list().contains { try operations.info($0.name)?.uuid == origin.uuid }
+    if hasDevice { return false }
+    var isKnown = true
+    try lvm(origin) { _ in isKnown = try operations.knowsVolume(ofDevice: origin.uuid) }
+    return !isKnown
   }
 }
 

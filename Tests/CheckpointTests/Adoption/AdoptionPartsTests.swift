@@ -59,6 +59,23 @@ struct LogicalVolumeTests {
   }
 }
 
+struct KnownVolumesTests {
+  private let (group, volume) = ("vBRWxqjkPe2UbgVBbJxMTTkGtr5ZKuWx", "1hZxXy5Jr3MrPUMcPzYSL2TOvCb9WUzd")
+  private let listed = "  1hZxXy-5Jr3-MrPU-McPz-YSL2-TOvC-b9WUzd\n  AAAAAA-AAAA-AAAA-AAAA-AAAA-AAAA-AAAAAA\n"
+
+  @Test func aVolumeIsKnownByTheUUIDOfItsDevice() {
+    #expect(LogicalVolume.isListed(device: "LVM-\(group)\(volume)", in: listed))
+    #expect(LogicalVolume.isListed(device: "LVM-\(group)\(volume)-real", in: listed))
+    // Its group was split or merged.
+    #expect(LogicalVolume.isListed(device: "LVM-\(volume)\(volume)", in: listed))
+    #expect(!LogicalVolume.isListed(device: "LVM-\(volume)\(group)", in: listed))
+    #expect(!LogicalVolume.isListed(device: "LVM-\(group)\(volume)", in: ""))
+  }
+
+  @Test(arguments: ["LVM-abc", "CKPT-abc", ""])
+  func ofWhatIsNoneNothingIsKnown(uuid: String) { #expect(LogicalVolume.isListed(device: uuid, in: "")) }
+}
+
 struct OriginSampleTests {
   @Test func samplesGoToTheEnd() {
     let parts = OriginSample.parts(behind: [], bytes: 1 << 30)
