@@ -95,6 +95,8 @@ struct PoolCatalog: Codable, Equatable, Sendable {
   static let currentFormat = 1
   /// With adopted disks: who does not know of their origins would show their volumes without them.
   static let formatWithOrigins = 2
+  /// With adopted disks that were written past: who does not know of it would use them again.
+  static let formatWithPassedOrigins = 3
 
   var format = Self.currentFormat
   var name: String

@@ -100,6 +100,8 @@ struct OriginSampleTests {
     put(262_144, 8, at: 1024 + 32)
     #expect(PartitionTable.starts(in: disk) == [512, 128 << 20])
     #expect(OriginSample.parts(behind: disk, bytes: 1 << 30).first?.offset == 128 << 20)
+    // The superblock of btrfs lies 64 KiB behind the start.
+    #expect(OriginSample.parts(behind: disk, bytes: 1 << 30).first?.count == 128 << 10)
     // Behind the end of the disk.
     #expect(OriginSample.parts(behind: disk, bytes: 128 << 20).allSatisfy { $0.count == 4096 })
     // A table that leads out of what was read.
@@ -109,6 +111,27 @@ struct OriginSampleTests {
     put(4096, 4, at: 512 + 84)
     #expect(PartitionTable.starts(in: disk) == [512])
     #expect(PartitionTable.starts(in: Array(disk[..<512])).isEmpty)
+  }
+}
+
+struct OlderSampleTests {
+  @Test func aSampleOfAnOlderVersionIsComparedWithOneOfItsOwnParts() throws {
+    let web = try AdoptionHouse()
+    try web.adopt()
+    let volume = try #require(try web.house.catalog().volumes.first)
+    let sample = try #require(volume.origin?.sample)
+    let older = try web.fake.sample(volume, like: "0123abcd")
+    #expect(sample == "2:\(older)")
+    let folder = PoolFolder(store: web.house.store, name: "p")
+    var catalog = try folder.load()
+    catalog.changeOrigin(of: volume.device) { $0.sample = older }
+    try folder.save(catalog)
+    web.stop()
+    web.refreshByLVM()
+    #expect(try web.house.pools.ensureActive("p").isEmpty)
+    web.refreshByLVM()
+    web.write("past the pool")
+    #expect(try web.house.pools.ensureActive("p").count == 1)
   }
 }
 
