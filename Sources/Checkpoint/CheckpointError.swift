@@ -50,6 +50,8 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
   case nameTaken(guest: String, domain: UInt32)
   /// The old guest's backends did not go away; it is destroyed, its disks and epochs are untouched.
   case backendsLinger(guest: String, domain: UInt32)
+  /// The guest was started anew while it was being destroyed; its disks and epochs are untouched.
+  case cameBack(guest: String, domain: UInt32)
   /// The restore failed after the old guest was destroyed; with the epoch that was taken before.
   /// `disks`: why they still show the epoch; nil when they are what the old guest left.
   case restoreFailed(guest: String, epoch: Int, message: String, safetyEpoch: Int?, disks: String?)
@@ -109,6 +111,9 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
     case .backendsLinger(let guest, let domain):
       "guest '\(guest)' (domain \(domain)) is destroyed but its backends do not go away; its disks are untouched; "
         + "run the restore again when `xenstore-ls /local/domain/0/backend` no longer shows it"
+    case .cameBack(let guest, let domain):
+      "guest '\(guest)' came back as domain \(domain): it rebooted or crashed, or somebody started it; its disks are untouched; "
+        + "run the restore again"
     case .restoreFailed(let guest, let epoch, let message, let safety, let disks):
       "guest '\(guest)' is not running: epoch \(epoch) could not be started: \(message); "
         + (disks.map { "ITS DISKS ARE AS IN EPOCH \(epoch) and could not be turned back: \($0); all" }

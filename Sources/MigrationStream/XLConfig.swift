@@ -39,6 +39,8 @@ public struct XLConfig: Equatable, Sendable {
     public var backendDomid: UInt64
     /// Backend domain by name, which libxl prefers to the number.
     public var backendName: String?
+    /// A hotplug script of its own, which alone knows what `path` means.
+    public var script: String?
   }
 
   /// The config object as libxl reads it.
@@ -105,7 +107,7 @@ public struct XLConfig: Equatable, Sendable {
           vdev: vdev, path: entry["pdev_path"]?.text, isWritable: entry["readwrite"]?.flag ?? false,
           isCDROM: entry["is_cdrom"]?.flag ?? false, backend: entry["backend"]?.text,
           format: entry["format"]?.text, backendDomid: entry["backend_domid"]?.unsigned ?? 0,
-          backendName: entry["backend_domname"]?.text))
+          backendName: entry["backend_domname"]?.text, script: entry["script"]?.text))
     }
     return disks
   }

@@ -1,5 +1,6 @@
 import EpochStore
 import Foundation
+import MigrationStream
 import Testing
 import Xen
 
@@ -103,6 +104,47 @@ struct RestoreTests {
     #expect(try engine.show("older", epoch: .latest).manifest.guest == "older")
     // Back to what it was.
     #expect(try engine.rename("older", to: "web").old == "older")
+  }
+
+  private func config(_ disks: String) throws -> XLConfig {
+    let text = """
+      {"c_info": {"type": "pvh", "name": "web", "uuid": "2d0a44de-0000-4000-8000-5b9c1f2e3d4c"},
+       "b_info": {"max_vcpus": 1, "max_memkb": 1024, "target_memkb": 1024}, "disks": [\(disks)]}
+      """
+    return try XLConfig(json: Array(text.utf8))
+  }
+
+  @Test(
+    "An image that is gone is found out before the guest is destroyed",
+    arguments: ["/dev/null/tools.iso", "/nowhere/tools.iso"])
+  func absentImage(path: String) throws {
+    let disks = try config(
+      """
+      {"pdev_path": "/dev/mapper/ckpt-web-xvda", "vdev": "xvda", "readwrite": 1},
+      {"pdev_path": "/dev/null", "vdev": "xvdb"}, {"pdev_path": "\(path)", "vdev": "xvdc", "is_cdrom": 1}
+      """)
+    let absent = try #require(disks.absentDisk(besides: ["xvda"]))
+    #expect(absent.vdev == "xvdc" && absent.path == path)
+    #expect(disks.absentDisk(besides: ["xvda", "xvdc"]) == nil)
+  }
+
+  @Test(
+    "What dom0 cannot look for is left to xl",
+    arguments: [
+      #"{"vdev": "xvdc", "format": "empty", "is_cdrom": 1}"#, #"{"vdev": "xvdc", "pdev_path": ""}"#,
+      #"{"vdev": "xvdc", "pdev_path": "nbd:host:10809"}"#,
+      #"{"vdev": "xvdc", "pdev_path": "/nowhere", "backend_domid": 3}"#,
+      #"{"vdev": "xvdc", "pdev_path": "/nowhere", "backend_domname": "storage"}"#,
+      #"{"vdev": "xvdc", "pdev_path": "/nowhere", "script": "block-drbd"}"#,
+    ])
+  func notOfDom0(disk: String) throws { #expect(try config(disk).absentDisk(besides: []) == nil) }
+
+  @Test("A terminal's Ctrl-C does not reach the tools that a restore runs")
+  func ownProcessGroup() throws {
+    let told = try Command.finish(["cut", "-d", " ", "-f", "5", "/proc/self/stat"])
+    #expect(told.status == 0)
+    let group = try #require(pid_t(told.output.split(whereSeparator: \.isNewline).joined()))
+    #expect(group > 0 && group != getpgrp())
   }
 
   // MARK: Removing

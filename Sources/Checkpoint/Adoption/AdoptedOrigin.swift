@@ -21,6 +21,14 @@ struct AdoptedOrigin: Codable, Equatable, Sendable {
   var state: State
   /// Hash of parts of the origin's content, taken right after the swap.
   var sample: String?
+  /// Another tool's table was seen over ours while somebody used the device: what that one wrote may lie anywhere in the origin, where no
+  /// sample finds it. Stays until the disk is released.
+  var wasPassedBy: Bool?
+
+  enum CodingKeys: String, CodingKey {
+    case volume, device, uuid, path, state, sample
+    case wasPassedBy = "was_passed_by"
+  }
 }
 
 extension PoolCatalog {
@@ -28,6 +36,8 @@ extension PoolCatalog {
     if case .createVolume(let volume)? = intent?.change, volume.origin != nil { return true }
     return volumes.contains { $0.origin != nil }
   }
+
+  var holdsPassedOrigins: Bool { volumes.contains { $0.origin?.wasPassedBy == true } }
 
   mutating func changeOrigin(of device: String, _ body: (inout AdoptedOrigin) -> Void) {
     guard let index = volumes.firstIndex(where: { $0.device == device }), var origin = volumes[index].origin else {

@@ -13,7 +13,7 @@ public enum AdoptionError: Error, Equatable, CustomStringConvertible {
   case epochInUse(guest: String, vdev: String, device: String, uuid: String, epoch: Int)
   /// Another tool put its own table over ours, and somebody uses it.
   case replaced(guest: String, vdev: String, volume: String, found: String)
-  /// Somebody wrote to the old volume since the adoption.
+  /// Somebody wrote to the old volume since the adoption, or used it while another tool's table stood over ours.
   case originChanged(guest: String, vdev: String, volume: String)
   /// What cannot be done with an adopted disk.
   case isAdopted(guest: String, vdev: String, volume: String, what: String)
@@ -75,11 +75,11 @@ public enum AdoptionError: Error, Equatable, CustomStringConvertible {
     case .replaced(let guest, let vdev, let volume, let found):
       "DISK \(vdev) OF \(guest) IS NOT OURS ANY MORE: another tool (lvchange --refresh, lvresize, pvmove, lvcreate -s) put its own "
         + "table over \(volume): '\(found)'; who uses it reads what it held when it was adopted, and writes past the pool "
-        + "into what all epochs read; destroy the guest at once (xl destroy \(guest)), run `ckpt pool start`, then restore an epoch "
-        + "or start the guest again"
+        + "into what all epochs read; destroy the guest at once (xl destroy \(guest)); what was written past the pool is in the volume: "
+        + "ckpt release \(guest) \(vdev) --discard keeps that as it is, and gives up the disk and its epochs"
     case .originChanged(let guest, let vdev, let volume):
-      "disk \(vdev) of \(guest): \(volume) was written to since it was adopted, so neither the disk nor its epochs can be trusted; "
-        + "nothing was changed; to give up what the pool has of it and keep the volume as it is: "
+      "disk \(vdev) of \(guest): \(volume) was written to since it was adopted, or used past the pool, so neither the disk nor its epochs can "
+        + "be trusted; nothing was changed; to give up what the pool has of it and keep the volume as it is: "
         + "ckpt release \(guest) \(vdev) --discard"
     case .isAdopted(let guest, let vdev, let volume, let what):
       "disk \(vdev) of \(guest) is adopted and stands on \(volume), so it cannot be \(what); nothing was changed; "

@@ -64,4 +64,19 @@ struct LogicalVolume: Equatable, Sendable, CustomStringConvertible {
   func activate() throws {
     try Command.run(["lvchange", "--quiet", "--activate", "y", "--ignoreactivationskip", description])
   }
+
+  /// Whether LVM knows a volume, by the uuid of its device.
+  static func exists(device uuid: String) throws -> Bool {
+    let output = try Command.run(["lvs", "--noheadings", "--all", "--options", "lv_uuid"])
+    return isListed(device: uuid, in: String(decoding: output, as: UTF8.self))
+  }
+
+  /// A device's uuid is `LVM-`, the group's uuid and the volume's, 32 characters each, which `lvs` prints with hyphens between.
+  ///
+  /// - Returns: true also for a uuid that is none such: of that nothing is known.
+  static func isListed(device uuid: String, in output: String) -> Bool {
+    let volume = uuid.dropFirst("LVM-".count + 32).prefix(32)
+    guard uuid.hasPrefix("LVM-"), volume.count == 32 else { return true }
+    return output.split(whereSeparator: \.isWhitespace).contains { $0.filter { $0 != "-" } == volume }
+  }
 }

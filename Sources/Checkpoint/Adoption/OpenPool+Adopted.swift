@@ -9,15 +9,17 @@ extension OpenPool {
   /// - Throws: `AdoptionError` with what keeps the disk from being right.
   func settle(_ volume: PoolCatalog.Volume, _ origin: AdoptedOrigin) throws {
     if origin.state == .released { return try removeReleased(volume, origin) }
-    let old = try activeDevice(of: origin)
+    let old = try activeDevice(of: volume, origin)
     // In these states a dead process of ours may have stopped half-way; otherwise it is LVM that works on its volume.
     if origin.state != .adopted { try letRun(old) }
     if origin.state == .releasing { try removeReleaseDevices(of: volume) }
     if try operations.isOurs(volume, origin) {
       if let info = try operations.info(volume.device) { try check(volume, info) }
+      try operations.requireNotPassed(volume)
     } else if try isOpen(origin.device) {
       // The swap never happened: the guest goes on as before.
       if origin.state == .adopting { return try forget(volume, origin) }
+      try rememberPassing(of: volume, by: old)
       throw try operations.replaced(volume, origin, by: old)
     } else {
       try raise(volume, origin)
@@ -26,7 +28,7 @@ extension OpenPool {
   }
 
   /// The old volume's device, activated where LVM left it out at boot.
-  private func activeDevice(of origin: AdoptedOrigin) throws -> DeviceInfo {
+  private func activeDevice(of volume: PoolCatalog.Volume, _ origin: AdoptedOrigin) throws -> DeviceInfo {
     if try operations.oldDevice(of: origin) == nil { try lvm(origin) { try operations.activate($0) } }
     guard let info = try operations.oldDevice(of: origin) else {
       throw AdoptionError.volumeGone(
@@ -37,10 +39,19 @@ extension OpenPool {
         volume: origin.volume, why: "it is not the volume that was adopted (uuid \(info.uuid), not \(origin.uuid))")
     }
     guard info.name == origin.device else {
+      if try isOpen(info.name), try !operations.isOurs(volume, origin) { try rememberPassing(of: volume, by: info) }
       throw AdoptionError.volumeGone(
         volume: origin.volume, why: "its device is called \(info.name) now; rename it back: lvrename")
     }
     return info
+  }
+
+  /// Whoever has the old volume's device open now writes into what the disk and all its epochs read.
+  private func rememberPassing(of volume: PoolCatalog.Volume, by old: DeviceInfo) throws {
+    // What a release of ours shows meanwhile takes no write.
+    guard volume.origin?.wasPassedBy != true, try !operations.table(old.name).contains(where: { $0.type == "error" })
+    else { return }
+    try change { $0.changeOrigin(of: volume.device) { $0.wasPassedBy = true } }
   }
 
   private func letRun(_ device: DeviceInfo) throws {
@@ -50,22 +61,25 @@ extension OpenPool {
 
   /// Makes what is missing of the devices, from the bottom up, and points the old volume's device at the top.
   private func raise(_ volume: PoolCatalog.Volume, _ origin: AdoptedOrigin) throws {
-    let isNew = try operations.info(volume.originDevice) == nil
+    let isNew = try operations.made(volume.originDevice, uuid: catalog.uuid(ofDevice: volume.originDevice)) == nil
     try makeOrigin(of: volume)
     do { try operations.requireUntouched(volume) } catch {
       if isNew { try operations.remove(volume.originDevice) }
       throw error
     }
-    if let info = try operations.info(volume.device) { try check(volume, info) } else { try activate(volume) }
+    if let info = try operations.made(volume.device, uuid: catalog.uuid(of: volume)) {
+      try check(volume, info)
+    } else {
+      try activate(volume)
+    }
     try operations.swapTable(origin.device, to: [operations.shownTable(of: volume)])
   }
 
   /// A device over the old volume's data, which nobody can write to through it.
   func makeOrigin(of volume: PoolCatalog.Volume) throws {
-    guard let origin = volume.origin, try operations.info(volume.originDevice) == nil else { return }
-    try operations.create(
-      volume.originDevice, uuid: catalog.uuid(ofDevice: volume.originDevice), table: operations.table(origin.device),
-      readOnly: true)
+    let uuid = catalog.uuid(ofDevice: volume.originDevice)
+    guard let origin = volume.origin, try operations.made(volume.originDevice, uuid: uuid) == nil else { return }
+    try operations.create(volume.originDevice, uuid: uuid, table: operations.table(origin.device), readOnly: true)
   }
 
   /// The old volume is written to no more: remembers what it holds.
@@ -158,7 +172,7 @@ extension ThinPoolOperations {
       throw AdoptionError.releasing(guest: volume.guest, vdev: volume.vdev)
     }
     // A volume that LVM has deactivated can do no harm.
-    guard let old = try oldDevice(of: origin), try !isOurs(volume, origin) else { return }
+    guard let old = try oldDevice(of: origin), try !isOurs(volume, origin) else { return try requireNotPassed(volume) }
     throw try replaced(volume, origin, by: old)
   }
 
@@ -171,7 +185,16 @@ extension ThinPoolOperations {
 
   /// - Throws: `AdoptionError.originChanged` when the old volume does not hold what it held when it was adopted.
   func requireUntouched(_ volume: PoolCatalog.Volume) throws {
-    guard let origin = volume.origin, let sample = origin.sample, try self.sample(volume) != sample else { return }
+    try requireNotPassed(volume)
+    guard let origin = volume.origin, let sample = origin.sample, try self.sample(volume, like: sample) != sample else {
+      return
+    }
+    throw AdoptionError.originChanged(guest: volume.guest, vdev: volume.vdev, volume: origin.volume)
+  }
+
+  /// - Throws: `AdoptionError.originChanged` when somebody used the old volume past the pool.
+  func requireNotPassed(_ volume: PoolCatalog.Volume) throws {
+    guard let origin = volume.origin, origin.wasPassedBy == true else { return }
     throw AdoptionError.originChanged(guest: volume.guest, vdev: volume.vdev, volume: origin.volume)
   }
 }

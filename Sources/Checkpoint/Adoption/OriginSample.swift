@@ -2,27 +2,37 @@ import CXXHash
 import DeviceMapper
 
 /// The parts of an origin by which we notice that somebody wrote to it: its start and those of its partitions, where a file system
-/// that is mounted leaves a trace (ext4's superblock lies 1 KiB behind the start), and pages spread evenly over the rest.
+/// that is mounted leaves a trace (ext4's superblock lies 1 KiB behind the start, that of btrfs 64 KiB), and pages spread evenly over the
+/// rest.
 enum OriginSample {
   static let start = 2 << 20
-  static let partitionStart = 64 << 10
+  static let partitionStart = 128 << 10
   static let pages = 256
 
+  /// What hashes begin with; those of older versions have no such mark, and half as much of each partition.
+  private static let mark = "2:"
+
+  /// How much of each partition a sample has.
+  static func bytesPerPartition(in sample: String) -> Int { sample.hasPrefix(mark) ? partitionStart : 64 << 10 }
+
   /// - Parameter first: the device's first `start` bytes, or all of a smaller one.
-  static func parts(behind first: [UInt8], bytes: UInt64) -> [(offset: UInt64, count: Int)] {
+  static func parts(
+    behind first: [UInt8], bytes: UInt64, perPartition: Int = OriginSample.partitionStart
+  ) -> [(offset: UInt64, count: Int)] {
     let begin = UInt64(start)
     guard bytes > begin else { return [] }
     let partitions = PartitionTable.starts(in: first)
-      .filter { $0 >= begin && $0 <= bytes - UInt64(partitionStart) }
-      .map { (offset: $0, count: partitionStart) }
+      .filter { $0 >= begin && $0 <= bytes - UInt64(perPartition) }
+      .map { (offset: $0, count: perPartition) }
     let rest = (bytes - begin) / 4096
     let count = min(UInt64(pages), rest)
     return partitions + (0..<count).map { (offset: begin + $0 * (rest - 1) / max(1, count - 1) * 4096, count: 4096) }
   }
 
-  static func hash(_ parts: [[UInt8]]) -> String {
+  static func hash(_ parts: [[UInt8]], perPartition: Int) -> String {
     let bytes = parts.flatMap(\.self)
-    return String(bytes.withUnsafeBytes { XXH3_64bits($0.baseAddress, $0.count) }, radix: 16)
+    let hash = String(bytes.withUnsafeBytes { XXH3_64bits($0.baseAddress, $0.count) }, radix: 16)
+    return perPartition == partitionStart ? mark + hash : hash
   }
 }
 
@@ -50,11 +60,15 @@ enum PartitionTable {
 
 extension ThinPoolOperations {
   /// What the old volume holds now, in parts.
-  func sample(_ volume: PoolCatalog.Volume) throws -> String {
+  ///
+  /// - Parameter older: a sample to compare it with, whose parts it is to have.
+  func sample(_ volume: PoolCatalog.Volume, like older: String? = nil) throws -> String {
+    let perPartition = older.map { OriginSample.bytesPerPartition(in: $0) } ?? OriginSample.partitionStart
     let bytes = volume.sizeSectors * 512
     let first = try read(volume.originDevice, parts: [(0, Int(min(bytes, UInt64(OriginSample.start))))])
     let rest = try read(
-      volume.originDevice, parts: OriginSample.parts(behind: first.first ?? [], bytes: bytes))
-    return OriginSample.hash(first + rest)
+      volume.originDevice,
+      parts: OriginSample.parts(behind: first.first ?? [], bytes: bytes, perPartition: perPartition))
+    return OriginSample.hash(first + rest, perPartition: perPartition)
   }
 }

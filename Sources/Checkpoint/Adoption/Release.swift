@@ -121,22 +121,31 @@ extension OpenPool {
   fileprivate func release(
     _ volume: PoolCatalog.Volume, _ origin: AdoptedOrigin, discard: Bool, progress: (UInt64) -> Void
   ) throws -> UInt64 {
-    guard try !isUsed(volume) else {
-      throw AdoptionError.inUse(guest: volume.guest, vdev: volume.vdev, path: origin.path)
-    }
+    try requireUnused(volume, origin)
     if !discard {
       if let fault = faults.first(where: { $0.device == volume.device }) { throw fault.error }
       try operations.requireUntouched(volume)
     }
+    let before = catalog
     try change { catalog in
       catalog.doomSnapshots(of: volume)
       // From here on the old volume's content changes, by ourselves.
       if !discard { catalog.changeOrigin(of: volume.device) { ($0.state, $0.sample) = (.releasing, nil) } }
     }
-    try deleteDoomed()
+    do {
+      // Somebody may have come while that was written down.
+      try requireUnused(volume, origin)
+      try takeAway(volume, origin)
+    } catch {
+      // The first error is the one to report. Nothing was copied or deleted yet, so all can be as it was.
+      try? change { $0 = before }
+      try? settle(volume, origin)
+      throw error
+    }
     var copied: UInt64 = 0
     do {
-      try takeAway(volume, origin)
+      // It may take minutes, in which nobody can come any more.
+      try deleteDoomed()
       if !discard { copied = try copyBack(volume, progress) }
     } catch {
       // The first error is the one to report; what cannot be made good now, the pool's next user settles.
@@ -148,6 +157,11 @@ extension OpenPool {
     try change { $0.changeOrigin(of: volume.device) { $0.state = .released } }
     try removeReleased(volume, origin)
     return copied
+  }
+
+  private func requireUnused(_ volume: PoolCatalog.Volume, _ origin: AdoptedOrigin) throws {
+    guard try isUsed(volume) else { return }
+    throw AdoptionError.inUse(guest: volume.guest, vdev: volume.vdev, path: origin.path)
   }
 
   /// From here on nobody can open the disk by any name that a configuration may have, until `removeReleased` gives the old
@@ -184,12 +198,23 @@ extension OpenPool {
       try operations.swapTable(origin.device, to: operations.table(volume.originDevice))
     }
     if try operations.info(volume.originDevice) != nil { try operations.remove(volume.originDevice) }
-    try lvm(origin) {
-      try operations.unmarkAsOrigin($0)
-      try operations.activate($0)
+    if try !isRemoved(origin) {
+      try lvm(origin) {
+        try operations.unmarkAsOrigin($0)
+        try operations.activate($0)
+      }
     }
     try change { $0.drop(volume) }
     try deleteDoomed()
+  }
+
+  /// The old volume is gone for good, so there is nothing to give back: it has no device, and LVM says that it knows none such.
+  private func isRemoved(_ origin: AdoptedOrigin) throws -> Bool {
+    let hasDevice = try operations.list().contains { try operations.info($0.name)?.uuid == origin.uuid }
+    if hasDevice { return false }
+    var isKnown = true
+    try lvm(origin) { _ in isKnown = try operations.knowsVolume(ofDevice: origin.uuid) }
+    return !isKnown
   }
 }
 

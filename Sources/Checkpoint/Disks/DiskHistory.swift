@@ -53,22 +53,22 @@ public struct DiskHistory: Sendable {
 
   /// Opens the pools that a rollback needs and looks for what would stop it, so that this is known while the old guest still runs.
   ///
-  /// - Parameter users: how many may have each disk open: the guest that is to be destroyed, nobody else; nil when that cannot be told.
+  /// - Parameter users: who may have the disks open.
   /// - Throws: `PoolError`, `DiskError.cannotRollBack`, `AdoptionError`.
-  public func checkRollback(to epoch: Int, users: Int?) throws {
+  public func checkRollback(to epoch: Int, users: DiskUsers) throws {
     for catalog in try pools.catalogs() where catalog.has(guestUUID, epoch) {
       try check(pool: pools.open(catalog.name), epoch, users: users)
     }
   }
 
-  private func check(pool: OpenPool, _ epoch: Int, users: Int?) throws {
+  private func check(pool: OpenPool, _ epoch: Int, users: DiskUsers) throws {
     try PoolReserve.checkHealth(pool.name, pool.operations.poolStatus(pool.device))
     for snapshot in pool.catalog.snapshots(guestUUID, epoch) {
       // A disk that came from another host has no volume here yet.
       if try isMissing(snapshot, in: pool.catalog) { continue }
       let volume = try self.volume(of: snapshot, in: pool.catalog)
       try pool.requireSound(volume)
-      if let users, try pool.isUsed(volume, byMoreThan: users) {
+      if try pool.isUsed(volume, byOthersThan: users) {
         throw DiskError.cannotRollBack(
           device: volume.device, why: "it is in use; unmount it, or detach it from the guest that has it")
       }
@@ -86,7 +86,7 @@ public struct DiskHistory: Sendable {
   /// - Parameter users: as ``checkRollback(to:users:)`` has it.
   /// - Throws: as that does; the disks are what they were then.
   @discardableResult
-  public func rollBack(to epoch: Int, users: Int? = 0) throws -> RolledBack {
+  public func rollBack(to epoch: Int, users: DiskUsers = .nobody) throws -> RolledBack {
     var done = RolledBack()
     do {
       for catalog in try pools.catalogs() where catalog.has(guestUUID, epoch) {
@@ -167,22 +167,26 @@ public struct DiskHistory: Sendable {
 
   /// Deletes the disks' part of an epoch. Harmless when it is gone already.
   public func forget(epoch: Int) throws {
-    try forget { $0 == epoch }
+    try forget { $0.epoch == epoch }
   }
 
   /// Deletes the disks of every epoch that is not published: of those that were removed, and garbage of a crash between the disks'
-  /// commit and the manifest. The caller holds the guest's lock.
+  /// commit and the manifest. The caller holds the guest's lock. Those of epochs that the guest's folder never had stay.
   ///
+  /// - Parameters:
+  ///   - published: all epochs of the folder.
+  ///   - used: the highest number that it ever gave away; takes and imports see to it before they make disks.
   /// - Returns: what that came to in each pool that had some.
   @discardableResult
-  public func forgetUnpublished(published: Set<Int>) throws -> [Forgotten] {
-    try forget { !published.contains($0) }
+  public func forgetUnpublished(published: Set<Int>, used: Int) throws -> [Forgotten] {
+    try markUnknown(published: published, used: used)
+    return try forget { !published.contains($0.epoch) && $0.isUnknown != true }
   }
 
   @discardableResult
-  private func forget(_ matches: (Int) -> Bool) throws -> [Forgotten] {
+  private func forget(_ matches: (PoolCatalog.Snapshot) -> Bool) throws -> [Forgotten] {
     try doom { catalog in
-      let (ours, others) = catalog.epochs.split { $0.guestUUID == guestUUID && matches($0.epoch) }
+      let (ours, others) = catalog.epochs.split { $0.guestUUID == guestUUID && matches($0) }
       catalog.epochs = others
       return ours.map(\.thinID)
     }

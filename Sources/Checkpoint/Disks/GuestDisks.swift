@@ -43,7 +43,7 @@ public final class GuestDisks: DiskSet {
       var entry = DiskEpoch(
         vdev: disk.vdev, pool: "", thinID: nil, sizeBytes: 0, device: disk.path, readOnly: disk.readOnly)
       if !disk.readOnly {
-        guard let member = try Self.find(disk, in: catalogs, pools.operations) else {
+        guard let member = try Self.find(disk, in: catalogs, pools) else {
           throw DiskError.notInPool(
             guest: guest, vdev: disk.vdev, path: disk.path, sizeBytes: (try? BlockDevice.size(disk.path)) ?? 0
           )
@@ -61,13 +61,18 @@ public final class GuestDisks: DiskSet {
 
   /// The volume with the disk's number, whose live table is what the catalogue says.
   private static func find(
-    _ disk: GuestDisk, in catalogs: [PoolCatalog], _ operations: any ThinPoolOperations
+    _ disk: GuestDisk, in catalogs: [PoolCatalog], _ pools: Pools
   ) throws -> Member? {
+    let operations = pools.operations
     for catalog in catalogs {
       for volume in catalog.volumes {
         if let origin = volume.origin {
           guard try operations.shows(disk.number, volume, origin) else { continue }
-          try operations.requireOurs(volume, origin)
+          do { try operations.requireOurs(volume, origin) } catch {
+            // Whoever opens the pool writes down what was done to the disk.
+            _ = try? pools.open(catalog.name)
+            throw error
+          }
         }
         guard let info = try operations.info(volume.device),
           volume.origin != nil || info.number == disk.number
@@ -88,8 +93,12 @@ public final class GuestDisks: DiskSet {
     return nil
   }
 
-  public func forgetUnpublished(published: Set<Int>) throws {
-    try DiskHistory(pools, guestUUID: guestUUID).forgetUnpublished(published: published)
+  public func forgetUnpublished(published: Set<Int>, used: Int) throws {
+    try DiskHistory(pools, guestUUID: guestUUID).forgetUnpublished(published: published, used: used)
+  }
+
+  public func unknownEpochs(published: Set<Int>, used: Int) throws -> [UnknownEpochs] {
+    try DiskHistory(pools, guestUUID: guestUUID).unknownEpochs(published: published, used: used)
   }
 
   public func mountedEpochs() throws -> Set<Int> { try EpochViews(pools: pools).epochs(of: guestUUID) }

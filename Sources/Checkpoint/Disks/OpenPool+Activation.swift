@@ -4,7 +4,7 @@ import DeviceMapper
 extension OpenPool {
   func activatePool() throws {
     let backing = try operations.attach(catalog.backing)
-    if let info = try operations.info(device) {
+    if let info = try operations.made(device, uuid: catalog.poolUUID) {
       guard info.uuid == catalog.poolUUID else {
         throw PoolError.deviceTaken(
           device: device, why: "it was made by another program or store (uuid \(info.uuid))")
@@ -45,7 +45,7 @@ extension OpenPool {
         }
         continue
       }
-      guard let info = try operations.info(volume.device) else {
+      guard let info = try operations.made(volume.device, uuid: catalog.uuid(of: volume)) else {
         try activate(volume)
         continue
       }
@@ -93,5 +93,16 @@ extension OpenPool {
       throw PoolError.deviceTaken(device: device, why: "it vanished while it was being made")
     }
     return info.number
+  }
+}
+
+extension ThinPoolOperations {
+  /// A device that we make, nil when there is none. What a process left that died before the device had a table is taken away first.
+  /// The caller holds the pool's lock, so nobody is about to make it.
+  func made(_ device: String, uuid: String) throws -> DeviceInfo? {
+    guard let info = try self.info(device) else { return nil }
+    guard info.uuid == uuid, !info.hasLiveTable, info.openCount == 0 else { return info }
+    try self.remove(device)
+    return nil
   }
 }

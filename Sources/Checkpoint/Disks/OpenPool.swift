@@ -181,7 +181,7 @@ final class OpenPool {
   /// Makes the volume's device show `id`, in place. A device that is not active will be made from the catalogue.
   func show(_ id: ThinID, on device: String) throws {
     guard var volume = catalog.volumes.first(where: { $0.device == device }),
-      let info = try operations.info(device)
+      let info = try operations.made(device, uuid: catalog.uuid(ofDevice: device))
     else { return }
     // A table that a dead process loaded would go live at the next resume.
     if info.hasInactiveTable { try operations.clear(device) }

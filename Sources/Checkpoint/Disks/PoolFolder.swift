@@ -47,10 +47,10 @@ struct PoolFolder: Sendable {
     do { catalog = try JSONDecoder().decode(PoolCatalog.self, from: Data(bytes)) } catch {
       throw PoolError.damaged(path: file, why: "not a catalogue: \(error)")
     }
-    let known = PoolCatalog.currentFormat...PoolCatalog.formatWithOrigins
+    let known = PoolCatalog.currentFormat...PoolCatalog.formatWithPassedOrigins
     guard known.contains(catalog.format) else {
       throw PoolError.damaged(
-        path: file, why: "format \(catalog.format) is not \(known.lowerBound) or \(known.upperBound)")
+        path: file, why: "format \(catalog.format) is not \(known.lowerBound) to \(known.upperBound)")
     }
     catalog.format = PoolCatalog.currentFormat
     guard catalog.name == name else {
@@ -62,6 +62,7 @@ struct PoolFolder: Sendable {
   func save(_ catalog: PoolCatalog) throws {
     var catalog = catalog
     if catalog.holdsOrigins { catalog.format = PoolCatalog.formatWithOrigins }
+    if catalog.holdsPassedOrigins { catalog.format = PoolCatalog.formatWithPassedOrigins }
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
     try DurableFile.replace(file, with: [UInt8](encoder.encode(catalog)))

@@ -42,6 +42,8 @@ protocol ThinPoolOperations: AnyObject, Sendable {
   func markAsOrigin(_ volume: LogicalVolume) throws
   func unmarkAsOrigin(_ volume: LogicalVolume) throws
   func activate(_ volume: LogicalVolume) throws
+  /// Whether there is a volume, under whatever name, by the uuid that its device has or had.
+  func knowsVolume(ofDevice uuid: String) throws -> Bool
 }
 
 /// The disks' part of the pause, ready to run.
@@ -84,6 +86,7 @@ extension DeviceMapper: ThinPoolOperations {
   func markAsOrigin(_ volume: LogicalVolume) throws { try volume.markAsOrigin() }
   func unmarkAsOrigin(_ volume: LogicalVolume) throws { try volume.unmarkAsOrigin() }
   func activate(_ volume: LogicalVolume) throws { try volume.activate() }
+  func knowsVolume(ofDevice uuid: String) throws -> Bool { try LogicalVolume.exists(device: uuid) }
 
   func attach(_ backing: PoolCatalog.Backing) throws -> AttachedBacking {
     try require(target: "thin-pool", module: "dm_thin_pool")

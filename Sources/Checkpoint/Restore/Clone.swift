@@ -55,6 +55,7 @@ public final class Clone {
       throw CheckpointError.nameTaken(guest: name, domain: other.id)
     }
     try disks.checkClone(name, ofGuest: folder.uuid, epoch: epoch, expected: manifest.disks)
+    try stream.requireOtherDisks()
     self.stream = stream
   }
 
@@ -93,6 +94,9 @@ public final class Clone {
   ///   that turned out to be damaged, with nothing left of the clone.
   public func perform() throws -> Restore.Outcome {
     guard var stream else { throw failed("it was not prepared", leftDisks: false) }
+    // Ended half-way this would leave disks, or a domain that is not whole.
+    let signals = HeldSignals()
+    defer { signals.release() }
     var paths: [String: String] = [:]
     if manifest.disks.contains(where: { $0.thinID != nil }) {
       paths = try steps.step("disks") { try disks.clone(name, ofGuest: folder.uuid, epoch: epoch) }

@@ -64,6 +64,7 @@ public final class Restore {
     }
     if let running { try requireRoom(replacing: running) }
     try disks.check(epoch: epoch, expected: manifest.disks)
+    if options.start != .nothing { try stream.requireOtherDisks() }
     safety = try Safety(wanted: options.safety, guest: manifest.guest, running?.state)
   }
 
@@ -95,8 +96,13 @@ public final class Restore {
   /// - Throws: ``CheckpointError/restoreFailed(guest:epoch:message:safetyEpoch:disks:)`` when nothing runs afterwards.
   public func perform() throws -> Outcome {
     guard let stream else { return try failed("it was not prepared") }
+    // Ended between the old guest's end and the new one's start, this would leave neither.
+    let signals = HeldSignals()
+    defer { signals.release() }
     let hasDisks = manifest.disks.contains { $0.thinID != nil }
+    let users = users
     if hasDisks { try disks.checkRollback(to: epoch, users: users) }
+    if options.start != .nothing { try stream.requireOtherDisks() }
     try rememberRollback()
     if let running {
       try steps.step("destroy") {
@@ -104,17 +110,19 @@ public final class Restore {
         try awaitGone(running)
       }
     }
+    try requireGone()
     let starts = options.start != .nothing
     var rolledBack = DiskHistory.RolledBack()
+    var wasTried = false
     do {
-      // Of a guest that was destroyed nothing is refused any more that was not before.
       if hasDisks {
-        rolledBack = try steps.step("disks") { try disks.rollBack(to: epoch, users: running == nil ? 0 : nil) }
+        rolledBack = try steps.step("disks") { try disks.rollBack(to: epoch, users: users.afterItsEnd) }
       }
+      wasTried = starts
       if starts { try steps.step("start") { try stream.start(paused: options.start == .paused) } }
     } catch {
       // The newest content of the disks is worth more than a branch of an epoch that did not start.
-      return try failed("\(error)", disks: turnBack(rolledBack))
+      return try failed("\(error)", disks: turnBack(rolledBack, afterStart: wasTried))
     }
     guard starts else {
       forgetNewest()
@@ -128,19 +136,22 @@ public final class Restore {
     return Outcome(domain: domain.id, steps: steps.times)
   }
 
-  /// How many have each disk open by rights; nil where a process serves one, which may open it any number of times.
-  private var users: Int? {
-    guard let running else { return 0 }
-    return GuestDevices(store, domain: running.id).disks().contains { $0.device == nil } ? nil : 1
+  private var users: DiskUsers {
+    running.map { DiskUsers.guest(with: GuestDevices(store, domain: $0.id).disks()) } ?? .nobody
   }
 
+  /// - Parameter afterStart: the start failed; a domain that stands paused is what xl left of it.
   /// - Returns: why the disks still show the epoch; nil when they do not.
-  private func turnBack(_ rolledBack: DiskHistory.RolledBack) -> String? {
+  private func turnBack(_ rolledBack: DiskHistory.RolledBack, afterStart: Bool) -> String? {
     let end = ContinuousClock.now + .seconds(30)
     do {
       while let domain = try hypervisor.domains().first(where: { $0.uuid == folder.uuid }) {
-        guard domain.state == .dying else { return "domain \(domain.id) of this guest is there" }
-        // xl destroys what it could not complete; its last references take a moment to go.
+        // xl destroys what it could not complete, unless it was killed; its last references take a moment to go.
+        if afterStart, domain.state == .paused {
+          try Command.run(["xl", "destroy", String(domain.id)])
+        } else if domain.state != .dying {
+          return "domain \(domain.id) of this guest is there"
+        }
         if ContinuousClock.now > end { break }
         usleep(20_000)
       }
@@ -178,5 +189,11 @@ public final class Restore {
       usleep(20_000)
     }
     throw CheckpointError.backendsLinger(guest: manifest.guest, domain: domain.id)
+  }
+
+  /// What xl left to watch a guest starts it anew when it reboots or crashes, under the same uuid, also while we destroy it.
+  private func requireGone() throws {
+    guard let domain = try hypervisor.domains().first(where: { $0.uuid == folder.uuid }) else { return }
+    throw CheckpointError.cameBack(guest: manifest.guest, domain: domain.id)
   }
 }

@@ -43,7 +43,7 @@ struct EpochViews {
     else { throw DiskError.noSuchEpoch(guest: manifest.guest, epoch: manifest.epoch) }
     try PoolReserve.checkHealth(pool.name, pool.operations.poolStatus(pool.device))
     let device = EpochView.device(of: snapshot)
-    if let info = try pools.operations.info(device) {
+    if let info = try pools.operations.made(device, uuid: EpochView.uuid(kind, of: snapshot, in: pool.catalog)) {
       guard EpochView(info, in: pool.catalog, mounts: Mounts("")) != nil else {
         throw PoolError.deviceTaken(device: device, why: "it was made by another program or store (uuid \(info.uuid))")
       }

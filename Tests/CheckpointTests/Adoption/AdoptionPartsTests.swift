@@ -78,6 +78,23 @@ struct LogicalVolumeTests {
   }
 }
 
+struct KnownVolumesTests {
+  private let (group, volume) = ("vBRWxqjkPe2UbgVBbJxMTTkGtr5ZKuWx", "1hZxXy5Jr3MrPUMcPzYSL2TOvCb9WUzd")
+  private let listed = "  1hZxXy-5Jr3-MrPU-McPz-YSL2-TOvC-b9WUzd\n  AAAAAA-AAAA-AAAA-AAAA-AAAA-AAAA-AAAAAA\n"
+
+  @Test func aVolumeIsKnownByTheUUIDOfItsDevice() {
+    #expect(LogicalVolume.isListed(device: "LVM-\(group)\(volume)", in: listed))
+    #expect(LogicalVolume.isListed(device: "LVM-\(group)\(volume)-real", in: listed))
+    // Its group was split or merged.
+    #expect(LogicalVolume.isListed(device: "LVM-\(volume)\(volume)", in: listed))
+    #expect(!LogicalVolume.isListed(device: "LVM-\(volume)\(group)", in: listed))
+    #expect(!LogicalVolume.isListed(device: "LVM-\(group)\(volume)", in: ""))
+  }
+
+  @Test(arguments: ["LVM-abc", "CKPT-abc", ""])
+  func ofWhatIsNoneNothingIsKnown(uuid: String) { #expect(LogicalVolume.isListed(device: uuid, in: "")) }
+}
+
 struct OriginSampleTests {
   @Test func samplesGoToTheEnd() {
     let parts = OriginSample.parts(behind: [], bytes: 1 << 30)
@@ -102,6 +119,8 @@ struct OriginSampleTests {
     put(262_144, 8, at: 1024 + 32)
     #expect(PartitionTable.starts(in: disk) == [512, 128 << 20])
     #expect(OriginSample.parts(behind: disk, bytes: 1 << 30).first?.offset == 128 << 20)
+    // The superblock of btrfs lies 64 KiB behind the start.
+    #expect(OriginSample.parts(behind: disk, bytes: 1 << 30).first?.count == 128 << 10)
     // Behind the end of the disk.
     #expect(OriginSample.parts(behind: disk, bytes: 128 << 20).allSatisfy { $0.count == 4096 })
     // A table that leads out of what was read.
@@ -111,6 +130,27 @@ struct OriginSampleTests {
     put(4096, 4, at: 512 + 84)
     #expect(PartitionTable.starts(in: disk) == [512])
     #expect(PartitionTable.starts(in: Array(disk[..<512])).isEmpty)
+  }
+}
+
+struct OlderSampleTests {
+  @Test func aSampleOfAnOlderVersionIsComparedWithOneOfItsOwnParts() throws {
+    let web = try AdoptionHouse()
+    try web.adopt()
+    let volume = try #require(try web.house.catalog().volumes.first)
+    let sample = try #require(volume.origin?.sample)
+    let older = try web.fake.sample(volume, like: "0123abcd")
+    #expect(sample == "2:\(older)")
+    let folder = PoolFolder(store: web.house.store, name: "p")
+    var catalog = try folder.load()
+    catalog.changeOrigin(of: volume.device) { $0.sample = older }
+    try folder.save(catalog)
+    web.stop()
+    web.refreshByLVM()
+    #expect(try web.house.pools.ensureActive("p").isEmpty)
+    web.refreshByLVM()
+    web.write("past the pool")
+    #expect(try web.house.pools.ensureActive("p").count == 1)
   }
 }
 

@@ -38,7 +38,7 @@ struct AdoptionTests {
       #expect(web.read() == content)
       #expect(web.fake.kernel { $0.devices[web.old]?.number } == web.number)
     }
-    try web.house.history.forgetUnpublished(published: [2])
+    try web.house.history.forgetUnpublished(published: [2], used: 2)
     #expect(try web.house.history.epochs() == [2])
     try web.house.expectSettled("after forgetting")
   }
@@ -119,7 +119,7 @@ struct AdoptionTests {
   }
 
   /// Killed at every step: the guest's device runs, shows the newest content, and a second try succeeds.
-  @Test(arguments: 1...12, [false, true])
+  @Test(arguments: 1...14, [false, true])
   func aKilledAdoptionIsEndedOrTakenBack(step: Int, after: Bool) throws {
     let web = try AdoptionHouse()
     web.fake.kernel { kernel in

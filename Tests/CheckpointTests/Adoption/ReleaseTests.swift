@@ -36,6 +36,63 @@ struct ReleaseTests {
     #expect(try web.origin()?.state == .adopted)
   }
 
+  @Test func aDiskThatCannotBeTakenAwayKeepsItsEpochs() throws {
+    let web = try AdoptionHouse()
+    try web.adopt()
+    let expected = try web.take(1)
+    web.write("newest")
+    web.stop()
+    // Somebody opens it in the very moment.
+    web.fake.kernel { $0.held = web.new }
+    #expect(throws: DeviceMapperError.self) { try Release(web.house.pools, guest: "web").perform() }
+    #expect(web.read() == "newest")
+    #expect(try web.origin()?.state == .adopted)
+    try web.house.history.check(epoch: 1, expected: expected)
+    try web.house.history.rollBack(to: 1)
+    try web.house.history.commitRollback()
+    #expect(web.read() == "before")
+    web.fake.kernel { $0.held = nil }
+    _ = try Release(web.house.pools, guest: "web").perform()
+    #expect(web.read() == "before")
+    try web.expectPlain("after a release")
+  }
+
+  @Test func aDiskWhoseVolumeWasRemovedCanBeGivenUp() throws {
+    let web = try AdoptionHouse()
+    try web.adopt()
+    try web.take(1)
+    web.stop()
+    web.fake.restart(reboot: true)
+    // That LVM does not answer proves nothing.
+    web.fake.kernel { ($0.volumes, $0.refuseLVM) = ([:], true) }
+    #expect(throws: AdoptionError.self) { try Release(web.house.pools, guest: "web").perform(discard: true) }
+    #expect(try web.house.catalog().volumes.count == 1)
+    web.fake.kernel { $0.refuseLVM = false }
+    #expect(try web.house.pools.ensureActive("p").isEmpty)
+    #expect(try web.house.catalog().volumes.isEmpty)
+    #expect(web.fake.kernel { $0.contents.isEmpty })
+  }
+
+  /// Another volume has its name by now.
+  @Test func aDiskWhoseVolumeWasMadeAnewCanBeGivenUp() throws {
+    let web = try AdoptionHouse()
+    try web.adopt()
+    web.stop()
+    web.fake.restart(reboot: true)
+    web.fake.kernel { kernel in
+      let device = FakePool.Device(uuid: "LVM-xyz", number: web.number, table: [web.plain])
+      kernel.volumes["vg0/web"] = (web.old, device)
+      kernel.devices[web.old] = device
+      kernel.marked = ["vg0/web"]
+    }
+    #expect(throws: AdoptionError.self) { try Release(web.house.pools, guest: "web").perform() }
+    _ = try Release(web.house.pools, guest: "web").perform(discard: true)
+    #expect(try web.house.pools.ensureActive("p").isEmpty)
+    #expect(try web.house.catalog().volumes.isEmpty)
+    // The new one was not touched.
+    #expect(web.fake.kernel { $0.marked } == ["vg0/web"])
+  }
+
   @Test func whoLooksAtAnEpochOrWorksOnTheGuestKeepsADiskFromBeingReleased() throws {
     let web = try AdoptionHouse()
     try web.adopt()
@@ -62,7 +119,7 @@ struct ReleaseTests {
   }
 
   /// Killed at every step, with or without a boot: nothing is lost, and releasing it again succeeds.
-  @Test(arguments: 1...20, [false, true])
+  @Test(arguments: 1...26, [false, true])
   func aKilledReleaseGoesOn(step: Int, reboot: Bool) throws {
     let web = try AdoptionHouse()
     try web.adopt()

@@ -82,11 +82,18 @@ extension FakePool {
     }
   }
 
-  func markAsOrigin(_ volume: LogicalVolume) throws { try lvm { $0.marked.insert("\(volume)") } }
-  func unmarkAsOrigin(_ volume: LogicalVolume) throws { try lvm { $0.marked.remove("\(volume)") } }
+  func markAsOrigin(_ volume: LogicalVolume) throws { try lvm(volume) { $0.marked.insert("\(volume)") } }
+  func unmarkAsOrigin(_ volume: LogicalVolume) throws { try lvm(volume) { $0.marked.remove("\(volume)") } }
+
+  func knowsVolume(ofDevice uuid: String) throws -> Bool {
+    try look { kernel in
+      if kernel.refuseLVM { throw CheckpointError.tool(command: "lvs", status: 5, message: "no answer") }
+      return kernel.volumes.values.contains { $0.device.uuid == uuid }
+    }
+  }
 
   func activate(_ volume: LogicalVolume) throws {
-    try lvm { kernel in
+    try lvm(volume) { kernel in
       guard let (name, device) = kernel.volumes["\(volume)"], kernel.devices[name] == nil else { return }
       kernel.devices[name] = device
       // After a boot it is another one.
@@ -95,9 +102,11 @@ extension FakePool {
     }
   }
 
-  private func lvm(_ body: (inout Kernel) -> Void) throws {
+  private func lvm(_ volume: LogicalVolume, _ body: (inout Kernel) -> Void) throws {
     try change { kernel in
-      if kernel.refuseLVM { throw CheckpointError.tool(command: "lvchange", status: 5, message: "no such volume") }
+      if kernel.refuseLVM || kernel.volumes["\(volume)"] == nil {
+        throw CheckpointError.tool(command: "lvchange", status: 5, message: "no such volume")
+      }
       body(&kernel)
     }
   }

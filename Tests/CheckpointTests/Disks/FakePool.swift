@@ -112,7 +112,8 @@ final class FakePool: ThinPoolOperations {
       kernel.devices[device].map {
         DeviceInfo(
           name: device, uuid: $0.uuid, number: $0.number, suspended: $0.suspended,
-          openCount: Self.openCount(device, kernel), hasInactiveTable: $0.inactive, readOnly: $0.readOnly)
+          openCount: Self.openCount(device, kernel), hasLiveTable: !$0.table.isEmpty, hasInactiveTable: $0.inactive,
+          readOnly: $0.readOnly)
       }
     }
   }
@@ -134,10 +135,14 @@ final class FakePool: ThinPoolOperations {
     try change { kernel in
       guard kernel.devices[device] == nil else { throw Self.refused(.create, device, EBUSY) }
       try Self.checkIDs(table, device, kernel)
-      if table.first?.type == "thin-pool" { kernel.formatted = true }
       kernel.devices[device] = Device(
-        uuid: uuid, number: DeviceNumber(major: 253, minor: kernel.nextMinor), table: table, readOnly: readOnly)
+        uuid: uuid, number: DeviceNumber(major: 253, minor: kernel.nextMinor), table: [], readOnly: readOnly)
       kernel.nextMinor += 1
+    }
+    // Killed in between it leaves a device of ours without a table.
+    try change { kernel in
+      if table.first?.type == "thin-pool" { kernel.formatted = true }
+      kernel.devices[device]?.table = table
     }
   }
 

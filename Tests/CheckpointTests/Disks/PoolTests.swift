@@ -1,6 +1,7 @@
 import DeviceMapper
 import Glibc
 import Testing
+import Xen
 
 @testable import Checkpoint
 
@@ -93,7 +94,7 @@ struct PoolTests {
       for device in kernel.devices.keys { kernel.devices[device]?.suspended = true }
       kernel.devices["ckpt-web-xvda"]?.inactive = true
       kernel.devices["ckpt-strange"] = .init(
-        uuid: "LVM-x", number: DeviceNumber(major: 253, minor: 77), table: [], suspended: true)
+        uuid: "LVM-x", number: .init(major: 253, minor: 77), table: [], suspended: true)
     }
     #expect(Set(try house.pools.resumeSuspended()) == ["ckpt-p-pool", "ckpt-web-xvda", "ckpt-web-xvdb"])
     #expect(house.fake.kernel { $0.devices["ckpt-strange"]?.suspended } == true)
@@ -214,10 +215,25 @@ struct PoolTests {
     house.fake.kernel { $0.devices["ckpt-web-xvdb"]?.openCount = 1 }
     let why = "it is in use; unmount it, or detach it from the guest that has it"
     let error = DiskError.cannotRollBack(device: "ckpt-web-xvdb", why: why)
-    #expect(throws: error) { try house.history.checkRollback(to: 1, users: 0) }
-    for users in [1, nil] { try house.history.checkRollback(to: 1, users: users) }
+    #expect(throws: error) { try house.history.checkRollback(to: 1, users: .nobody) }
+    let numbers = house.devices.map { device in house.fake.kernel { $0.devices[device]?.number } }
+    let disks = numbers.map { number in
+      let device = number.map { Xen.DeviceNumber(major: $0.major, minor: $0.minor) }
+      return Xen.GuestDisk(vdev: "xvd", path: "", device: device, isReadOnly: false)
+    }
+    let guest = DiskUsers.guest(with: disks)
+    try house.history.checkRollback(to: 1, users: guest)
+    // It was detached from the guest, and another has it now.
+    let without = DiskUsers.guest(with: [disks[0]])
+    for users in [without, without.afterItsEnd] {
+      #expect(throws: error) { try house.history.checkRollback(to: 1, users: users) }
+    }
     house.fake.kernel { $0.devices["ckpt-web-xvdb"]?.openCount = 2 }
-    #expect(throws: error) { try house.history.checkRollback(to: 1, users: 1) }
+    #expect(throws: error) { try house.history.checkRollback(to: 1, users: guest) }
+    // Its backend may take a while to let go of it, and a process that serves a disk may have it open twice.
+    try house.history.checkRollback(to: 1, users: guest.afterItsEnd)
+    let served = Xen.GuestDisk(vdev: "xvdb", path: "/dev/mapper/ckpt-web-xvdb", device: nil, isReadOnly: false)
+    try house.history.checkRollback(to: 1, users: .guest(with: [disks[0], served]))
     #expect(throws: error) { try house.history.rollBack(to: 1) }
     #expect(house.devices.map { house.fake.content(of: $0) } == ["second", "second"])
     try house.expectSettled("after a refusal")

@@ -21,6 +21,33 @@ struct SettleTests {
     #expect(steps >= 2, "\(change) has \(steps) steps")
   }
 
+  /// Each device is made in two steps, between which it has our uuid and shows nothing.
+  @Test(arguments: 1...6) func aStartThatWasKilledIsEndedByTheNext(step: Int) throws {
+    let house = try PoolHouse()
+    house.fake.restart(reboot: true)
+    house.fake.kernel { ($0.changes, $0.dieAfter) = (0, step) }
+    #expect(throws: FakePool.Died.self) { try house.pools.ensureActive("p") }
+    house.fake.restart(reboot: false)
+    try house.pools.ensureActive("p")
+    try house.expectSettled("after step \(step)")
+    #expect(house.devices.map { house.fake.content(of: $0) } == ["first", "first"])
+  }
+
+  @Test func aDeviceWithoutATableIsLeftToWhoHasItOpenOrMadeIt() throws {
+    let house = try PoolHouse()
+    house.fake.kernel { kernel in
+      kernel.devices["ckpt-web-xvda"]?.table = []
+      kernel.devices["ckpt-web-xvda"]?.openCount = 1
+    }
+    #expect(throws: DiskError.self) { try house.pools.ensureActive("p") }
+    house.fake.kernel { kernel in
+      kernel.devices["ckpt-web-xvda"]?.openCount = 0
+      kernel.devices["ckpt-web-xvda"]?.uuid = "LVM-x"
+    }
+    #expect(throws: PoolError.self) { try house.pools.ensureActive("p") }
+    #expect(house.fake.kernel { $0.devices["ckpt-web-xvda"]?.uuid } == "LVM-x")
+  }
+
   /// - Returns: false when the change was over before it reached the step.
   private func kill(_ change: Change, at step: Int, after: Bool, reboot: Bool) throws -> Bool {
     let house = try PoolHouse()
