@@ -1,5 +1,6 @@
 import EpochStore
 import Foundation
+import Synchronization
 import Testing
 import Xen
 

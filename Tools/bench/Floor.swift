@@ -41,7 +41,7 @@ struct Floor: ParsableCommand {
       _ = try suspension.awaitSuspended()
       let suspended = ContinuousClock.now
       try askAgain(suspension)
-      try suspension.resume()
+      _ = try suspension.resume()
       let resumed = ContinuousClock.now
       suspension.close()
       path = suspension.path

@@ -91,7 +91,7 @@ final class MemoryGuest: Guest, @unchecked Sendable {
   }
   func readProcessors() {}
   func state() -> GuestState { GuestState(records: []) }
-  func resume() {}
+  func resume() -> Bool { true }
   let mayStillSuspend = false
   func handOver() {}
 }

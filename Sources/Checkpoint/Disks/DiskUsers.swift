@@ -1,10 +1,10 @@
-import DeviceMapper
+import struct DeviceMapper.DeviceNumber
 import Xen
 
 /// Who may have disks open that are turned back: the guest that is to be destroyed, nobody else.
 public struct DiskUsers: Equatable, Sendable {
   /// The block devices that the guest's backends hold.
-  var held: Set<DeviceMapper.DeviceNumber> = []
+  var held: Set<DeviceNumber> = []
   /// How many may have one of those open, and any other disk; nil for any number.
   var ofHeld: Int? = 0
   var ofOthers: Int? = 0
@@ -30,7 +30,7 @@ extension OpenPool {
     return try isUsed(volume, byMoreThan: most)
   }
 
-  private func isHeld(_ volume: PoolCatalog.Volume, _ held: Set<DeviceMapper.DeviceNumber>) throws -> Bool {
+  private func isHeld(_ volume: PoolCatalog.Volume, _ held: Set<DeviceNumber>) throws -> Bool {
     guard let origin = volume.origin else {
       return try operations.info(volume.device).map { held.contains($0.number) } ?? false
     }

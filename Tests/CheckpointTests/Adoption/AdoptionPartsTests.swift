@@ -79,7 +79,8 @@ struct LogicalVolumeTests {
 }
 
 struct KnownVolumesTests {
-  private let (group, volume) = ("vBRWxqjkPe2UbgVBbJxMTTkGtr5ZKuWx", "1hZxXy5Jr3MrPUMcPzYSL2TOvCb9WUzd")
+  private let group = "vBRWxqjkPe2UbgVBbJxMTTkGtr5ZKuWx"
+  private let volume = "1hZxXy5Jr3MrPUMcPzYSL2TOvCb9WUzd"
   private let listed = "  1hZxXy-5Jr3-MrPU-McPz-YSL2-TOvC-b9WUzd\n  AAAAAA-AAAA-AAAA-AAAA-AAAA-AAAA-AAAAAA\n"
 
   @Test func aVolumeIsKnownByTheUUIDOfItsDevice() {
