@@ -78,11 +78,12 @@ extension GuestFolder {
   /// The pools' catalogues are written anew, which a full file system refuses.
   private func forget(_ disks: DiskHistory, _ published: Set<Int>) throws -> [DiskHistory.Forgotten] {
     let reserve = SpaceReserve(store: storePath)
-    do { return try disks.forgetUnpublished(published: published) } catch PoolError.io(_, _, ENOSPC)
+    let used = try highestUsedNumber()
+    do { return try disks.forgetUnpublished(published: published, used: used) } catch PoolError.io(_, _, ENOSPC)
       where reserve.release()
     {
       defer { reserve.fill() }
-      return try disks.forgetUnpublished(published: published)
+      return try disks.forgetUnpublished(published: published, used: used)
     }
   }
 }

@@ -15,7 +15,7 @@ extension Take {
     lock = try outerLock ?? folder.lock(.exclusive)
     try folder.discardUnpublished()
     var plan = try plan()
-    try disks.forgetUnpublished(published: Set(plan.published.allNumbers))
+    try disks.forgetUnpublished(published: Set(plan.published.allNumbers), used: folder.highestUsedNumber())
     if let shortage = try shortage(plan) {
       guard try removeByPolicy(shortage) else { throw skipped(shortage) }
       plan = try self.plan()
@@ -49,9 +49,9 @@ extension Take {
 
   /// Number, base and size of the epoch, as the folder is now.
   private func plan() throws -> EpochPlan {
-    let number = try folder.nextEpochNumber()
-    epoch = number
     let published = try folder.overview()
+    let number = try max(folder.nextEpochNumber(), newestUnknown(published) + 1)
+    epoch = number
     let newest = try folder.newestSoundEpoch()
     baseTime = published.epochs.last { $0.epoch == newest }?.time
     let known = memory.base
@@ -63,6 +63,13 @@ extension Take {
       pages: pagesToExpect(published), inherited: memory.base?.pageCount ?? 0, records: 64,
       recordBytes: Take.recordBytes)
     return EpochPlan(epoch: number, published: published, bytes: bytes)
+  }
+
+  /// The newest epoch of the guest that only a pool knows: its number shall not be given twice. 0 when there is none.
+  private func newestUnknown(_ published: EpochOverview) throws -> Int {
+    let unknown = try disks.unknownEpochs(published: Set(published.allNumbers), used: folder.highestUsedNumber())
+    for text in unknown.map(\.description) where !statistics.notes.contains(text) { note(text) }
+    return unknown.flatMap(\.epochs).max() ?? 0
   }
 
   /// Room for everything but pages: CPU state, configuration.
@@ -105,7 +112,8 @@ extension Take {
     var (freed, told): (UInt64, String) = (0, "")
     if !gone.isEmpty {
       freed = try folder.remove(epochs: Set(gone)).freedBytes
-      try disks.forgetUnpublished(published: Set(plan.overview.allNumbers).subtracting(gone))
+      try disks.forgetUnpublished(
+        published: Set(plan.overview.allNumbers).subtracting(gone), used: folder.highestUsedNumber())
       told = "its policy removed epochs \(gone.map(String.init).joined(separator: ", ")), "
     }
     let budget = max(Compaction.unattendedBudget, shortage.need)

@@ -13,12 +13,24 @@ struct Sweep {
     }
     for folder in folders {
       note(folder.uuid) { try Sweep.sweep(folder, pools) }
+      noteUnknown(folder, pools)
     }
   }
 
   private mutating func note(_ what: String, _ body: () throws -> [String]) {
     do { swept += try body() } catch StoreError.locked {} catch PoolError.locked {} catch {
       failures.append("\(what): \(error)")
+    }
+  }
+
+  private mutating func noteUnknown(_ folder: GuestFolder, _ pools: Pools?) {
+    guard let pools else { return }
+    do {
+      let unknown = try DiskHistory(pools, guestUUID: folder.uuid).unknownEpochs(
+        published: Set(folder.overview().allNumbers), used: folder.highestUsedNumber())
+      failures += unknown.map(\.description)
+    } catch {
+      failures.append("\(folder.uuid): \(error)")
     }
   }
 
@@ -37,7 +49,7 @@ struct Sweep {
       "\(guest): device \($0) was made for an export, an import or a mount that did not come, it is removed"
     }
     let forgotten = try DiskHistory(pools, guestUUID: folder.uuid).forgetUnpublished(
-      published: Set(overview.allNumbers))
+      published: Set(overview.allNumbers), used: folder.highestUsedNumber())
     return files + views
       + forgotten.filter { $0.snapshots > 0 }.map {
         "\(guest): \($0.snapshots) snapshots of no epoch are removed from pool \($0.pool)"

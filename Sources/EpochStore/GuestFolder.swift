@@ -51,9 +51,14 @@ public struct GuestFolder: Hashable, Sendable {
 
   /// The number that the next epoch shall have: above every number ever used, published or not.
   public func nextEpochNumber() throws(StoreError) -> Int {
-    let used = max(try counter(), try names().map(\.epoch).max() ?? 0)
+    let used = try highestUsedNumber()
     guard used < EpochFormat.epochLimit else { throw .invalid("\(path) has used up its epoch numbers") }
     return used + 1
+  }
+
+  /// The highest number ever used in this folder, published or not; 0 in a new one.
+  public func highestUsedNumber() throws(StoreError) -> Int {
+    max(try counter(), try names().map(\.epoch).max() ?? 0)
   }
 
   /// Starts epoch `epoch` and sets `bytes` bytes aside for it, so that a full disk shows now and not when the

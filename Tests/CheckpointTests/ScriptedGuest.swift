@@ -258,7 +258,10 @@ final class ScriptedDisks: DiskSet {
     journal.note(event)
     if self.fault == fault { throw fault }
   }
-  func forgetUnpublished(published: Set<Int>) {
+  func unknownEpochs(published: Set<Int>, used: Int) -> [UnknownEpochs] { unknown.withLock { $0 } }
+  /// What pools have of a folder that is elsewhere.
+  let unknown = Mutex<[UnknownEpochs]>([])
+  func forgetUnpublished(published: Set<Int>, used: Int) {
     journal.note("published: \(published.sorted())")
     whileForgetting(published)
   }

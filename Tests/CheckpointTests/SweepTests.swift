@@ -20,6 +20,28 @@ struct SweepTests {
     #expect(Sweep([house.folder], house.house.pools).swept == [])
   }
 
+  @Test("a guest's folder that is elsewhere for a while costs no disk of its epochs") func elsewhere() throws {
+    let guest = try PruneHouse(epochs: 2)
+    let (path, away) = (guest.folder.path, guest.path + "/away")
+    try FileManager.default.moveItem(atPath: path, toPath: away)
+    let other = try EpochStore(path: guest.path).folder(uuid: PoolHouse.uuid, create: true)
+    for _ in 1...2 {
+      let sweep = Sweep([other], guest.house.pools)
+      #expect(sweep.swept == [] && sweep.failures.count == 1)
+      #expect(sweep.failures.first?.contains("pool p has disks of epoch 1 to 2 of guest \(PoolHouse.uuid)") == true)
+    }
+    // The other folder comes to use higher numbers, and still knows nothing of these.
+    try guest.house.history.forgetUnpublished(published: [3], used: 3)
+    #expect(try guest.house.history.epochs() == [1, 2])
+
+    try FileManager.default.removeItem(atPath: path)
+    try FileManager.default.moveItem(atPath: away, toPath: path)
+    #expect(Sweep([guest.folder], guest.house.pools).failures == [])
+    try guest.expect([1, 2], "after its folder came back")
+    try guest.prune(keeping: 1)
+    try guest.expect([2], "after a prune")
+  }
+
   @Test("what a living take has locked is left alone, and is no failure") func locked() throws {
     let house = try PruneHouse(epochs: 1)
     try house.take(2, publish: false)

@@ -231,6 +231,20 @@ struct TakeTests {
       journal.events.filter { $0.hasPrefix("published") } == ["published: []", "published: [1]", "published: [1]"])
   }
 
+  @Test("goes on above the numbers of disks that only a pool knows of, and says so")
+  func numbersOfAnotherFolder() throws {
+    let temporary = try TemporaryStore()
+    let disks = ScriptedDisks(journal: journal)
+    disks.unknown.withLock { $0 = [UnknownEpochs(pool: "p", guestUUID: "u", epochs: [1, 7])] }
+    let manifest = try take(ScriptedGuest(pages: [1: page(1)], journal: journal), into: temporary, disks: disks)
+    #expect(manifest.epoch == 8)
+    let notes = try #require(manifest.statistics).notes
+    #expect(notes.count { $0.contains("pool p has disks of epoch 1 to 7 of guest u") } == 1)
+    // Counted as used from then on.
+    disks.unknown.withLock { $0 = [] }
+    #expect(try take(ScriptedGuest(pages: [1: page(1)], journal: journal), into: temporary).epoch == 9)
+  }
+
   @Test("ends when the pause lasts too long: the guest runs, no epoch is made")
   func hardLimit() throws {
     let temporary = try TemporaryStore()

@@ -99,7 +99,8 @@ final class MemoryGuest: Guest, @unchecked Sendable {
 /// A guest without disks.
 final class NoDisks: DiskSet {
   let disks: [DiskEpoch] = []
-  func forgetUnpublished(published: Set<Int>) {}
+  func forgetUnpublished(published: Set<Int>, used: Int) {}
+  func unknownEpochs(published: Set<Int>, used: Int) -> [UnknownEpochs] { [] }
   func mountedEpochs() -> Set<Int> { [] }
   func rooms() -> [PoolRoom] { [] }
   func check(epoch: Int) {}

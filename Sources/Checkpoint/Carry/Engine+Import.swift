@@ -68,7 +68,8 @@ extension Engine {
   /// The pools, without what killed imports of the guest left in them.
   private static func swept(_ pools: Pools, _ folder: GuestFolder) throws -> Pools {
     _ = try EpochViews(pools: pools).removeAbandoned(of: folder.uuid)
-    try DiskHistory(pools, guestUUID: folder.uuid).forgetUnpublished(published: Set(folder.overview().allNumbers))
+    try DiskHistory(pools, guestUUID: folder.uuid).forgetUnpublished(
+      published: Set(folder.overview().allNumbers), used: folder.highestUsedNumber())
     return pools
   }
 

@@ -62,6 +62,9 @@ final class ImportedDisks {
   private func make(_ wanted: Wanted, _ device: String, in name: String) throws -> DiskEpoch {
     let pool = try pools.open(name)
     try PoolReserve.check(pool.catalog, pool.operations.poolStatus(pool.device))
+    guard !pool.catalog.has(guestUUID, epoch) else {
+      throw refused(device, "pool \(name) has disks of epoch \(epoch) already, of another folder of this guest")
+    }
     let blockBytes = pool.catalog.blockSectors * 512
     guard wanted.disk.sizeBytes % blockBytes == 0 else {
       throw refused(device, "its size is no multiple of the pool's blocks of \(blockBytes) bytes")

@@ -167,22 +167,26 @@ public struct DiskHistory: Sendable {
 
   /// Deletes the disks' part of an epoch. Harmless when it is gone already.
   public func forget(epoch: Int) throws {
-    try forget { $0 == epoch }
+    try forget { $0.epoch == epoch }
   }
 
   /// Deletes the disks of every epoch that is not published: of those that were removed, and garbage of a crash between the disks'
-  /// commit and the manifest. The caller holds the guest's lock.
+  /// commit and the manifest. The caller holds the guest's lock. Those of epochs that the guest's folder never had stay.
   ///
+  /// - Parameters:
+  ///   - published: all epochs of the folder.
+  ///   - used: the highest number that it ever gave away; takes and imports see to it before they make disks.
   /// - Returns: what that came to in each pool that had some.
   @discardableResult
-  public func forgetUnpublished(published: Set<Int>) throws -> [Forgotten] {
-    try forget { !published.contains($0) }
+  public func forgetUnpublished(published: Set<Int>, used: Int) throws -> [Forgotten] {
+    try markUnknown(published: published, used: used)
+    return try forget { !published.contains($0.epoch) && $0.isUnknown != true }
   }
 
   @discardableResult
-  private func forget(_ matches: (Int) -> Bool) throws -> [Forgotten] {
+  private func forget(_ matches: (PoolCatalog.Snapshot) -> Bool) throws -> [Forgotten] {
     try doom { catalog in
-      let (ours, others) = catalog.epochs.split { $0.guestUUID == guestUUID && matches($0.epoch) }
+      let (ours, others) = catalog.epochs.split { $0.guestUUID == guestUUID && matches($0) }
       catalog.epochs = others
       return ours.map(\.thinID)
     }

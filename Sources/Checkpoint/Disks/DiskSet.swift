@@ -8,7 +8,11 @@ public protocol DiskSet: AnyObject, Sendable {
   /// The disks of the epoch that was last reserved; before that, with `thinID` nil.
   var disks: [DiskEpoch] { get }
   /// Drops what takes that ended between the disks' commit and the manifest left in the pools.
-  func forgetUnpublished(published: Set<Int>) throws
+  ///
+  /// - Parameter used: the highest number that the guest's folder ever gave away.
+  func forgetUnpublished(published: Set<Int>, used: Int) throws
+  /// What the pools have of epochs that the guest's folder never had.
+  func unknownEpochs(published: Set<Int>, used: Int) throws -> [UnknownEpochs]
   /// Epochs whose disks somebody looks at.
   func mountedEpochs() throws -> Set<Int>
   /// How full the pools are, by name. May make them larger where that costs nobody anything.

@@ -93,8 +93,12 @@ public final class GuestDisks: DiskSet {
     return nil
   }
 
-  public func forgetUnpublished(published: Set<Int>) throws {
-    try DiskHistory(pools, guestUUID: guestUUID).forgetUnpublished(published: published)
+  public func forgetUnpublished(published: Set<Int>, used: Int) throws {
+    try DiskHistory(pools, guestUUID: guestUUID).forgetUnpublished(published: published, used: used)
+  }
+
+  public func unknownEpochs(published: Set<Int>, used: Int) throws -> [UnknownEpochs] {
+    try DiskHistory(pools, guestUUID: guestUUID).unknownEpochs(published: published, used: used)
   }
 
   public func mountedEpochs() throws -> Set<Int> { try EpochViews(pools: pools).epochs(of: guestUUID) }

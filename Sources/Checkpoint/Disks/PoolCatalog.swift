@@ -39,9 +39,12 @@ struct PoolCatalog: Codable, Equatable, Sendable {
     var sizeSectors: UInt64
     /// The device of the volume it was taken of, and to which it is rolled back.
     var device: String
+    /// The guest's folder was found not to know the epoch; see ``UnknownEpochs``.
+    var isUnknown: Bool?
 
     enum CodingKeys: String, CodingKey {
       case epoch, vdev, device
+      case isUnknown = "unknown"
       case guestUUID = "guest_uuid"
       case thinID = "thin_id"
       case sizeSectors = "size_sectors"

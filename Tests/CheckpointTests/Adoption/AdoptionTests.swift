@@ -38,7 +38,7 @@ struct AdoptionTests {
       #expect(web.read() == content)
       #expect(web.fake.kernel { $0.devices[web.old]?.number } == web.number)
     }
-    try web.house.history.forgetUnpublished(published: [2])
+    try web.house.history.forgetUnpublished(published: [2], used: 2)
     #expect(try web.house.history.epochs() == [2])
     try web.house.expectSettled("after forgetting")
   }

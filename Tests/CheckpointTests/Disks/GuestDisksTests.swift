@@ -55,7 +55,7 @@ struct GuestDisksTests {
   @Test func onlyPublishedEpochsAreKept() throws {
     let house = try PoolHouse()
     for epoch in 1...3 { try house.take(epoch) }
-    try house.history.forgetUnpublished(published: [1, 3])
+    try house.history.forgetUnpublished(published: [1, 3], used: 3)
     #expect(try house.history.epochs() == [1, 3])
     try house.expectSettled("after forgetting")
   }

@@ -1,0 +1,47 @@
+/// Epochs of a guest whose disks a pool has, and which the guest's folder never had: it is another folder than the one that they were
+/// taken into, which may come back. Nothing deletes their disks meanwhile.
+public struct UnknownEpochs: Equatable, Sendable, CustomStringConvertible {
+  public var pool: String
+  public var guestUUID: String
+  /// Ascending, never empty.
+  public var epochs: [Int]
+
+  public var description: String {
+    let last = epochs.count == 1 ? "" : " to \(epochs[epochs.count - 1])"
+    return "pool \(pool) has disks of epoch \(epochs[0])\(last) of guest \(guestUUID), of which the guest's folder "
+      + "in the store knows nothing: they are kept; if the folder was moved or lost, bring it back"
+  }
+}
+
+extension DiskHistory {
+  /// - Parameters:
+  ///   - published: all epochs of the guest's folder.
+  ///   - used: the highest number that the folder ever gave away.
+  func unknownEpochs(published: Set<Int>, used: Int) throws -> [UnknownEpochs] {
+    try pools.catalogs().compactMap { catalog in
+      let unknown = catalog.epochs.filter { isUnknown($0, published, used) }
+      guard !unknown.isEmpty else { return nil }
+      return UnknownEpochs(
+        pool: catalog.name, guestUUID: guestUUID, epochs: Set(unknown.map(\.epoch)).sorted())
+    }
+  }
+
+  /// Writes down which they are: they shall be known as such also when the folder has come to give away higher numbers.
+  func markUnknown(published: Set<Int>, used: Int) throws {
+    func mark(_ catalog: inout PoolCatalog) {
+      for index in catalog.epochs.indices where catalog.epochs[index].guestUUID == guestUUID {
+        catalog.epochs[index].isUnknown = isUnknown(catalog.epochs[index], published, used) ? true : nil
+      }
+    }
+    for catalog in try pools.catalogs() {
+      var marked = catalog
+      mark(&marked)
+      if marked != catalog { try pools.open(catalog.name).change(mark) }
+    }
+  }
+
+  private func isUnknown(_ snapshot: PoolCatalog.Snapshot, _ published: Set<Int>, _ used: Int) -> Bool {
+    snapshot.guestUUID == guestUUID && !published.contains(snapshot.epoch)
+      && (snapshot.isUnknown == true || snapshot.epoch > used)
+  }
+}
