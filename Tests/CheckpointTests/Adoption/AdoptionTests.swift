@@ -73,6 +73,12 @@ struct AdoptionTests {
     #expect(throws: AdoptionError.notAdoptable(guest: "web", vdev: "xvda", path: "/dev/vg0/web", .shared(openers: 2))) {
       try web.adopt()
     }
+    web.fake.kernel { $0.devices[web.old]?.openCount = 1 }
+    web.fake.kernel { $0.sectorBytes["ckpt-p-pool"] = 4096 }
+    let sectors = AdoptionError.Obstacle.sectors(bytes: 512, ofPool: 4096)
+    #expect(throws: AdoptionError.notAdoptable(guest: "web", vdev: "xvda", path: "/dev/vg0/web", sectors)) {
+      try web.adopt()
+    }
     #expect(throws: AdoptionError.noSuchDisk(guest: "web", vdev: "xvdz", known: ["xvda"])) {
       try web.adopt(named: ["xvdz"])
     }

@@ -50,6 +50,8 @@ final class FakePool: ThinPoolOperations {
     /// The metadata snapshot, and what `thin_delta` finds in it.
     var metadataHeld = false
     var thinDelta = ""
+    /// Bytes of logical blocks, of devices that have not 512.
+    var sectorBytes: [String: Int] = [:]
     /// A device that somebody has open.
     var held: String?
     /// A device that cannot be resumed.
