@@ -85,6 +85,25 @@ struct AdoptionTests {
     try web.expectPlain("refused adoptions")
   }
 
+  @Test func aDiskOfARunningGuestDoesNotBecomeAPool() throws {
+    let web = try AdoptionHouse()
+    let metadata = DeviceNumber(major: 8, minor: 16)
+    func check(_ domains: (DeviceNumber) -> [UInt32] = { _ in [] }) throws {
+      let attached = AttachedBacking(
+        data: web.number, metadata: metadata, dataSectors: 1 << 20, metadataIsFormatted: false)
+      try PoolBacking.checkUsers(
+        .devices(data: "/dev/vg0/web", metadata: "/dev/sdb"), attached, web.fake, patience: 0, domains: domains)
+    }
+    let error = PoolError.unusable(device: "/dev/vg0/web", why: "it is in use: somebody has it open")
+    #expect(throws: error) { try check() }
+    web.stop()
+    try check()
+    // One that is no device-mapper device.
+    #expect(throws: PoolError.unusable(device: "/dev/sdb", why: "it is in use: a disk of domain 7")) {
+      try check { $0 == metadata ? [7] : [] }
+    }
+  }
+
   @Test func whenLVMRefusesTheGuestGoesOnAsBefore() throws {
     let web = try AdoptionHouse()
     web.fake.kernel { $0.refuseLVM = true }
