@@ -103,7 +103,10 @@ let package = Package(
       name: "SchedulingTests", dependencies: ["Scheduling", "Checkpoint", "EpochStore"], swiftSettings: settings),
     .testTarget(
       name: "CommandTests",
-      dependencies: ["ckpt", "ControlAPI", "Checkpoint", "Scheduling", "DeviceMapper", "EpochStore", "CLinux"],
+      dependencies: [
+        "ckpt", "ControlAPI", "Checkpoint", "Scheduling", "DeviceMapper", "EpochStore", "CLinux",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
       swiftSettings: settings),
     .testTarget(
       name: "SignalsTests", dependencies: ["Signals", "Checkpoint", "EpochStore"], swiftSettings: settings),

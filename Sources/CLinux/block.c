@@ -13,6 +13,8 @@ static int result(int value) { return value < 0 ? errno : 0; }
 
 int ckpt_block_size(int device, uint64_t *bytes) { return result(ioctl(device, BLKGETSIZE64, bytes)); }
 
+int ckpt_block_sector_bytes(int device, int *bytes) { return result(ioctl(device, BLKSSZGET, bytes)); }
+
 int ckpt_block_flush_buffers(int device) { return result(ioctl(device, BLKFLSBUF, 0)); }
 
 int ckpt_block_discard(int device, uint64_t offset, uint64_t bytes) {

@@ -1,6 +1,6 @@
 import Glibc
 
-/// Signals that would end the process wait while a guest stands still, or is between its end and its start.
+/// Signals that would end the process wait while guests stand still, or one is between its end and its start.
 struct HeldSignals {
   private var before = sigset_t()
 

@@ -13,6 +13,16 @@ public enum BlockDevice {
     return bytes
   }
 
+  /// Bytes of its logical blocks, which whoever uses it learns once: 512 or 4096, as a rule.
+  public static func sectorBytes(_ path: String) throws -> Int {
+    let descriptor = try openDevice(path, O_RDONLY, .size)
+    defer { close(descriptor) }
+    var bytes: Int32 = 0
+    let code = ckpt_block_sector_bytes(descriptor, &bytes)
+    guard code == 0 else { throw failure(.size, path, code) }
+    return Int(bytes)
+  }
+
   /// Drops what dom0 cached of the device: after a table swap a buffered reader would still see the old disk.
   public static func flushBuffers(_ path: String) throws {
     let descriptor = try openDevice(path, O_RDONLY, .flush)

@@ -73,18 +73,23 @@ extension DeviceMapper {
   }
 
   private func swapOnce(_ device: String, to table: [Target]) throws {
-    try suspend(device)
+    let old = try self.table(device)
+    // Before requests wait: it takes memory, and a table that is refused changes nothing.
+    try load(device, table: table)
     do {
-      try load(device, table: table)
+      try suspend(device)
+      try resume(device)
     } catch let error as DeviceMapperError {
-      do { try resume(device) } catch { throw (error as? DeviceMapperError)?.leaving(.suspended) ?? error }
+      do { try goBack(device, to: old) } catch { throw (error as? DeviceMapperError)?.leaving(.suspended) ?? error }
       throw error.leaving(.running)
     }
-    do { try resume(device) } catch let error as DeviceMapperError {
-      // The new table was refused on the way in; without it the old one is still there to run.
-      try? clear(device)
-      do { try resume(device) } catch { throw (error as? DeviceMapperError)?.leaving(.suspended) ?? error }
-      throw error.leaving(.running)
-    }
+  }
+
+  /// Lets a device run whose new table was refused. The kernel may have kept the old one, or be left with the new one live and
+  /// suspended, as a pool that cannot take in the size of its devices: that would be refused again and again.
+  private func goBack(_ device: String, to old: [Target]) throws {
+    try? clear(device)
+    if try self.table(device) != old { try load(device, table: old) }
+    try resume(device)
   }
 }

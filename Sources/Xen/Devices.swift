@@ -69,6 +69,16 @@ public struct GuestDevices {
     return disks.sorted { $0.vdev < $1.vdev }
   }
 
+  /// The domains that a backend of dom0 serves from a block device.
+  public static func domains(using device: DeviceNumber, _ store: XenStore) -> [UInt32] {
+    let backends = "/local/domain/0/backend/vbd"
+    return store.list(backends).filter { domain in
+      store.list("\(backends)/\(domain)").contains {
+        store.read("\(backends)/\(domain)/\($0)/physical-device").flatMap(number) == device
+      }
+    }.compactMap { UInt32($0) }
+  }
+
   /// `fd:3`: hexadecimal major and minor, as the hotplug script writes `physical-device`.
   static func number(_ text: String) -> DeviceNumber? {
     let parts = text.split(separator: ":")

@@ -6,6 +6,7 @@
 
 // Each returns 0 or an errno.
 int ckpt_block_size(int device, uint64_t *bytes);
+int ckpt_block_sector_bytes(int device, int *bytes);  // of a logical block: the least that can be read or written
 int ckpt_block_flush_buffers(int device);  // drops what dom0 cached of the device
 int ckpt_block_discard(int device, uint64_t offset, uint64_t bytes);
 int ckpt_loop_get_free(int control, int *number);

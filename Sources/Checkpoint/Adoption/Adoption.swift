@@ -40,7 +40,7 @@ extension Pools {
     }
     let opened = try open(pool ?? defaultName())
     let candidates = try writable.filter { named.isEmpty || named.contains($0.vdev) }.compactMap {
-      try Candidate($0, guest: guest, pools: self, patience: lockWait)
+      try Candidate($0, guest: guest, pools: self, into: opened.device, patience: lockWait)
     }
     guard !candidates.isEmpty else { return [] }
     try PoolReserve.check(opened.catalog, opened.operations.poolStatus(opened.device))
@@ -63,9 +63,10 @@ struct Candidate {
   /// The device that is to be made.
   let device: String
 
+  /// - Parameter pool: the device of the pool that it is to come into.
   /// - Returns: nil for a disk that is in a pool already.
   /// - Throws: `AdoptionError.notAdoptable`; `DiskError` when the name of its device cannot be had.
-  init?(_ disk: GuestDisk, guest: String, pools: Pools, patience: Double) throws {
+  init?(_ disk: GuestDisk, guest: String, pools: Pools, into pool: String, patience: Double) throws {
     let operations = pools.operations
     func refused(_ obstacle: AdoptionError.Obstacle) -> AdoptionError {
       .notAdoptable(guest: guest, vdev: disk.vdev, path: disk.path, obstacle)
@@ -88,6 +89,8 @@ struct Candidate {
     if let other = table.first(where: { !["linear", "striped", "thin"].contains($0.type) }) {
       throw refused(.kind(other.type))
     }
+    let (sector, poolSector) = (try operations.sectorBytes(name), try operations.sectorBytes(pool))
+    guard sector == poolSector else { throw refused(.sectors(bytes: sector, ofPool: poolSector)) }
     let device = try Disks.deviceName(guest: guest, vdev: disk.vdev)
     guard !volumes.contains(where: { $0.device == device }), try operations.info(device) == nil else {
       throw DiskError.exists(device: device)

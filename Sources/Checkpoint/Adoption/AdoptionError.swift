@@ -34,6 +34,8 @@ public enum AdoptionError: Error, Equatable, CustomStringConvertible {
     /// A volume whose table cannot stand twice: RAID, cache, with classic snapshots.
     case kind(String)
     case shared(openers: Int)
+    /// The guest has learnt how many bytes can be read and written at a time.
+    case sectors(bytes: Int, ofPool: Int)
 
     var text: String {
       let byHand =
@@ -50,6 +52,9 @@ public enum AdoptionError: Error, Equatable, CustomStringConvertible {
       case .kind(let type):
         return "its volume is of LVM's type '\(type)'; only linear, striped and thin ones can be adopted: convert it "
           + "(lvconvert), or \(byHand)"
+      case .sectors(let bytes, let ofPool):
+        return "its sectors have \(bytes) bytes, those of the pool \(ofPool), which the guest would not understand; "
+          + "use a pool on devices with sectors of \(bytes) bytes (--pool; ckpt pool create)"
       case .shared(let openers):
         return
           "\(openers) users have it open, the guest should be the only one; unmount it, or detach it from the other guest"

@@ -62,6 +62,9 @@ extension OpenPool {
         pool: name,
         why: "its data device has \(ByteCount.text(table.sectors * 512)), the pool \(ByteCount.text(sectors * 512))")
     }
+    // Ended meanwhile this would leave all guests of the pool waiting.
+    let signals = HeldSignals()
+    defer { signals.release() }
     try operations.swapTable(device, to: [table])
   }
 }

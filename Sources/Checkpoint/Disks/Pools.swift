@@ -68,7 +68,9 @@ public struct Pools: Sendable {
     guard !folder.exists else { throw PoolError.exists(pool: name) }
     let backing = try makeBacking()
     do {
-      try PoolBacking.check(backing, attached: operations.attach(backing))
+      let attached = try operations.attach(backing)
+      try PoolBacking.checkUsers(backing, attached, operations, patience: patience)
+      try PoolBacking.check(backing, attached: attached)
       let identity = (0..<4).map { _ in String(UInt16.random(in: 0x1000...0xffff), radix: 16) }.joined()
       let catalog = PoolCatalog(name: name, identity: identity, backing: backing)
       if let info = try operations.info(catalog.poolDevice) {

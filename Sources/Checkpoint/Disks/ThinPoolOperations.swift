@@ -31,6 +31,8 @@ protocol ThinPoolOperations: AnyObject, Sendable {
   func prepare(_ disks: [EpochSnapshots.Disk]) throws -> any PreparedSnapshots
 
   // Content of devices, by their device-mapper names.
+  /// Bytes of its logical blocks.
+  func sectorBytes(_ device: String) throws -> Int
   func flushBuffers(_ device: String) throws
   func read(_ device: String, parts: [(offset: UInt64, count: Int)]) throws -> [[UInt8]]
   /// - Returns: bytes written to `target`.
@@ -69,6 +71,8 @@ extension DeviceMapper: ThinPoolOperations {
     try PoolBacking.enlarge(file, to: bytes)
     if let loop = try LoopDevice.find(file) { try LoopDevice.takeInSize(loop) }
   }
+
+  func sectorBytes(_ device: String) throws -> Int { try BlockDevice.sectorBytes("/dev/mapper/\(device)") }
 
   func flushBuffers(_ device: String) throws { try BlockDevice.flushBuffers("/dev/mapper/\(device)") }
 

@@ -8,8 +8,8 @@ public struct UnknownEpochs: Equatable, Sendable, CustomStringConvertible {
 
   public var description: String {
     let last = epochs.count == 1 ? "" : " to \(epochs[epochs.count - 1])"
-    return "pool \(pool) has disks of epoch \(epochs[0])\(last) of guest \(guestUUID), of which the guest's folder in the store knows "
-      + "nothing: they are kept; if the folder was moved or lost, bring it back"
+    return "pool \(pool) has disks of epoch \(epochs[0])\(last) of guest \(guestUUID), of which the guest's folder "
+      + "in the store knows nothing: they are kept; if the folder was moved or lost, bring it back"
   }
 }
 

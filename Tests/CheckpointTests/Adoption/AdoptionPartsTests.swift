@@ -64,6 +64,31 @@ extension XLFileTests {
   }
 }
 
+struct DurableFileTests {
+  @Test func aFileOfSomebodyElseThatIsCalledNewIsLeftAlone() throws {
+    var template = Array("/tmp/ckpt-durable.XXXXXX".utf8CString)
+    let folder = String(cString: try #require(mkdtemp(&template)))
+    let (path, other) = ("\(folder)/web.cfg", "\(folder)/web.cfg.new")
+    defer {
+      for file in [path, other] { unlink(file) }
+      rmdir(folder)
+    }
+    for file in [path, other] { try DurableFile.replace(file, with: Array("his".utf8)) }
+    var before = stat()
+    #expect(stat(path, &before) == 0)
+    try DurableFile.replace(path, with: Array("changed".utf8), like: before)
+    #expect(try DurableFile.read(path) == Array("changed".utf8))
+    #expect(try DurableFile.read(other) == Array("his".utf8))
+    // What cannot be written over leaves nothing either.
+    let taken = "\(folder)/taken"
+    #expect(mkdir(taken, 0o700) == 0)
+    #expect(throws: PoolError.self) { try DurableFile.replace(taken, with: [], like: before) }
+    #expect(rmdir(taken) == 0)
+    for file in [path, other] { unlink(file) }
+    #expect(rmdir(folder) == 0)
+  }
+}
+
 struct LogicalVolumeTests {
   @Test func namesOfDevices() {
     #expect(LogicalVolume(device: "vg0-web")?.description == "vg0/web")

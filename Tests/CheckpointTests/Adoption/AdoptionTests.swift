@@ -73,6 +73,12 @@ struct AdoptionTests {
     #expect(throws: AdoptionError.notAdoptable(guest: "web", vdev: "xvda", path: "/dev/vg0/web", .shared(openers: 2))) {
       try web.adopt()
     }
+    web.fake.kernel { $0.devices[web.old]?.openCount = 1 }
+    web.fake.kernel { $0.sectorBytes["ckpt-p-pool"] = 4096 }
+    let sectors = AdoptionError.Obstacle.sectors(bytes: 512, ofPool: 4096)
+    #expect(throws: AdoptionError.notAdoptable(guest: "web", vdev: "xvda", path: "/dev/vg0/web", sectors)) {
+      try web.adopt()
+    }
     #expect(throws: AdoptionError.noSuchDisk(guest: "web", vdev: "xvdz", known: ["xvda"])) {
       try web.adopt(named: ["xvdz"])
     }
@@ -105,6 +111,25 @@ struct AdoptionTests {
       })
     }
     #expect(released == ["xvda"])
+  }
+
+  @Test func aDiskOfARunningGuestDoesNotBecomeAPool() throws {
+    let web = try AdoptionHouse()
+    let metadata = DeviceNumber(major: 8, minor: 16)
+    func check(_ domains: (DeviceNumber) -> [UInt32] = { _ in [] }) throws {
+      let attached = AttachedBacking(
+        data: web.number, metadata: metadata, dataSectors: 1 << 20, metadataIsFormatted: false)
+      try PoolBacking.checkUsers(
+        .devices(data: "/dev/vg0/web", metadata: "/dev/sdb"), attached, web.fake, patience: 0, domains: domains)
+    }
+    let error = PoolError.unusable(device: "/dev/vg0/web", why: "it is in use: somebody has it open")
+    #expect(throws: error) { try check() }
+    web.stop()
+    try check()
+    // One that is no device-mapper device.
+    #expect(throws: PoolError.unusable(device: "/dev/sdb", why: "it is in use: a disk of domain 7")) {
+      try check { $0 == metadata ? [7] : [] }
+    }
   }
 
   @Test func whenLVMRefusesTheGuestGoesOnAsBefore() throws {

@@ -64,6 +64,7 @@ extension FakePool {
     return 1000
   }
 
+  func sectorBytes(_ device: String) throws -> Int { try look { $0.sectorBytes[device] ?? 512 } }
   func flushBuffers(_ device: String) throws {}
 
   func read(_ device: String, parts: [(offset: UInt64, count: Int)]) throws -> [[UInt8]] {

@@ -43,11 +43,15 @@ final class FakePool: ThinPoolOperations {
     var dataSectors: UInt64 = 65536 * 128
     /// What files were enlarged to, and what the pool takes in when its table is loaded anew.
     var enlarged: [String: UInt64] = [:]
+    /// For each time that a pool, and every guest with it, stood still: whether signals had to wait.
+    var poolSwaps: [Bool] = []
     /// Devices that are open are seen to be; else they are opened a moment later.
     var showsOpen = true
     /// The metadata snapshot, and what `thin_delta` finds in it.
     var metadataHeld = false
     var thinDelta = ""
+    /// Bytes of logical blocks, of devices that have not 512.
+    var sectorBytes: [String: Int] = [:]
     /// A device that somebody has open.
     var held: String?
     /// A device that cannot be resumed.
@@ -150,6 +154,7 @@ final class FakePool: ThinPoolOperations {
     try change { kernel in
       try Self.checkIDs(table, device, kernel)
       if table.first?.type == "thin-pool" {
+        kernel.poolSwaps.append(Self.holdsSignals)
         kernel.status.totalDataBlocks = table[0].sectors / 128
         for (file, bytes) in kernel.enlarged where file.hasSuffix(".metadata") {
           kernel.status.totalMetadataBlocks = bytes / 4096
@@ -159,6 +164,13 @@ final class FakePool: ThinPoolOperations {
       kernel.devices[device]?.suspended = false
       kernel.devices[device]?.inactive = false
     }
+  }
+
+  /// Of this thread.
+  private static var holdsSignals: Bool {
+    var mask = sigset_t()
+    pthread_sigmask(SIG_BLOCK, nil, &mask)
+    return [SIGINT, SIGTERM, SIGHUP].allSatisfy { sigismember(&mask, $0) == 1 }
   }
 
   private static func checkIDs(_ table: [Target], _ device: String, _ kernel: Kernel) throws {

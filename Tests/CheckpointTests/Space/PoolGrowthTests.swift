@@ -27,6 +27,8 @@ struct PoolGrowthTests {
     house.fake.kernel { $0.dataSectors = 70000 * 128 + 5 }
     try house.pools.grow("p")
     #expect(house.fake.kernel { $0.status.totalDataBlocks } == 70000)
+    // Nobody's Ctrl-C comes between its standing still and its going on.
+    #expect(house.fake.kernel { $0.poolSwaps } == [true])
     try house.expectSettled("after growing")
   }
 
