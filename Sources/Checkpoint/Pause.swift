@@ -224,7 +224,7 @@ extension Take {
 /// still in the log, and would be copied twice.
 final class FreezeRound: @unchecked Sendable {
   // Unchecked: the take's state belongs to this round until `end` has waited for it.
-  private let take: Take
+  private var task: (take: Take, staging: Staging)?
   private let isOver = Atomic(false)
   /// One of the two may set it: the round as it begins, or the pause that does not want it any more.
   private let isClaimed = Atomic(false)
@@ -234,14 +234,14 @@ final class FreezeRound: @unchecked Sendable {
   private static let batch = 128
 
   init(_ take: Take, _ staging: Staging) {
-    self.take = take
+    task = (take, staging)
     // Where the pause compares with what is written to the epoch, nothing newer may wait in staging RAM.
     guard take.tracking.hasLog, !take.isRestless, take.statistics.precopyEnd != PrecopyRule.small else { return }
-    work = Background { [self] in try run(staging) }
+    work = Background { [self] in try run() }
   }
 
-  private func run(_ staging: Staging) throws -> (PageCopier.Outcome, Int, Double) {
-    guard claim() else { return (PageCopier.Outcome(), 0, 0) }
+  private func run() throws -> (PageCopier.Outcome, Int, Double) {
+    guard claim(), let (take, staging) = task else { return (PageCopier.Outcome(), 0, 0) }
     let start = ContinuousClock.now
     var copier = PageCopier(guest: take.guest, staging: staging, threads: 1)
     copier.shouldStop = { [self] in isOver.load(ordering: .relaxed) }
@@ -260,7 +260,12 @@ final class FreezeRound: @unchecked Sendable {
   /// Ends the round and waits for it; not for one that has found no thread yet, while the guest is held.
   func end() throws -> PageCopier.Outcome {
     isOver.store(true, ordering: .relaxed)
-    guard let work, !claim() else { return PageCopier.Outcome() }
+    guard let take = task?.take, let work else { return PageCopier.Outcome() }
+    if claim() {
+      // The thread comes some time: nothing of this take, neither its lock nor its staging RAM, shall wait for that.
+      task = nil
+      return PageCopier.Outcome()
+    }
     let (outcome, pages, ms) = try work.wait()
     var round = TakeStatistics.Round(name: "freeze", pages: pages, ms: ms)
     round.add(outcome)

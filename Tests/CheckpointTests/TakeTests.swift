@@ -316,6 +316,8 @@ struct TakeTests {
     let temporary = try TemporaryStore()
     let guest = ScriptedGuest(pages: [1: page(1)], journal: journal)
     guest.suspendNote = "said"
+    // Freezing takes a guest long enough for a thread to begin.
+    guest.whileSuspending = { _ in usleep(100_000) }
     let manifest = try take(guest, into: temporary)
     #expect(manifest.pauseMs >= manifest.stopMs)
     #expect(

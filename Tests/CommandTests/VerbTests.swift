@@ -73,7 +73,8 @@ struct VerbTests {
     _ = try folder.create(epoch: 3, reserving: 0).publish(
       EpochManifest(
         guest: "w\u{1b}[2J\u{202e}b\n", uuid: folder.uuid, epoch: 3, kind: .pvh, vcpus: 1, memoryBytes: 1 << 28))
-    #expect(try ckpt(["list", "--store", store.path]).output.contains("w\\u{1b}[2J\\u{202e}b\\u{a}  3"))
+    // Wider than its column, it goes on below.
+    #expect(try ckpt(["list", "--store", store.path]).output.contains("\nw\\u{1b}[2J\\u{202e}b\\u  3"))
     for command in [
       ["list"], ["show", folder.uuid, "3"], ["status"], ["prune", "-n", "--keep-last", "1"], ["verify", "--full"],
       ["rename", folder.uuid, "plain"], ["remove", folder.uuid, "3", "--yes"],
