@@ -1,5 +1,6 @@
-import struct DeviceMapper.DeviceNumber
 import Xen
+
+import struct DeviceMapper.DeviceNumber
 
 extension PoolBacking {
   /// Refuses devices that a guest uses: its backend opens a disk without claiming it, so that others can still claim it.

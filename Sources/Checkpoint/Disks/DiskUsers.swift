@@ -1,5 +1,6 @@
-import struct DeviceMapper.DeviceNumber
 import Xen
+
+import struct DeviceMapper.DeviceNumber
 
 /// Who may have disks open that are turned back: the guest that is to be destroyed, nobody else.
 public struct DiskUsers: Equatable, Sendable {
