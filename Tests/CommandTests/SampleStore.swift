@@ -4,12 +4,7 @@ import Testing
 
 /// Runs the built `ckpt`, as a user would on a machine without Xen.
 func ckpt(_ arguments: [String]) throws -> (status: Int32, output: String, errors: String) {
-  let process = Process()
-  // The test bundle and the product lie in the same folder.
-  let bundle = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
-  process.executableURL = bundle.deletingLastPathComponent().appendingPathComponent("ckpt")
-  process.arguments = arguments
-  process.environment = ["PATH": "/usr/bin:/bin"]
+  let process = ckptProcess(arguments)
   let (output, errors) = (Pipe(), Pipe())
   (process.standardOutput, process.standardError, process.standardInput) = (output, errors, FileHandle.nullDevice)
   try process.run()
@@ -17,6 +12,17 @@ func ckpt(_ arguments: [String]) throws -> (status: Int32, output: String, error
   let complaint = String(decoding: errors.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
   process.waitUntilExit()
   return (process.terminationStatus, text, complaint)
+}
+
+/// The same, not yet begun.
+func ckptProcess(_ arguments: [String]) -> Process {
+  let process = Process()
+  // The test bundle and the product lie in the same folder.
+  let bundle = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+  process.executableURL = bundle.deletingLastPathComponent().appendingPathComponent("ckpt")
+  process.arguments = arguments
+  process.environment = ["PATH": "/usr/bin:/bin"]
+  return process
 }
 
 /// A store with two epochs of a guest `web`.
