@@ -10,12 +10,13 @@ package enum Command {
     let errors: String
   }
 
+  /// - Parameter mayGoOn: asked again and again meanwhile; ends the tool by throwing.
   /// - Throws: ``CheckpointError/tool(command:status:message:)`` when it cannot be started or fails.
   @discardableResult
-  static func run(_ arguments: [String]) throws -> [UInt8] {
+  static func run(_ arguments: [String], _ mayGoOn: (() throws -> Void)? = nil) throws -> [UInt8] {
     let child = try Child(arguments)
     child.closeInput()
-    let result = try child.wait()
+    let result = try child.wait(mayGoOn)
     guard result.status == 0 else {
       throw CheckpointError.tool(
         command: arguments.joined(separator: " "), status: result.status, message: firstLines(result.errors))
@@ -118,19 +119,32 @@ final class Child {
     input = -1
   }
 
-  func wait() throws -> Command.Result {
+  /// - Parameter mayGoOn: as ``Command/run(_:_:)`` has it.
+  func wait(_ mayGoOn: (() throws -> Void)? = nil) throws -> Command.Result {
     closeInput()
     defer {
       close(output)
       close(errors)
     }
-    var status: Int32 = 0
-    while waitpid(pid, &status, 0) < 0 {
-      guard errno == EINTR else { throw Child.failed(name, errno) }
-    }
+    let status = try end(mayGoOn)
     let code = status & 0x7f == 0 ? (status >> 8) & 0xff : 128 + (status & 0x7f)
     return Command.Result(
       status: code, output: Child.contents(output), errors: String(decoding: Child.contents(errors), as: UTF8.self))
+  }
+
+  private func end(_ mayGoOn: (() throws -> Void)?) throws -> Int32 {
+    var status: Int32 = 0
+    while true {
+      let ended = waitpid(pid, &status, mayGoOn == nil ? 0 : WNOHANG)
+      if ended == pid { return status }
+      guard ended == 0 || errno == EINTR else { throw Child.failed(name, errno) }
+      do { try mayGoOn?() } catch {
+        kill(pid, SIGKILL)
+        while waitpid(pid, &status, 0) < 0, errno == EINTR {}
+        throw error
+      }
+      if ended == 0 { usleep(20_000) }
+    }
   }
 
   private static func unnamedFile(_ name: String) throws -> Int32 {

@@ -132,6 +132,8 @@ public struct Engine: Sendable {
     let stream = try EpochStream(folder.open(epoch: resolve(epoch, in: folder, of: guest)))
     var writer = StreamWriter(DescriptorSink(descriptor))
     try stream.write(to: &writer)
+    let code = syncFile(descriptor)
+    guard code == 0 else { throw StreamError.writeFailed(errno: code) }
   }
 
   /// The folder of one guest, or those of all.

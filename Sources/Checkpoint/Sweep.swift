@@ -10,6 +10,7 @@ struct Sweep {
   init(_ folders: [GuestFolder], _ pools: Pools?) {
     for name in pools?.names() ?? [] {
       note("pool \(name)") { try Sweep.settle(name, pools) }
+      note("pool \(name)") { try Sweep.release(name, pools) }
     }
     for folder in folders {
       note(folder.uuid) { try Sweep.sweep(folder, pools) }
@@ -36,6 +37,11 @@ struct Sweep {
 
   private static func settle(_ name: String, _ pools: Pools?) throws -> [String] {
     try pools?.settle(name) == true ? ["pool \(name): a change that was begun is settled"] : []
+  }
+
+  private static func release(_ name: String, _ pools: Pools?) throws -> [String] {
+    guard let pools, try MetadataSnapshot.releaseIfAbandoned(name, in: pools) else { return [] }
+    return ["pool \(name): the snapshot of its metadata that a killed export or diff held is released"]
   }
 
   private static func sweep(_ folder: GuestFolder, _ pools: Pools?) throws -> [String] {

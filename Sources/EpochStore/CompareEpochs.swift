@@ -27,13 +27,16 @@ extension EpochReader {
   /// Every page that differs from that of `older`, ascending. Only pages that the two do not have in the same place of the same file are
   /// read, and compared byte by byte: an epoch that stores everything anew differs in what really changed.
   ///
+  /// - Parameter mayGoOn: asked again and again while nothing differs; ends it by throwing.
   /// - Throws: `StoreError` for a damaged file.
-  public func forEachChange(since older: EpochReader, _ body: (_ pfn: UInt64, _ change: PageChange) throws -> Void)
-    throws
-  {
+  public func forEachChange(
+    since older: EpochReader, _ mayGoOn: () throws -> Void = {},
+    _ body: (_ pfn: UInt64, _ change: PageChange) throws -> Void
+  ) throws {
     let comparison = GroupComparison(older, self)
     var (left, right) = (0, 0)
     while left < older.index.pageEntries || right < index.pageEntries {
+      try mayGoOn()
       let groups = (older.group(at: left), group(at: right))
       let number = min(groups.0, groups.1)
       let before = groups.0 == number ? older.index.group(from: left) : left..<left

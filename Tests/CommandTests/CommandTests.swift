@@ -1,3 +1,4 @@
+import CLinux
 import EpochStore
 import Foundation
 import Testing
@@ -77,6 +78,28 @@ struct CommandTests {
       ["mount", "--at", "/mnt"], ["umount"], ["umount", "web", "1"], ["umount", "web", "1", "xvda", "--all"],
     ])
   func usage(arguments: [String]) throws { #expect(try ckpt(arguments).status == 64) }
+
+  @Test(
+    "An import that is told to stop does so while its pipe brings nothing, with its own status", .timeLimit(.minutes(1))
+  )
+  func interrupted() throws {
+    var ends: [Int32] = [0, 0]
+    #expect(pipe2(&ends, O_CLOEXEC) == 0)
+    defer { for end in ends { close(end) } }
+    #expect(write(ends[1], "CKPTBND1", 8) == 8)
+    let process = ckptProcess(["import", "-", "--store", "/nowhere"])
+    let errors = Pipe()
+    (process.standardInput, process.standardError) = (FileHandle(fileDescriptor: ends[0]), errors)
+    try process.run()
+    // Once it reads, it hears.
+    var waiting = pollfd(fd: ends[0], events: Int16(POLLIN), revents: 0)
+    while poll(&waiting, 1, 0) != 0 { usleep(10_000) }
+    process.terminate()
+    process.waitUntilExit()
+    #expect(process.terminationReason == .exit && process.terminationStatus == 130)
+    let text = String(decoding: errors.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    #expect(text == "ckpt: interrupted; the guest runs on, no epoch was made\n")
+  }
 
   @Test(
     "Every command explains itself",

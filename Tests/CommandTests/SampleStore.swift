@@ -6,12 +6,7 @@ import Testing
 func ckpt(_ arguments: [String], _ environment: [String: String] = [:]) throws -> (
   status: Int32, output: String, errors: String
 ) {
-  let process = Process()
-  // The test bundle and the product lie in the same folder.
-  let bundle = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
-  process.executableURL = bundle.deletingLastPathComponent().appendingPathComponent("ckpt")
-  process.arguments = arguments
-  process.environment = ["PATH": "/usr/bin:/bin"].merging(environment) { $1 }
+  let process = ckptProcess(arguments, environment)
   let (output, errors) = (Pipe(), Pipe())
   (process.standardOutput, process.standardError, process.standardInput) = (output, errors, FileHandle.nullDevice)
   try process.run()
@@ -19,6 +14,17 @@ func ckpt(_ arguments: [String], _ environment: [String: String] = [:]) throws -
   let complaint = String(decoding: errors.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
   process.waitUntilExit()
   return (process.terminationStatus, text, complaint)
+}
+
+/// The same, not yet begun.
+func ckptProcess(_ arguments: [String], _ environment: [String: String] = [:]) -> Process {
+  let process = Process()
+  // The test bundle and the product lie in the same folder.
+  let bundle = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+  process.executableURL = bundle.deletingLastPathComponent().appendingPathComponent("ckpt")
+  process.arguments = arguments
+  process.environment = ["PATH": "/usr/bin:/bin"].merging(environment) { $1 }
+  return process
 }
 
 /// A store with two epochs of a guest `web`.

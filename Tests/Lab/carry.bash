@@ -80,10 +80,38 @@ saved_by_xl() { # KIND NONCE
   check "$kind is saved by xl" xl save "$kind" $carried/saved
   check "$kind what xl saved becomes an epoch" eval "ckpt import $carried/saved --json | tee /run/lab/imported | grep '\"epoch\" : $((last + 1))'"
   check "$kind and it is said that disks are not in it" grep -q 'not in a file of xl save' /run/lab/imported
+  check "$kind and again before it is restored" \
+    eval "ckpt restore $kind $((last + 1)) --dry-run | grep 'xvda.* is NOT part of the epoch'"
+  check "$kind a clone on the same disks is refused" \
+    refuses 12 'it came from xl save' ckpt restore "$kind" $((last + 1)) --as copy
   check "$kind it starts" ckpt restore "$kind" $((last + 1)) --yes --no-safety
   check "$kind is right" guest_is_right "$kind" "$2"
   check "$kind works on" guest_goes_on "$kind"
   rm -f $carried/saved
+}
+
+end_export() { # SIGNAL KIND EPOCH: once it has a disk's device, if it can be caught so; its status
+  local carrier
+  ckpt export "$2" "$3" $carried/ended --bundle &
+  carrier=$!
+  while kill -0 $carrier 2>/dev/null && [[ $(carry_devices) == 0 ]]; do sleep 0.02; done
+  kill -"$1" $carrier 2>/dev/null
+  wait $carrier
+}
+
+ended_exports() { # KIND: epoch 1 goes
+  local kind=$1 status
+  end_export TERM "$kind" 2
+  status=$?
+  check "$kind an export that is told to stop ends so (status $status)" test $status = 130 -o $status = 0
+  check "$kind and leaves no device" test "$(carry_devices)" = 0
+  check "$kind nor the pool's metadata" metadata_is_free
+  rm -f $carried/ended
+  end_export KILL "$kind" 1
+  check "$kind what a killed export left keeps no epoch from going" ckpt prune "$kind" --keep-last $last --yes
+  check "$kind the epoch is gone" refuses 10 'has no epoch 1' ckpt show "$kind" 1
+  check "$kind and what was left with it" test "$(carry_devices)" = 0
+  rm -f $carried/ended
 }
 
 first_host() { # KIND: does not come back
@@ -118,6 +146,7 @@ first_host() { # KIND: does not come back
   spoil
   check "$kind is right" guest_is_right "$kind" "$nonce"
   saved_by_xl "$kind" "$nonce"
+  ended_exports "$kind"
   guest_stop "$kind"
   echo "$nonce" >$carried/nonce
   echo "$lab_failed" >$carried/failed

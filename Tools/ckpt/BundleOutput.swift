@@ -31,7 +31,9 @@ struct BundleOutput {
       if !resume { unlink(file) }
       return error
     }
-    return CarryError.stopped(file: file, cause: "\(error)")
+    let status = ExitStatus(error) ?? .failed
+    return CarryError.stopped(
+      file: file, cause: status == .interrupted ? "interrupted" : "\(error)", status: status)
   }
 
   private func show(_ exported: ExportedBundle) throws {

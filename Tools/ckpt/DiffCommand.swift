@@ -16,7 +16,9 @@ struct DiffCommand: ParsableCommand {
   @OptionGroup var common: CommonOptions
 
   func run() throws {
-    let difference = try common.engine.difference(vm, from: first, to: second)
+    let cancellation = TakeCancellation()
+    Interrupts.cancel(cancellation)
+    let difference = try common.engine.difference(vm, from: first, to: second, cancellation: cancellation)
     if common.json { try Terminal.printJSON(Report(difference)) } else { show(difference) }
     let problems = difference.disks.compactMap { disk in disk.problem.map { "disk \(disk.vdev): not compared: \($0)" } }
     if !problems.isEmpty { throw PartlyDone(description: problems.joined(separator: "; ")) }

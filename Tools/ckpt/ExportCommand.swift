@@ -9,7 +9,7 @@ struct ExportCommand: ParsableCommand {
     discussion: """
       bundle (or --bundle): memory and disks of the epoch, for `ckpt import` on another host. With --since only what differs from an \
       older epoch, which has to be there already. An export that broke off is gone on with by the same command with --resume: what \
-      the file has is checked first.
+      the file has is checked first. Ctrl-C ends it in order, and leaves the file for that.
       xl: the file that `xl restore` reads. Disks are not in it: roll them back with ckpt, or the guest finds other disks than its \
       memory knows.
       core: an ELF core file, for crash with the vmlinux of the guest's kernel, and for gdb. Pages of zeros are holes in it. Of a \
@@ -65,9 +65,11 @@ struct ExportCommand: ParsableCommand {
   }
 
   private func export(to descriptor: Int32) throws -> ExportedBundle {
+    let cancellation = TakeCancellation()
+    Interrupts.cancel(cancellation)
     var shown: UInt64 = 0
     let exported = try common.engine.exportBundle(
-      vm, epoch: epoch, since: since, to: descriptor, file: file, resume: resume
+      vm, epoch: epoch, since: since, to: descriptor, file: file, resume: resume, cancellation: cancellation
     ) { what, bytes in
       guard bytes >= shown + (16 << 20) else { return }
       shown = bytes

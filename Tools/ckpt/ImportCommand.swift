@@ -9,8 +9,9 @@ struct ImportCommand: ParsableCommand {
     discussion: """
       A bundle (ckpt export --bundle) becomes the same epoch of the same guest: number, time, tags and note stay; its disks become \
       snapshots in a pool here. One that was exported with --since needs that epoch here first. All of it is checked before the epoch \
-      exists, and read once more afterwards; whatever goes wrong, nothing is left. `ckpt restore` then starts it.
-      A file of xl save becomes a new epoch of its guest, without disks. One of a Xen before 4.6 goes through Xen's own converter.
+      exists, and read once more afterwards; whatever goes wrong, also Ctrl-C, nothing is left. `ckpt restore` then starts it.
+      A file of xl save becomes a new epoch of its guest, without disks: those have to be as they were when it was saved, and it \
+      cannot be cloned. One of a Xen before 4.6 goes through Xen's own converter.
       """)
 
   @Argument(help: "The file, or - for standard input.", completion: .file()) var file: String
@@ -25,8 +26,12 @@ struct ImportCommand: ParsableCommand {
       throw UsageRefused(description: "cannot open \(file): \(String(cString: strerror(errno)))")
     }
     defer { if file != "-" { close(descriptor) } }
+    let cancellation = TakeCancellation()
+    Interrupts.cancel(cancellation)
     var last: UInt64 = 0
-    let imported = try common.engine.importEpoch(from: descriptor, file: shown, pool: pool, name: name) { bytes in
+    let imported = try common.engine.importEpoch(
+      from: descriptor, file: shown, pool: pool, name: name, cancellation: cancellation
+    ) { bytes in
       guard bytes >= last + (16 << 20) else { return }
       last = bytes
       Terminal.status("\(shown): \(Quantity.bytes(bytes)) read")

@@ -10,7 +10,11 @@ extension RestorePlan {
     let safety =
       takesSafetyEpoch
       ? " An epoch of it as it is now is taken before." : domain == nil ? "" : " What it is now is lost."
-    return "\(loses) its disks go back to epoch \(epoch) of \(time).\(safety)"
+    let what = disks.contains { $0.fate == .goesBack } ? "its disks go back" : "it goes back"
+    let leftOut = disks.filter { $0.fate == .leftOut }.map(\.vdev)
+    let warning =
+      leftOut.isEmpty ? "" : " NOT part of the epoch, and to be as then: \(leftOut.joined(separator: ", "))."
+    return "\(loses) \(what) to epoch \(epoch) of \(time).\(warning)\(safety)"
   }
 
   /// What would be done, for people.
@@ -19,7 +23,7 @@ extension RestorePlan {
     if let domain { rows.append(["destroy", "domain \(domain), '\(guest)'"]) }
     if takesSafetyEpoch { rows.append(["before", "an epoch of it as it is then is taken, for `ckpt undo \(guest)`"]) }
     if let noSafetyReason { rows.append(["before", "no epoch of it is taken: \(noSafetyReason)"]) }
-    rows += disks.map { ["disk \($0.vdev)", "\($0.path) (\(Quantity.bytes($0.sizeBytes))) \($0.fate.text)"] }
+    rows += disks.map { ["disk \($0.vdev)", "\($0.path) (\(Quantity.bytes($0.sizeBytes))) \($0.fate.text(time))"] }
     let name = clone ?? guest
     switch start {
     case .running: rows.append(["start", "'\(name)'"])
@@ -31,18 +35,22 @@ extension RestorePlan {
 }
 
 extension RestorePlan.Disk.Fate {
-  fileprivate var text: String {
+  fileprivate func text(_ time: EpochTime) -> String {
     switch self {
     case .goesBack: "goes back to the epoch"
     case .cloned: "is made, a snapshot of the epoch's"
     case .stays: "is read-only and stays"
+    case .leftOut: "is NOT part of the epoch; it must be as it was at \(time)"
     }
   }
 }
 
 extension RestoreAnswer {
   var text: String {
-    guard let domain else { return "epoch \(epoch) has its disks back, nothing was started" }
+    guard let domain else {
+      let back = plan.disks.contains { $0.fate == .goesBack } ? "has its disks back" : "has no disk that could go back"
+      return "epoch \(epoch) \(back), nothing was started"
+    }
     let state = plan.start == .paused ? "stands paused" : "runs"
     let what = plan.clone == nil ? "epoch \(epoch)" : "a clone of epoch \(epoch) of '\(plan.guest)'"
     return "\(what) \(state) as domain \(domain)"

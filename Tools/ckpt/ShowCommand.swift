@@ -31,7 +31,9 @@ struct ShowCommand: ParsableCommand {
     if let verdict, verdict.isDamaged { rows.append(["damage", verdict.damageText]) }
     rows += rowsOfMarks(marks)
     for disk in manifest.disks {
-      let snapshot = disk.thinID.map { "pool \(disk.pool), thin id \($0)" } ?? "read-only, left alone"
+      let snapshot =
+        disk.thinID.map { "pool \(disk.pool), thin id \($0)" }
+        ?? (disk.isLeftOut ? "not part of the epoch" : "read-only, left alone")
       rows.append(["disk \(disk.vdev)", "\(disk.device): \(snapshot)"])
     }
     let order = Phase.allCases.map(\.rawValue)

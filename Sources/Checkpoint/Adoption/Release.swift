@@ -52,12 +52,17 @@ public struct Release {
     epochs = Set(lost.map(\.epoch)).sorted()
   }
 
-  /// The folders of all guests that have epochs of the disks.
-  private func lockGuests() throws -> [FolderLock] {
+  /// The uuids of all guests that have epochs of the disks.
+  private func guests() throws -> [String] {
     let devices = Set(volumes.map(\.device))
     let snapshots = try pools.catalogs().flatMap(\.epochs).filter { devices.contains($0.device) }
+    return Set(snapshots.map(\.guestUUID)).sorted()
+  }
+
+  /// Their folders.
+  private func lockGuests() throws -> [FolderLock] {
     let store = try EpochStore(path: pools.store)
-    return try Set(snapshots.map(\.guestUUID)).sorted().compactMap { uuid in
+    return try guests().compactMap { uuid in
       do { return try store.folder(uuid: uuid, create: false).lock(.exclusive) } catch StoreError.notFound {
         return nil
       }
@@ -96,6 +101,7 @@ public struct Release {
     // A restore, an export or a take of the guest must not find its epochs changing.
     let locks = try lockGuests()
     defer { withExtendedLifetime(locks) {} }
+    for uuid in try guests() { try EpochViews(pools: pools).removeCarried(of: uuid) }
     return try zip(disks, volumes).map { disk, volume in
       let bytes = try perform(volume.pool, volume.device, discard, progress)
       released(disk, bytes)

@@ -11,7 +11,8 @@ struct BundleExport {
   let pools: () throws -> Pools
   let access: DiskAccess
   let threads: Int
-  var progress: (_ what: String, _ bytes: UInt64) -> Void = { _, _ in }
+  /// Told again and again of what was written; ends it by throwing.
+  let progress: (_ what: String, _ bytes: UInt64) throws -> Void
 
   private var manifest: EpochManifest { reader.manifest }
 
@@ -30,29 +31,57 @@ struct BundleExport {
     return BundleHeader.Epoch(number: manifest.epoch, identity: identity)
   }
 
+  /// What the bundle tells of itself, decided before anything is written.
+  ///
+  /// - Throws: `DiskError.noSuchEpoch` when a pool does not have the epoch's disks any more.
+  func description(_ marks: EpochMarks) throws -> BundleDescription {
+    let disks = try manifest.disks.map { disk -> BundleDescription.Carried in
+      guard disk.thinID != nil else { return .nothing }
+      guard try isHeld(disk, of: manifest) else {
+        throw DiskError.noSuchEpoch(guest: manifest.guest, epoch: manifest.epoch)
+      }
+      return try older(disk) == nil ? .whole : .changes
+    }
+    return BundleDescription(manifest: manifest, marks: marks, disks: disks)
+  }
+
+  /// - Throws: ``CarryError/cannotResume(file:_:)`` when what another run began with is not to be gone on with now.
+  func checkGoesOn(_ begun: BundleDescription, file: String) throws {
+    func refused(_ why: String) -> CarryError { .cannotResume(file: file, why) }
+    guard begun.manifest.guest == manifest.guest else {
+      throw refused("the guest was renamed since: it is called '\(begun.manifest.guest)' in it")
+    }
+    guard begun.disks.count == manifest.disks.count else { throw refused("it describes other disks") }
+    for (disk, carried) in zip(manifest.disks, begun.disks) where carried == .changes {
+      guard try older(disk) != nil else {
+        throw refused("disk \(disk.vdev) comes as changes of one that its pool does not have any more")
+      }
+    }
+  }
+
   /// Writes everything that is not there yet, to the end.
-  func write(to writer: BundleWriter, marks: EpochMarks) throws {
-    if !writer.place.hasDescription { try writer.add(description: description(marks).encoded()) }
+  ///
+  /// - Parameter description: what it began with, or begins with now.
+  func write(_ description: BundleDescription, to writer: BundleWriter) throws {
+    if !writer.place.hasDescription { try writer.add(description: description.encoded()) }
     try writeRecords(to: writer)
     try writePages(to: writer)
-    for (number, carried) in disks.enumerated() where carried != .nothing && number >= writer.place.disk {
+    for (number, carried) in description.disks.enumerated() where carried != .nothing && number >= writer.place.disk {
       try writeDisk(number, whole: carried == .whole, to: writer)
     }
     try writer.end()
   }
 
-  private func description(_ marks: EpochMarks) -> BundleDescription {
-    BundleDescription(manifest: manifest, marks: marks, disks: disks)
+  /// The base's disk, if what changed since can be told.
+  private func older(_ disk: EpochManifest.Disk) throws -> EpochManifest.Disk? {
+    guard let base, let old = base.manifest.disks.first(where: { $0.vdev == disk.vdev }), old.thinID != nil,
+      old.pool == disk.pool, old.sizeBytes == disk.sizeBytes, try isHeld(old, of: base.manifest)
+    else { return nil }
+    return old
   }
 
-  /// How each disk comes.
-  private var disks: [BundleDescription.Carried] {
-    manifest.disks.map { disk in
-      guard disk.thinID != nil else { return .nothing }
-      let old = base?.manifest.disks.first { $0.vdev == disk.vdev }
-      let isSame = old?.thinID != nil && old?.pool == disk.pool && old?.sizeBytes == disk.sizeBytes
-      return isSame ? .changes : .whole
-    }
+  private func isHeld(_ disk: EpochManifest.Disk, of manifest: EpochManifest) throws -> Bool {
+    try DiskHistory(pools(), guestUUID: manifest.uuid).holds(disk, of: manifest.epoch)
   }
 
   private func writeRecords(to writer: BundleWriter) throws {
@@ -66,6 +95,7 @@ struct BundleExport {
         let start = Int(writer.place.records)
         let end = min(buffer.count, start + BundleFormat.dataBytes)
         try writer.add(records: UnsafeRawBufferPointer(rebasing: buffer[start..<end]))
+        try progress("state", writer.offset)
       }
     }
   }
@@ -81,17 +111,19 @@ struct BundleExport {
   }
 
   private func writePages(to writer: BundleWriter) throws {
-    try reader.forEachCarriedPage(since: base, from: writer.place.pfn, threads: threads) { pfn, type, page in
+    func goOn() throws { try progress("memory", writer.offset) }
+    try reader.forEachCarriedPage(since: base, from: writer.place.pfn, threads: threads, goOn) { pfn, type, page in
       try writer.add(page: page, pfn: pfn, type: type)
-      progress("memory", writer.offset)
+      try goOn()
     }
     try writer.endPages()
   }
 
   private func writeDisk(_ number: Int, whole: Bool, to writer: BundleWriter) throws {
     let disk = manifest.disks[number]
-    guard let id = disk.thinID else { return }
-    let old = whole ? id : base?.manifest.disks.first { $0.vdev == disk.vdev }?.thinID ?? id
+    guard let id = disk.thinID, let old = try whole ? id : older(disk)?.thinID else {
+      throw DiskError.noSuchEpoch(guest: manifest.guest, epoch: manifest.epoch)
+    }
     let pools = try pools()
     let (output, blockBytes) = try pools.thinDelta(disk.pool, from: old, to: id)
     guard
@@ -143,7 +175,7 @@ struct BundleExport {
       try content.read(bytes, at: offset)
       try writer.add(data: UnsafeRawBufferPointer(bytes), disk: number, at: offset)
       offset += UInt64(count)
-      progress("disk \(manifest.disks[number].vdev)", writer.offset)
+      try progress("disk \(manifest.disks[number].vdev)", writer.offset)
     }
   }
 }

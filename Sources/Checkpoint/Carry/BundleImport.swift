@@ -21,6 +21,7 @@ final class BundleImport {
   private let pool: String?
   private let pools: () throws -> Pools
   private let access: DiskAccess
+  private let cancellation: TakeCancellation
   private let progress: (_ bytes: UInt64) -> Void
 
   private var description: BundleDescription?
@@ -36,10 +37,10 @@ final class BundleImport {
 
   init(
     _ reader: BundleReader, into folder: GuestFolder, file: String, pool: String?, pools: @escaping () throws -> Pools,
-    access: DiskAccess, progress: @escaping (_ bytes: UInt64) -> Void
+    access: DiskAccess, cancellation: TakeCancellation, progress: @escaping (_ bytes: UInt64) -> Void
   ) {
     (self.reader, self.folder, self.file, self.pool) = (reader, folder, file, pool)
-    (self.pools, self.access, self.progress) = (pools, access, progress)
+    (self.pools, self.access, self.cancellation, self.progress) = (pools, access, cancellation, progress)
   }
 
   func run() throws -> ImportedEpoch {
@@ -64,6 +65,7 @@ final class BundleImport {
       case .unmapped(let disk, let range): try disks(for: disk).clear(range, disk: disk)
       case .end: break
       }
+      try cancellation.check()
       progress(reader.offset)
     }
     return try finish()
@@ -93,10 +95,19 @@ final class BundleImport {
 
   private func makeWriter(_ manifest: EpochManifest, over base: EpochBase?) throws -> EpochWriter {
     let number = header.epoch.number
-    do { return try folder.create(imported: number, reserving: manifest.bytes, base: base) } catch StoreError.exists {
+    // Where it was taken, pages of a whole one may stand in files of other epochs.
+    let bytes =
+      header.base != nil
+      ? manifest.bytes
+      : EpochFormat.worstCaseBytes(
+        pages: manifest.pages, inherited: manifest.zeroPages, records: 64, recordBytes: Self.recordBytes)
+    do { return try folder.create(imported: number, reserving: bytes, base: base) } catch StoreError.exists {
       throw CarryError.numberInUse(file: file, guest: manifest.guest, epoch: number)
     }
   }
+
+  /// Room for everything but pages: CPU state, configuration.
+  private static let recordBytes = 4 << 20
 
   private func epochThatIsThere(_ manifest: EpochManifest) throws -> ImportedEpoch? {
     let there: EpochManifest
@@ -104,8 +115,24 @@ final class BundleImport {
     guard there.identity == header.epoch.identity else {
       throw CarryError.otherEpoch(file: file, guest: manifest.guest, epoch: there.epoch)
     }
+    if let damage = try damage(there) {
+      throw CarryError.damagedHere(file: file, guest: there.guest, epoch: there.epoch, damage)
+    }
     return ImportedEpoch(
       manifest: there, base: header.base?.number, wasThere: true, totals: reader.totals, notes: [])
+  }
+
+  /// What is known to be wrong with an epoch of this store, or found missing in its pools; nil for one that is as good as the bundle's.
+  private func damage(_ there: EpochManifest) throws -> String? {
+    if let verdict = try folder.verdict(there.epoch), verdict.isDamaged {
+      return verdict.damage.first?.what ?? "it is damaged"
+    }
+    let disks = there.disks.filter { $0.thinID != nil }
+    guard !disks.isEmpty else { return nil }
+    let history = DiskHistory(try pools(), guestUUID: folder.uuid)
+    return try disks.first { try !history.holds($0, of: there.epoch) }.map {
+      "the snapshot of its disk \($0.vdev) is gone from pool \($0.pool)"
+    }
   }
 
   /// - Throws: ``CarryError`` when the epoch that the bundle builds on is not here, or not to be trusted.
@@ -186,7 +213,7 @@ final class BundleImport {
     try disks?.commit()
     let published = try writer.publish(manifest.imported(identity: header.epoch.identity, disks: placed))
     isPublished = true
-    try ImportVerification.run(published, in: folder, disks: disks)
+    try ImportVerification.run(published, in: folder, disks: disks, cancellation)
     return ImportedEpoch(
       manifest: published, base: header.base?.number, wasThere: false, totals: reader.totals,
       notes: notes(description, published))
@@ -194,7 +221,8 @@ final class BundleImport {
 
   private func notes(_ description: BundleDescription, _ published: EpochManifest) -> [String] {
     var notes = zip(placed, description.disks).filter { $1 == .nothing }.map { disk, _ in
-      "disk \(disk.vdev) did not come; it has to be at \(disk.device) when the guest is restored"
+      "disk \(disk.vdev) did not come; it has to be at \(disk.device)\(disk.isLeftOut ? ", as it was then," : "") "
+        + "when the guest is restored"
     }
     do {
       if description.marks != .unmarked { try folder.setMarks(description.marks, of: published.epoch) }

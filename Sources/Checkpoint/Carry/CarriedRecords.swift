@@ -3,7 +3,7 @@ import MigrationStream
 
 /// An epoch's records as one run of bytes: type, length and body of each.
 enum CarriedRecords {
-  private static let headBytes = 8
+  static let headBytes = 8
 
   static func encode(_ records: [StoredRecord]) -> [UInt8] {
     var bytes: [UInt8] = []

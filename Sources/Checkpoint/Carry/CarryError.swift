@@ -5,7 +5,7 @@ public enum CarryError: ErrorWithStatus, Equatable, CustomStringConvertible {
   // Export.
   case notOlder(guest: String, epoch: Int, base: Int)
   /// An export that broke off; what is written can be used again.
-  case stopped(file: String, cause: String)
+  case stopped(file: String, cause: String, status: ExitStatus = .failed)
   case cannotResume(file: String, String)
 
   // Import.
@@ -17,6 +17,8 @@ public enum CarryError: ErrorWithStatus, Equatable, CustomStringConvertible {
   case otherBase(file: String, guest: String, base: Int)
   case damagedBase(file: String, guest: String, base: Int)
   case otherEpoch(file: String, guest: String, epoch: Int)
+  /// The same epoch is here, and is not what it was.
+  case damagedHere(file: String, guest: String, epoch: Int, String)
   case numberInUse(file: String, guest: String, epoch: Int)
   /// A disk of the epoch cannot be made here.
   case disk(file: String, device: String, String)
@@ -27,6 +29,7 @@ public enum CarryError: ErrorWithStatus, Equatable, CustomStringConvertible {
   public var exitStatus: ExitStatus {
     switch self {
     case .noBase: .notFound
+    case .stopped(_, _, let status): status
     case .notOlder, .cannotResume, .otherEpoch, .otherBase, .disk, .numberInUse, .cannotHold, .legacy, .notKnown:
       .badConfiguration
     default: .failed
@@ -37,9 +40,9 @@ public enum CarryError: ErrorWithStatus, Equatable, CustomStringConvertible {
     switch self {
     case .notOlder(let guest, let epoch, let base):
       "guest '\(guest)': epoch \(epoch) cannot be carried as changes since epoch \(base), which is not older; name an older one"
-    case .stopped(let file, let cause):
+    case .stopped(let file, let cause, _):
       "\(cause); \(file) is not complete; run the same command with --resume to go on with it"
-    case .cannotResume(let file, let why): "\(file) cannot be gone on with: \(why); nothing was changed"
+    case .cannotResume(let file, let why): "\(file) cannot be gone on with: \(why); export to another file"
     case .bundle(let file, .notABundle): Self.unknown(file)
     case .bundle(let file, let error):
       "\(file): \(error); nothing was imported; "
@@ -57,6 +60,9 @@ public enum CarryError: ErrorWithStatus, Equatable, CustomStringConvertible {
         + "run `ckpt verify \(guest) \(base) --full`, or export it without --since"
     case .otherEpoch(let file, let guest, let epoch):
       "\(file): this store has another epoch \(epoch) of '\(guest)'; nothing was imported; remove that one first if it may go"
+    case .damagedHere(let file, let guest, let epoch, let what):
+      "\(file): epoch \(epoch) of '\(guest)' is here and damaged: \(what); nothing was imported; "
+        + "remove it (ckpt remove \(guest) \(epoch)), then import again"
     case .numberInUse(let file, let guest, let epoch):
       "\(file): younger epochs of '\(guest)' still need a file of a removed epoch \(epoch); nothing was imported; "
         + "import into another store"

@@ -1,3 +1,4 @@
+import Glibc
 import MigrationStream
 
 /// A descriptor that bundles are written to; for closures, which cannot hold a sink themselves.
@@ -11,23 +12,46 @@ final class DescriptorOutput {
 /// A descriptor that bundles are read from, with what was read of it already.
 final class DescriptorInput {
   private var source: PrefixedSource
-  init(_ start: [UInt8], _ descriptor: Int32) { source = PrefixedSource(start, descriptor) }
+  init(_ start: [UInt8], _ descriptor: Int32, _ cancellation: TakeCancellation) {
+    source = PrefixedSource(start, descriptor, cancellation)
+  }
   func read(_ buffer: UnsafeMutableRawBufferPointer) throws -> Int { try source.read(into: buffer) }
 }
 
-/// Bytes that were read to find out what they are, and then the rest.
+/// Bytes that were read to find out what they are, and then the rest. It ends early when it is told to, also while a pipe brings nothing.
 struct PrefixedSource: ByteSource, ~Copyable {
   private var start: MemorySource
-  private var rest: DescriptorSource
+  private let descriptor: Int32
+  private let cancellation: TakeCancellation
 
-  init(_ start: [UInt8], _ descriptor: Int32) {
+  init(_ start: [UInt8], _ descriptor: Int32, _ cancellation: TakeCancellation) {
     self.start = MemorySource(start)
-    rest = DescriptorSource(descriptor)
+    (self.descriptor, self.cancellation) = (descriptor, cancellation)
   }
 
   mutating func read(into buffer: UnsafeMutableRawBufferPointer) throws(StreamError) -> Int {
-    let count = start.read(into: buffer)
-    guard count < buffer.count else { return count }
-    return count + (try rest.read(into: UnsafeMutableRawBufferPointer(rebasing: buffer[count...])))
+    var done = start.read(into: buffer)
+    while done < buffer.count, awaitBytes() {
+      let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[done...])
+      let count = Glibc.read(descriptor, rest.baseAddress, rest.count)
+      if count == 0 { break }
+      if count > 0 {
+        done += count
+      } else if errno != EINTR {
+        throw .readFailed(errno: errno)
+      }
+    }
+    return done
+  }
+
+  /// - Returns: false when it is told to end.
+  private func awaitBytes() -> Bool {
+    while !cancellation.isCancelled {
+      var waiting = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+      let count = poll(&waiting, 1, 100)
+      // What is wrong with the descriptor is told by the read.
+      if count > 0 || (count < 0 && errno != EINTR) { return true }
+    }
+    return false
   }
 }

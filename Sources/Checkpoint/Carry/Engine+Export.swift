@@ -22,19 +22,23 @@ extension Engine {
   ///   - file: what to call it in messages.
   ///   - resume: the descriptor is of a file, open to read and write, with what an earlier export got done: go on behind its last sound
   ///     chunk.
-  /// - Throws: ``CarryError``, `StoreError`, `PoolError`.
+  ///   - cancellation: heard all the time.
+  /// - Throws: ``CarryError``, `StoreError`, `PoolError`, `DiskError.noSuchEpoch`, ``CheckpointError/interrupted``.
   public func exportBundle(
     _ guest: String, epoch: EpochReference, since: EpochReference?, to descriptor: Int32, file: String,
-    resume: Bool = false, progress: @escaping (_ what: String, _ bytes: UInt64) -> Void = { _, _ in }
+    resume: Bool = false, cancellation: TakeCancellation = TakeCancellation(),
+    progress: @escaping (_ what: String, _ bytes: UInt64) -> Void = { _, _ in }
   ) throws -> ExportedBundle {
     try exportBundle(
-      guest, epoch: epoch, since: since, to: descriptor, file: file, resume: resume, pools: { try pools() },
-      access: .kernel, progress: progress)
+      guest, epoch: epoch, since: since, to: descriptor, file: file, resume: resume,
+      pools: { try pools().waiting(for: cancellation) }, access: .kernel, cancellation: cancellation,
+      progress: progress)
   }
 
   func exportBundle(
     _ guest: String, epoch: EpochReference, since: EpochReference?, to descriptor: Int32, file: String,
     resume: Bool = false, pools: @escaping () throws -> Pools, access: DiskAccess,
+    cancellation: TakeCancellation = TakeCancellation(),
     progress: @escaping (_ what: String, _ bytes: UInt64) -> Void = { _, _ in }
   ) throws -> ExportedBundle {
     let folder = try folder(of: guest)
@@ -46,28 +50,25 @@ extension Engine {
       throw CarryError.notOlder(guest: guest, epoch: reader.manifest.epoch, base: base.manifest.epoch)
     }
     let export = BundleExport(
-      reader: reader, base: base, pools: pools, access: access, threads: EpochStore.processors, progress: progress)
+      reader: reader, base: base, pools: pools, access: access, threads: EpochStore.processors,
+      progress: { what, bytes in
+        try cancellation.check()
+        progress(what, bytes)
+      })
     if reader.manifest.disks.contains(where: { $0.thinID != nil }) {
       try CarriedDevices(pools: pools()).removeDead(of: folder.uuid)
     }
-    let found = resume ? try Self.whatIsThere(descriptor, file: file, header: export.header()) : nil
-    let output = DescriptorOutput(descriptor)
-    let writer =
-      try found.map { BundleWriter(continuing: $0, write: output.write) }
-      ?? BundleWriter(export.header(), write: output.write)
-    let resumedAt = found?.offset
-    if found?.isEnded != true {
-      do {
-        try export.write(to: writer, marks: (try? folder.marks(reader.manifest.epoch)) ?? .unmarked)
-        try output.flush()
-      } catch {
-        // What there is, is worth something to a resume.
-        try? output.flush()
-        throw error
-      }
-    }
-    if isRegular(descriptor), fsync(descriptor) != 0 {
-      throw PoolError.io(operation: "fsync", path: file, errno: errno)
+    let marks = (try? folder.marks(reader.manifest.epoch)) ?? .unmarked
+    let begun = try resume ? BegunBundle.find(descriptor, file: file, header: export.header(), cancellation) : nil
+    // The writer goes on counting where the reader stopped.
+    let resumedAt = begun?.reader.offset
+    let writer: BundleWriter
+    do {
+      writer = try Self.write(export, marks, begun, to: descriptor, file: file, resume: resume)
+    } catch {
+      // Ctrl-C ends tools that are at work here as well.
+      try cancellation.check()
+      throw error
     }
     return ExportedBundle(
       manifest: reader.manifest, base: base?.manifest.epoch, bytes: writer.offset,
@@ -75,30 +76,42 @@ extension Engine {
       totals: writer.totals)
   }
 
-  /// Reads a bundle up to its last sound chunk, and cuts it off there.
-  ///
-  /// - Returns: nil when there is nothing worth keeping; the file is empty then.
-  private static func whatIsThere(_ descriptor: Int32, file: String, header: BundleHeader) throws -> BundleReader? {
-    guard isRegular(descriptor) else { throw CarryError.cannotResume(file: file, "it is no regular file") }
-    let input = DescriptorInput([], descriptor)
-    var kept: BundleReader?
-    do {
-      let reader = try BundleReader(read: input.read)
-      guard reader.header == header else {
-        throw CarryError.cannotResume(file: file, "it is of another epoch, or builds on another")
+  /// Writes what is not there yet, and has all of it on the disk.
+  private static func write(
+    _ export: BundleExport, _ marks: EpochMarks, _ begun: BegunBundle?, to descriptor: Int32, file: String, resume: Bool
+  ) throws -> BundleWriter {
+    var description: BundleDescription?
+    if begun?.reader.isEnded != true {
+      description = try export.description(marks)
+      if let told = begun?.description {
+        try export.checkGoesOn(told, file: file)
+        description = told
       }
-      kept = reader
-      while try reader.next() != nil {}
-    } catch let error as BundleError {
-      // What is not even a header long may have been ours; anything else is somebody's.
-      let isBegun = lseek(descriptor, 0, SEEK_END) < BundleFormat.headerBytes
-      guard kept != nil || isBegun else { throw CarryError.cannotResume(file: file, "\(error)") }
     }
-    let end = off_t(kept?.offset ?? 0)
+    if resume { try cut(descriptor, at: begun?.reader.offset ?? 0, file: file) }
+    let output = DescriptorOutput(descriptor)
+    let writer =
+      try begun.map { BundleWriter(continuing: $0.reader, write: output.write) }
+      ?? BundleWriter(export.header(), write: output.write)
+    do {
+      if let description { try export.write(description, to: writer) }
+      try output.flush()
+    } catch {
+      // What there is, is worth something to a resume.
+      try? output.flush()
+      if let error = error as? BundleError { throw CarryError.cannotResume(file: file, "\(error)") }
+      throw error
+    }
+    let code = syncFile(descriptor)
+    guard code == 0 else { throw PoolError.io(operation: "fsync", path: file, errno: code) }
+    return writer
+  }
+
+  private static func cut(_ descriptor: Int32, at offset: UInt64, file: String) throws {
+    let end = off_t(offset)
     guard ftruncate(descriptor, end) == 0, lseek(descriptor, end, SEEK_SET) == end else {
       throw PoolError.io(operation: "truncate", path: file, errno: errno)
     }
-    return kept
   }
 }
 
@@ -107,3 +120,8 @@ func isRegular(_ descriptor: Int32) -> Bool {
   var status = stat()
   return fstat(descriptor, &status) == 0 && status.st_mode & S_IFMT == S_IFREG
 }
+
+/// Has what was written to a regular file on its disk: some file systems tell only now that they could not keep it.
+///
+/// - Returns: the kernel's error number; 0 when it is, and for anything else than a file.
+func syncFile(_ descriptor: Int32) -> Int32 { isRegular(descriptor) && fsync(descriptor) != 0 ? errno : 0 }

@@ -9,21 +9,39 @@ extension Engine {
   ///   - file: what to call it in messages.
   ///   - pool: where disks go that no pool has epochs of; nil for the only one.
   ///   - name: what to call the guest of a file of `xl save`.
-  /// - Throws: ``CarryError``, `StoreError`, `PoolError`; nothing is left then.
+  ///   - cancellation: heard all the time.
+  /// - Throws: ``CarryError``, `StoreError`, `PoolError`, ``CheckpointError/interrupted``; nothing is left then.
   public func importEpoch(
     from descriptor: Int32, file: String, pool: String? = nil, name: String? = nil,
-    progress: @escaping (_ bytes: UInt64) -> Void = { _ in }
+    cancellation: TakeCancellation = TakeCancellation(), progress: @escaping (_ bytes: UInt64) -> Void = { _ in }
   ) throws -> ImportedEpoch {
     try importEpoch(
-      from: descriptor, file: file, pool: pool, name: name, pools: { try pools() }, access: .kernel, progress: progress)
+      from: descriptor, file: file, pool: pool, name: name, pools: { try pools() }, access: .kernel,
+      cancellation: cancellation, progress: progress)
   }
 
   func importEpoch(
     from descriptor: Int32, file: String, pool: String? = nil, name: String? = nil,
     pools: @escaping () throws -> Pools, access: DiskAccess, tools: [String] = LegacyStream.tools,
-    progress: @escaping (_ bytes: UInt64) -> Void = { _ in }
+    cancellation: TakeCancellation = TakeCancellation(), progress: @escaping (_ bytes: UInt64) -> Void = { _ in }
   ) throws -> ImportedEpoch {
-    var source = DescriptorSource(descriptor)
+    do {
+      return try readEpoch(
+        descriptor, file: file, pool: pool, name: name, pools: pools, access: access, tools: tools, cancellation,
+        progress)
+    } catch {
+      // What it cuts short is no broken file.
+      try cancellation.check()
+      throw error
+    }
+  }
+
+  private func readEpoch(
+    _ descriptor: Int32, file: String, pool: String?, name: String?, pools: @escaping () throws -> Pools,
+    access: DiskAccess, tools: [String], _ cancellation: TakeCancellation,
+    _ progress: @escaping (_ bytes: UInt64) -> Void
+  ) throws -> ImportedEpoch {
+    var source = PrefixedSource([], descriptor, cancellation)
     var start = [UInt8](repeating: 0, count: XLFileStart.length)
     let count = try start.withUnsafeMutableBytes { try source.read(into: $0) }
     start.removeLast(start.count - count)
@@ -33,19 +51,21 @@ extension Engine {
           file: file, "--name is for files of xl save; rename the guest afterwards (ckpt rename)")
       }
       return try importBundle(
-        DescriptorInput(start, descriptor), file: file, pool: pool, pools: pools, access: access, progress: progress)
+        DescriptorInput(start, descriptor, cancellation), file: file, pool: pool, pools: pools, access: access,
+        cancellation, progress)
     }
     guard let save = XLFileStart(start) else { throw CarryError.notKnown(file: file) }
     if let name { try GuestName.check(name) }
     let reading = SaveImport(
-      into: try store(), file: file, name: name, time: Self.time(of: descriptor), progress: progress)
-    guard save.isLegacy else { return try reading.run(PrefixedSource(start, descriptor)) }
-    return try importLegacy(reading, save, descriptor, file: file, tools: tools)
+      into: try store(), file: file, name: name, time: Self.time(of: descriptor), cancellation: cancellation,
+      progress: progress)
+    guard save.isLegacy else { return try reading.run(PrefixedSource(start, descriptor, cancellation)) }
+    return try importLegacy(reading, save, descriptor, file: file, tools: tools, cancellation)
   }
 
   private func importBundle(
     _ input: DescriptorInput, file: String, pool: String?, pools: @escaping () throws -> Pools, access: DiskAccess,
-    progress: @escaping (_ bytes: UInt64) -> Void
+    _ cancellation: TakeCancellation, _ progress: @escaping (_ bytes: UInt64) -> Void
   ) throws -> ImportedEpoch {
     let reader: BundleReader
     do { reader = try BundleReader(read: input.read) } catch let error as BundleError {
@@ -58,7 +78,7 @@ extension Engine {
     try folder.discardUnpublished()
     let work = BundleImport(
       reader, into: folder, file: file, pool: pool, pools: { try Self.swept(pools(), folder) }, access: access,
-      progress: progress)
+      cancellation: cancellation, progress: progress)
     do { return try work.run() } catch {
       if isNew { folder.removeIfEmpty() }
       throw error
@@ -74,7 +94,8 @@ extension Engine {
   }
 
   private func importLegacy(
-    _ reading: SaveImport, _ save: XLFileStart, _ descriptor: Int32, file: String, tools: [String]
+    _ reading: SaveImport, _ save: XLFileStart, _ descriptor: Int32, file: String, tools: [String],
+    _ cancellation: TakeCancellation
   ) throws -> ImportedEpoch {
     guard isRegular(descriptor) else {
       throw CarryError.legacy(file: file, "it cannot come through a pipe; name the file")
@@ -82,11 +103,12 @@ extension Engine {
     let stream = try LegacyStream(
       "/proc/\(getpid())/fd/\(descriptor)", isPV: Self.isPV(descriptor, save, file: file),
       tools: tools)
-    let read = Result { try reading.run(PrefixedSource([], stream.output)) }
+    let read = Result { try reading.run(PrefixedSource([], stream.output, cancellation)) }
     let end = try stream.finish()
-    guard case .failure = read, end.status != 0 else { return try read.get() }
+    // What we refuse ends the tool as well, which then is not the cause.
+    guard case .failure = read, reading.wasBroken, end.status != 0 else { return try read.get() }
     throw CarryError.legacy(
-      file: file, "\(tools[0]) failed with status \(end.status): \(Command.firstLines(end.errors))")
+      file: file, "\(stream.tool) failed with status \(end.status): \(Command.firstLines(end.errors))")
   }
 
   /// The kind of guest in a legacy file, by its configuration.

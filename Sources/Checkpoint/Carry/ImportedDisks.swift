@@ -25,14 +25,20 @@ final class ImportedDisks {
     var content: (any DiskContent)?
   }
 
+  /// A pool in which something was begun.
+  private struct Touched {
+    let catalog: PoolCatalog
+    /// Given to it since it was last looked at.
+    var bytes: UInt64 = 0
+  }
+
   private let pools: Pools
   private let access: DiskAccess
   private let guestUUID: String
   private let epoch: Int
   private let file: String
   private var staged: [Int: Staged] = [:]
-  /// Pools in which something was begun.
-  private var touched: Set<String> = []
+  private var touched: [String: Touched] = [:]
   private var isCommitted = false
 
   init(_ pools: Pools, _ access: DiskAccess, guestUUID: String, epoch: Int, file: String) {
@@ -78,7 +84,7 @@ final class ImportedDisks {
     var snapshot = PoolCatalog.Snapshot(
       guestUUID: guestUUID, epoch: epoch, vdev: wanted.disk.vdev, thinID: 0, sizeSectors: wanted.disk.sizeBytes / 512,
       device: device)
-    touched.insert(name)
+    touched[name] = Touched(catalog: pool.catalog)
     try pool.change { catalog in
       snapshot.thinID = try catalog.takeThinID()
       catalog.doomed.append(snapshot.thinID)
@@ -110,9 +116,29 @@ final class ImportedDisks {
 
   // MARK: Bytes
 
+  /// - Throws: ``CarryError``, `PoolError.nearlyFull` before guests of the pool could run out of it.
   func write(_ bytes: UnsafeRawBufferPointer, disk number: Int, at offset: UInt64) throws {
-    let disk = try self.disk(number, holding: offset, UInt64(bytes.count))
+    try write(bytes, to: disk(number, holding: offset, UInt64(bytes.count)), at: offset)
+  }
+
+  private func write(_ bytes: UnsafeRawBufferPointer, to disk: Staged, at offset: UInt64) throws {
+    try give(disk, offset..<(offset + UInt64(bytes.count)))
     try disk.content?.write(bytes, at: offset)
+  }
+
+  /// Bytes after which a pool is looked at again: half of the smallest reserve, so that guests have the other half until it is seen.
+  private static let bytesPerLook: UInt64 = 32 << 20
+
+  /// Counts what a pool is asked for: whole blocks, however few bytes of each are written.
+  private func give(_ disk: Staged, _ range: Range<UInt64>) throws {
+    guard !range.isEmpty, var pool = touched[disk.pool] else { return }
+    let blocks = (range.upperBound - 1) / disk.blockBytes - range.lowerBound / disk.blockBytes + 1
+    pool.bytes += blocks * disk.blockBytes
+    if pool.bytes >= Self.bytesPerLook {
+      try PoolReserve.check(pool.catalog, pools.operations.poolStatus(pool.catalog.poolDevice))
+      pool.bytes = 0
+    }
+    touched[disk.pool] = pool
   }
 
   /// Makes a range read as zeros.
@@ -127,7 +153,7 @@ final class ImportedDisks {
     var offset = range.lowerBound
     while offset < range.upperBound {
       let count = Int(min(UInt64(zeros.count), range.upperBound - offset))
-      try disk.content?.write(UnsafeRawBufferPointer(rebasing: zeros[..<count]), at: offset)
+      try write(UnsafeRawBufferPointer(rebasing: zeros[..<count]), to: disk, at: offset)
       offset += UInt64(count)
     }
   }
@@ -173,7 +199,7 @@ final class ImportedDisks {
     }
     if isCommitted { try? DiskHistory(pools, guestUUID: guestUUID).forget(epoch: epoch) }
     // Opening a pool settles what was begun, and deletes what is doomed.
-    for name in touched { _ = try? pools.ensureActive(name) }
-    (staged, touched) = ([:], [])
+    for name in touched.keys { _ = try? pools.ensureActive(name) }
+    (staged, touched) = ([:], [:])
   }
 }

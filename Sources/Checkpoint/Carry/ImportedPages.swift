@@ -5,7 +5,7 @@ import Glibc
 final class ImportedPages {
   private let writer: EpochWriter
   private let threads: Int
-  private var count = 0
+  private var gathered = 0
   private let pfns = UnsafeMutableBufferPointer<UInt64>.allocate(capacity: capacity)
   private let types = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: capacity)
   private let pages = UnsafeMutableRawBufferPointer.allocate(
@@ -20,17 +20,20 @@ final class ImportedPages {
     pages.deallocate()
   }
 
+  /// Pages so far; those that are gathered may be in the epoch already.
+  var count: Int { writer.pageCount + gathered }
+
   /// - Parameter page: 4096 bytes; nil for zeros. A pfn that does not follow the last one only ends what is gathered.
   func add(_ pfn: UInt64, type: UInt8, _ page: UnsafeRawBufferPointer?) throws {
-    if count == Self.capacity || (count > 0 && pfns[count - 1] >= pfn) { try flush() }
-    (pfns[count], types[count]) = (pfn, type)
-    let target = pages.baseAddress.unsafelyUnwrapped + count * EpochFormat.pageSize
+    if gathered == Self.capacity || (gathered > 0 && pfns[gathered - 1] >= pfn) { try flush() }
+    (pfns[gathered], types[gathered]) = (pfn, type)
+    let target = pages.baseAddress.unsafelyUnwrapped + gathered * EpochFormat.pageSize
     if let source = page?.baseAddress {
       target.copyMemory(from: source, byteCount: EpochFormat.pageSize)
     } else {
       memset(target, 0, EpochFormat.pageSize)
     }
-    count += 1
+    gathered += 1
   }
 
   /// The epoch shall not have these.
@@ -41,11 +44,11 @@ final class ImportedPages {
   }
 
   func flush() throws {
-    guard count > 0 else { return }
+    guard gathered > 0 else { return }
     let staged = StagedPages(
-      pfns: UnsafeBufferPointer(rebasing: pfns[..<count]), types: UnsafeBufferPointer(rebasing: types[..<count]),
-      pages: UnsafeRawBufferPointer(rebasing: pages[..<(count * EpochFormat.pageSize)]))
-    count = 0
+      pfns: UnsafeBufferPointer(rebasing: pfns[..<gathered]), types: UnsafeBufferPointer(rebasing: types[..<gathered]),
+      pages: UnsafeRawBufferPointer(rebasing: pages[..<(gathered * EpochFormat.pageSize)]))
+    gathered = 0
     try writer.append(staged, threads: threads)
   }
 }

@@ -7,6 +7,8 @@ final class LegacyStream {
   /// Where Debian has the tool, and where Xen's own build puts it.
   static let tools = ["/usr/lib/xen-4.17/bin/convert-legacy-stream", "/usr/lib/xen/bin/convert-legacy-stream"]
 
+  /// The one that is at work.
+  let tool: String
   /// To read from, until ``finish()``.
   private(set) var output: Int32
   private let child: Child
@@ -21,6 +23,7 @@ final class LegacyStream {
         file: path,
         "\(tools[0]) turns it into today's form, and is not here: install xen-utils, or import it on a Xen host")
     }
+    self.tool = tool
     var ends: [Int32] = [-1, -1]
     guard pipe2(&ends, O_CLOEXEC) == 0 else { throw PoolError.io(operation: "pipe from", path: tool, errno: errno) }
     defer { close(ends[1]) }

@@ -16,7 +16,28 @@ struct PageSpread {
   /// Counts a page; pages come in ascending order.
   mutating func admits(_ pfn: UInt64) -> Bool {
     pages += 1
-    if pfn >> 9 != last { (stretches, last) = (stretches + 1, pfn >> 9) }
-    return stretches <= Self.free + pages / Self.pagesPerStretch
+    if Self.stretch(of: pfn) != last { (stretches, last) = (stretches + 1, Self.stretch(of: pfn)) }
+    return Self.admits(stretches: stretches, of: pages)
+  }
+
+  static func stretch(of pfn: UInt64) -> UInt64 { pfn >> 9 }
+  static func admits(stretches: Int, of pages: Int) -> Bool { stretches <= free + pages / pagesPerStretch }
+}
+
+/// The same of a file whose pages come in any order, and more than once.
+struct ScatteredPages {
+  private var stretches: Set<UInt64> = []
+  private var last: UInt64?
+
+  /// Takes a page.
+  ///
+  /// - Parameter pages: different ones, before it.
+  mutating func admits(_ pfn: UInt64, of pages: Int) -> Bool {
+    let stretch = PageSpread.stretch(of: pfn)
+    if stretch != last {
+      stretches.insert(stretch)
+      last = stretch
+    }
+    return PageSpread.admits(stretches: stretches.count, of: pages)
   }
 }

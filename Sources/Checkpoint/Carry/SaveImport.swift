@@ -9,22 +9,28 @@ final class SaveImport {
   private let file: String
   private let name: String?
   private let time: EpochTime
+  private let cancellation: TakeCancellation
   private let progress: (_ bytes: UInt64) -> Void
   private var config: XLConfig?
   private var header: LibxcHeader?
   private var records: [StoredRecord] = []
+  private var recordBytes: UInt64 = 0
+  private var spread = ScatteredPages()
   private var folder: GuestFolder?
   private var isNew = false
   private var lock: FolderLock?
   private var writer: EpochWriter?
   private var pages: ImportedPages?
-  private var bytes: UInt64 = 0
+  /// The stream was cut, or was none.
+  private(set) var wasBroken = false
 
   /// - Parameter name: what to call the guest; nil for its own name.
   init(
-    into store: EpochStore, file: String, name: String?, time: EpochTime, progress: @escaping (_ bytes: UInt64) -> Void
+    into store: EpochStore, file: String, name: String?, time: EpochTime, cancellation: TakeCancellation,
+    progress: @escaping (_ bytes: UInt64) -> Void
   ) {
-    (self.store, self.file, self.name, self.time, self.progress) = (store, file, name, time, progress)
+    (self.store, self.file, self.name, self.time) = (store, file, name, time)
+    (self.cancellation, self.progress) = (cancellation, progress)
   }
 
   func run(_ source: consuming PrefixedSource) throws -> ImportedEpoch {
@@ -32,14 +38,16 @@ final class SaveImport {
     do {
       while let event = try reader.next() {
         try take(event)
+        try cancellation.check()
         progress(reader.offset)
       }
       return try finish()
     } catch {
       writer?.abandon()
       if isNew { folder?.removeIfEmpty() }
-      if let error = error as? StreamError { throw CarryError.cannotHold(file: file, "\(error)") }
-      throw error
+      guard let error = error as? StreamError else { throw error }
+      wasBroken = error.isOfTheStream
+      throw CarryError.cannotHold(file: file, "\(error)")
     }
   }
 
@@ -51,12 +59,20 @@ final class SaveImport {
       self.header = header
     case .record(let record):
       // Written anew by who exports the epoch.
-      if record.type != .staticDataEnd { records.append(StoredRecord(type: record.type.rawValue, body: record.body)) }
+      if record.type != .staticDataEnd { try keep(StoredRecord(type: record.type.rawValue, body: record.body)) }
     case .pageData(let batch): try take(batch)
     case .emulator:
       throw CarryError.cannotHold(file: file, "it has the state of a device model, which no epoch can hold")
     case .libxlHeader, .libxcEnd, .libxlEnd: break
     }
+  }
+
+  private func keep(_ record: StoredRecord) throws {
+    recordBytes += UInt64(CarriedRecords.headBytes + record.body.count)
+    guard recordBytes <= BundleFormat.recordsLimit, records.count < EpochFormat.recordCountLimit else {
+      throw nonsense("its records are too large")
+    }
+    records.append(record)
   }
 
   private func begin(_ json: [UInt8]) throws {
@@ -83,6 +99,7 @@ final class SaveImport {
     var gone: [UInt64] = []
     try batch.forEachEntry { entry, page in
       if entry.type.isPopulated {
+        guard spread.admits(entry.pfn, of: pages?.count ?? 0) else { throw nonsense("its pages lie too far apart") }
         try pages?.add(entry.pfn, type: entry.type.carriesData ? entry.type.rawValue : 0, page)
       } else {
         gone.append(entry.pfn)
@@ -108,7 +125,7 @@ final class SaveImport {
         vcpus: Int(clamping: config.maximumVCPUs),
         memoryBytes: config.maximumKiB.multipliedReportingOverflow(by: 1024).partialValue,
         disks: disks, xenVersion: "\(header.xenMajor).\(header.xenMinor)"))
-    try ImportVerification.run(manifest, in: folder, disks: nil)
+    try ImportVerification.run(manifest, in: folder, disks: nil, cancellation)
     return ImportedEpoch(
       manifest: manifest, base: nil, wasThere: false,
       totals: BundleTotals(pages: UInt64(manifest.pages + manifest.zeroPages)),
@@ -131,4 +148,14 @@ final class SaveImport {
   }
 
   private func nonsense(_ what: String) -> CarryError { .nonsense(file: file, what) }
+}
+
+extension StreamError {
+  /// Not of reading or writing it.
+  fileprivate var isOfTheStream: Bool {
+    switch self {
+    case .truncated, .malformed: true
+    default: false
+    }
+  }
 }

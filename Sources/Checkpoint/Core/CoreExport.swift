@@ -69,7 +69,11 @@ extension Engine {
     let folder = try folder(of: guest)
     let lock = try folder.lock(.shared)
     defer { _ = lock }
-    return try CoreExport(folder.open(epoch: resolve(epoch, in: folder, of: guest)), threads: EpochStore.processors)
-      .write(to: descriptor)
+    let export = try CoreExport(
+      folder.open(epoch: resolve(epoch, in: folder, of: guest)), threads: EpochStore.processors)
+    let missing = try export.write(to: descriptor)
+    let code = syncFile(descriptor)
+    guard code == 0 else { throw CoreError.writeFailed(errno: code) }
+    return missing
   }
 }

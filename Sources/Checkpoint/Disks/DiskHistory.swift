@@ -20,7 +20,7 @@ public struct DiskHistory: Sendable {
     return Set(all.map(\.epoch)).sorted()
   }
 
-  /// The epochs whose disks somebody looks at: they cannot be removed.
+  /// The epochs whose disks somebody looks at: they cannot be removed. The caller holds the guest's lock, exclusive.
   public func mountedEpochs() throws -> Set<Int> { try EpochViews(pools: pools).epochs(of: guestUUID) }
 
   /// Finds out, changing nothing, whether the pools still hold every snapshot that an epoch's manifest names.
@@ -48,6 +48,14 @@ public struct DiskHistory: Sendable {
         snapshot.thinID == disk.thinID
       else { throw DiskError.noSuchEpoch(guest: guestUUID, epoch: epoch) }
       return (catalog, snapshot)
+    }
+  }
+
+  /// Whether the pool still has the snapshot of a disk that an epoch's manifest names. By its thin id alone it could be another's.
+  func holds(_ disk: DiskEpoch, of epoch: Int) throws -> Bool {
+    try pools.catalogs().contains { catalog in
+      catalog.name == disk.pool
+        && catalog.snapshots(guestUUID, epoch).contains { $0.vdev == disk.vdev && $0.thinID == disk.thinID }
     }
   }
 

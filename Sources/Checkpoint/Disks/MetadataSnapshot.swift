@@ -1,39 +1,35 @@
 import DeviceMapper
-import Glibc
 
-/// The one metadata snapshot that a pool can have: what tools read of a pool that guests write to. Released when it goes away.
-///
-/// It would outlive a process that is killed. So a file in the pool's folder says that it is ours, and that file's flock, which dies with
-/// the process, whether somebody still reads it.
+/// The one metadata snapshot that a pool can have: what tools read of a pool that guests write to. Released when it goes away. It would
+/// outlive a process that is killed, so ``MetadataMark`` says whose it is.
 final class MetadataSnapshot {
-  private let mark: Int32
-  private var isHeld = false
-  private let device: String
+  /// Of the pool, as it was then.
+  let catalog: PoolCatalog
   private let operations: any ThinPoolOperations
+  private let mark: MetadataMark
+  private var isHeld = false
 
-  /// - Parameter pool: settled, and locked while this runs; it may be let go afterwards.
+  /// Waits for others of ours that read, as long as for a pool. The pool itself is free again when this returns.
+  ///
   /// - Throws: `PoolError.locked` while another of ours reads, `PoolError.unhealthy` when the snapshot is another tool's.
-  init(_ pool: OpenPool) throws {
-    (device, operations) = (pool.device, pool.operations)
-    let path = pool.folder.path + "/metadata-snapshot"
-    mark = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
-    guard mark >= 0 else { throw PoolError.io(operation: "open", path: path, errno: errno) }
-    guard flock(mark, LOCK_EX | LOCK_NB) == 0 else { throw PoolError.locked(pool: pool.name) }
-    var status = stat()
-    guard fstat(mark, &status) == 0 else { throw PoolError.io(operation: "examine", path: path, errno: errno) }
-    if try operations.poolStatus(device).heldMetadataRoot != nil {
-      guard status.st_size > 0 else {
+  init(_ name: String, in pools: Pools) throws {
+    let folder = PoolFolder(store: pools.store, name: name)
+    guard folder.exists else { throw PoolError.unknown(pool: name) }
+    let mark = try MetadataMark(folder, creating: true, wait: pools.lockWait, pools.mayGoOn)
+    let pool = try pools.open(name)
+    defer { withExtendedLifetime(pool) {} }
+    (catalog, operations, self.mark) = (pool.catalog, pool.operations, mark)
+    if try operations.poolStatus(pool.device).heldMetadataRoot != nil {
+      guard try mark.isSet else {
         throw PoolError.unhealthy(
-          pool: pool.name, state: "another tool holds its metadata snapshot, or left it behind",
-          command: "when none runs: dmsetup message \(device) 0 release_metadata_snap")
+          pool: name, state: "another tool holds its metadata snapshot, or left it behind",
+          command: "when none runs: dmsetup message \(pool.device) 0 release_metadata_snap")
       }
-      try operations.releaseMetadataSnapshot(pool: device)
+      try operations.releaseMetadataSnapshot(pool: pool.device)
     }
-    guard write(mark, "1", 1) == 1, fsync(mark) == 0 else {
-      throw PoolError.io(operation: "write", path: path, errno: errno)
-    }
-    do { try operations.reserveMetadataSnapshot(pool: device) } catch {
-      ftruncate(mark, 0)
+    try mark.set()
+    do { try operations.reserveMetadataSnapshot(pool: pool.device) } catch {
+      mark.clear()
       throw error
     }
     isHeld = true
@@ -41,9 +37,21 @@ final class MetadataSnapshot {
 
   deinit {
     // What cannot be released now stays marked, and the next one releases it.
-    if isHeld, (try? operations.releaseMetadataSnapshot(pool: device)) != nil { ftruncate(mark, 0) }
-    guard mark >= 0 else { return }
-    flock(mark, LOCK_UN)
-    close(mark)
+    if isHeld, (try? operations.releaseMetadataSnapshot(pool: catalog.poolDevice)) != nil { mark.clear() }
+  }
+
+  /// Releases what a killed export or comparison of ours left held: the pool frees no metadata meanwhile.
+  ///
+  /// - Returns: whether there was something.
+  static func releaseIfAbandoned(_ name: String, in pools: Pools) throws -> Bool {
+    let folder = PoolFolder(store: pools.store, name: name)
+    guard let mark = try? MetadataMark(folder, creating: false, wait: 0), try mark.isSet else { return false }
+    let device = try folder.load().poolDevice
+    let status = try pools.operations.poolStatus(device)
+    // A failed pool shows nothing of it.
+    guard status.mode != .failed else { return false }
+    if status.heldMetadataRoot != nil { try pools.operations.releaseMetadataSnapshot(pool: device) }
+    mark.clear()
+    return status.heldMetadataRoot != nil
   }
 }

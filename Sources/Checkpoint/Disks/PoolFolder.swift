@@ -83,19 +83,7 @@ final class PoolLock: Sendable {
   fileprivate init(_ path: String, pool: String, wait: Double, _ mayGoOn: () throws -> Void) throws {
     descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
     guard descriptor >= 0 else { throw PoolError.io(operation: "open", path: path, errno: errno) }
-    let step: UInt32 = 20_000
-    var left = wait * 1_000_000
-    while flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
-      switch errno {
-      case EINTR: continue
-      case EWOULDBLOCK where left > 0:
-        try mayGoOn()
-        usleep(step)
-        left -= Double(step)
-      case EWOULDBLOCK: throw PoolError.locked(pool: pool)
-      default: throw PoolError.io(operation: "lock", path: path, errno: errno)
-      }
-    }
+    try takeFlock(descriptor, path, pool: pool, wait: wait, mayGoOn)
   }
 
   deinit {
@@ -103,5 +91,22 @@ final class PoolLock: Sendable {
     // Not by the close alone: a child that is just being started has the descriptor as well, until it becomes its program.
     flock(descriptor, LOCK_UN)
     close(descriptor)
+  }
+}
+
+/// Takes the flock of an open file, as ``PoolFolder/lock(wait:_:)`` does.
+func takeFlock(_ descriptor: Int32, _ path: String, pool: String, wait: Double, _ mayGoOn: () throws -> Void) throws {
+  let step: UInt32 = 20_000
+  var left = wait * 1_000_000
+  while flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
+    switch errno {
+    case EINTR: continue
+    case EWOULDBLOCK where left > 0:
+      try mayGoOn()
+      usleep(step)
+      left -= Double(step)
+    case EWOULDBLOCK: throw PoolError.locked(pool: pool)
+    default: throw PoolError.io(operation: "lock", path: path, errno: errno)
+    }
   }
 }

@@ -8,7 +8,7 @@ public struct Pools: Sendable {
   /// Seconds to wait for another process that changes a pool.
   private(set) var lockWait: Double
   /// Called again and again while it waits; ends the wait by throwing.
-  private var mayGoOn: @Sendable () throws -> Void = {}
+  private(set) var mayGoOn: @Sendable () throws -> Void = {}
   /// Seconds to wait for whoever has a device open for an instant, as udev does.
   private let patience: Double
 

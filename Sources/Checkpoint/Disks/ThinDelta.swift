@@ -73,31 +73,32 @@ extension Pools {
     return (delta, blockBytes)
   }
 
+  /// The same pools for who reads disks of epochs: somebody else may read the pool's metadata for minutes.
+  func waiting(for cancellation: TakeCancellation) -> Pools { waiting(seconds: 300) { try cancellation.check() } }
+
   static let notUnderstood = CheckpointError.tool(
     command: "thin_delta", status: 0, message: "what it printed was not understood")
 
   /// What `thin_delta` prints of two volumes, under a metadata snapshot that is released on every path.
   func thinDelta(_ name: String, from older: ThinID, to younger: ThinID) throws -> ([UInt8], blockBytes: UInt64) {
-    var pool: OpenPool? = try open(name)
-    guard let catalog = pool?.catalog, let snapshot = try pool.map(MetadataSnapshot.init) else {
-      throw PoolError.unknown(pool: name)
-    }
     // Takes go on meanwhile: what is read does not change.
-    pool = nil
-    defer { _ = snapshot }
-    return (
-      try operations.thinDelta(catalog.backing, from: older, to: younger), catalog.blockSectors * 512
-    )
+    let snapshot = try MetadataSnapshot(name, in: self)
+    defer { withExtendedLifetime(snapshot) {} }
+    let output = try operations.thinDelta(snapshot.catalog.backing, from: older, to: younger, mayGoOn)
+    return (output, snapshot.catalog.blockSectors * 512)
   }
 }
 
 extension DeviceMapper {
-  func thinDelta(_ backing: PoolCatalog.Backing, from older: ThinID, to younger: ThinID) throws -> [UInt8] {
+  func thinDelta(
+    _ backing: PoolCatalog.Backing, from older: ThinID, to younger: ThinID, _ mayGoOn: @escaping () throws -> Void
+  ) throws -> [UInt8] {
     let metadata =
       switch backing {
       case .devices(_, let metadata): metadata
       case .files(_, let metadata): try LoopDevice.attach(metadata)
       }
-    return try Command.run(["thin_delta", "-m", "--snap1", String(older), "--snap2", String(younger), metadata])
+    return try Command.run(
+      ["thin_delta", "-m", "--snap1", String(older), "--snap2", String(younger), metadata], mayGoOn)
   }
 }

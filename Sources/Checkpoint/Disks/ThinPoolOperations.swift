@@ -21,8 +21,10 @@ protocol ThinPoolOperations: AnyObject, Sendable {
   @discardableResult func deleteThin(pool: String, id: ThinID) throws -> Bool
   func reserveMetadataSnapshot(pool: String) throws
   func releaseMetadataSnapshot(pool: String) throws
-  /// What `thin_delta` says of two volumes, read from the pool's metadata snapshot.
-  func thinDelta(_ backing: PoolCatalog.Backing, from older: ThinID, to younger: ThinID) throws -> [UInt8]
+  /// What `thin_delta` says of two volumes, read from the pool's metadata snapshot. `mayGoOn` ends it by throwing.
+  func thinDelta(
+    _ backing: PoolCatalog.Backing, from older: ThinID, to younger: ThinID, _ mayGoOn: @escaping () throws -> Void
+  ) throws -> [UInt8]
   func setTransactionID(pool: String, from old: UInt64, to new: UInt64) throws
   /// Finds the devices of a pool that is about to be used, attaching loop devices where needed.
   func attach(_ backing: PoolCatalog.Backing) throws -> AttachedBacking

@@ -48,7 +48,7 @@ public final class Clone {
     let reader = try folder.open(epoch: epoch)
     manifest = reader.manifest
     let stream = try EpochStream(reader)
-    if let obstacle = stream.config.obstacleToClone {
+    if let obstacle = stream.config.obstacleToClone ?? Self.obstacle(manifest) {
       throw CheckpointError.cannotClone(guest: manifest.guest, obstacle)
     }
     if let other = try hypervisor.domains().first(where: { store.name(of: $0.id) == name }) {
@@ -57,6 +57,13 @@ public final class Clone {
     try disks.checkClone(name, ofGuest: folder.uuid, epoch: epoch, expected: manifest.disks)
     try stream.requireOtherDisks()
     self.stream = stream
+  }
+
+  /// Two guests would write to a disk that the epoch has no snapshot of.
+  static func obstacle(_ manifest: EpochManifest) -> String? {
+    manifest.disks.first(where: \.isLeftOut).map {
+      "epoch \(manifest.epoch) has no snapshot of its writable disk \($0.vdev) (it came from xl save)"
+    }
   }
 
   /// What ``perform()`` will do. Call ``prepare()`` first.

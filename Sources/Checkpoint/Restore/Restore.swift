@@ -72,11 +72,7 @@ public final class Restore {
   public var plan: RestorePlan {
     var plan = RestorePlan(manifest, start: options.start)
     plan.domain = running?.id
-    plan.disks = manifest.disks.map { disk in
-      RestorePlan.Disk(
-        vdev: disk.vdev, path: disk.device, pool: disk.pool, sizeBytes: disk.sizeBytes,
-        fate: disk.thinID == nil ? .stays : .goesBack)
-    }
+    (plan.disks, plan.warnings) = (manifest.disksInPlace, manifest.warningsInPlace)
     if case .none(let reason) = safety { plan.noSafetyReason = reason }
     plan.takesSafetyEpoch = safety == .take
     return plan

@@ -26,6 +26,8 @@ public struct RestorePlan: Codable, Hashable, Sendable {
       case cloned
       /// It is read-only, and the same for everybody.
       case stays
+      /// The guest writes to it and the epoch has nothing of it: what it holds now is what the guest finds.
+      case leftOut = "left-out"
     }
 
     /// Name inside the guest.
@@ -95,4 +97,26 @@ public struct RestorePlan: Codable, Hashable, Sendable {
 extension EpochManifest {
   /// What the restored guest's memory takes.
   var imageBytes: UInt64 { UInt64(pages + zeroPages) * UInt64(EpochFormat.pageSize) }
+
+  /// What becomes of the disks when the guest goes back to the epoch in place.
+  var disksInPlace: [RestorePlan.Disk] {
+    disks.map { disk in
+      RestorePlan.Disk(
+        vdev: disk.vdev, path: disk.device, pool: disk.pool, sizeBytes: disk.sizeBytes,
+        fate: disk.thinID != nil ? .goesBack : disk.isLeftOut ? .leftOut : .stays)
+    }
+  }
+
+  /// What somebody should know of disks that do not go back with the memory.
+  var warningsInPlace: [String] {
+    disks.filter(\.isLeftOut).map { disk in
+      "disk \(disk.vdev) (\(disk.device)) is NOT part of the epoch, which came from xl save: unless it is as it was at "
+        + "\(time), the guest finds another disk than its memory knows, and damages it"
+    }
+  }
+}
+
+extension EpochManifest.Disk {
+  /// The guest can write to it, and the epoch has no snapshot of it: it came from a file of `xl save`.
+  public var isLeftOut: Bool { thinID == nil && !readOnly }
 }

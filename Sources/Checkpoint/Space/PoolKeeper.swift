@@ -1,5 +1,4 @@
 public import DeviceMapper
-import Glibc
 import Synchronization
 
 /// Looks after the pools of a store, for a service that stays: enlarges metadata in files that run low, and tells of each warning
@@ -63,10 +62,10 @@ public final class PoolKeeper: Sendable {
       do {
         let catalog = try folder.load()
         devices.append(catalog.poolDevice)
-        let wasRead = folder.metadataAreRead
+        let wasRead = MetadataMark.isTaken(folder)
         warnings += try examine(catalog, pools, report).filter {
           // An export, or a comparison, of ours holds it.
-          $0.subject.kind != .heldMetadata || !wasRead && !folder.metadataAreRead
+          $0.subject.kind != .heldMetadata || !wasRead && !MetadataMark.isTaken(folder)
         }
       } catch PoolError.unknown {
         // Removed meanwhile.
@@ -82,6 +81,8 @@ public final class PoolKeeper: Sendable {
   ) throws -> [PoolWarning] {
     let operations = pools.operations
     guard try operations.info(catalog.poolDevice)?.uuid == catalog.poolUUID else { return [] }
+    // What cannot be released is warned of.
+    _ = try? MetadataSnapshot.releaseIfAbandoned(catalog.name, in: pools)
     var status = try operations.poolStatus(catalog.poolDevice)
     var warnings: [PoolWarning] = []
     do {
@@ -121,13 +122,5 @@ public final class PoolKeeper: Sendable {
     } catch {
       // The service ends; the next one tells.
     }
-  }
-}
-
-extension PoolFolder {
-  /// A process of ours reads the pool's metadata, or left its mark (``MetadataSnapshot``).
-  fileprivate var metadataAreRead: Bool {
-    var status = stat()
-    return stat("\(path)/metadata-snapshot", &status) == 0 && status.st_size > 0
   }
 }

@@ -24,9 +24,17 @@ struct EpochViews {
     return views.sorted { ($0.guestUUID, $0.epoch, $0.vdev) < ($1.guestUUID, $1.epoch, $1.vdev) }
   }
 
-  /// The epochs of a guest that are mounted, or whose devices are there.
+  /// The epochs of a guest that are mounted, or whose devices are there. The caller holds the guest's lock, exclusive: what was carried
+  /// is a dead process's then, and goes away, so that it keeps no epoch.
   func epochs(of guestUUID: String) throws -> Set<Int> {
-    Set(try list().filter { $0.guestUUID == guestUUID }.map(\.epoch))
+    try removeCarried(of: guestUUID)
+    return Set(try list().filter { $0.guestUUID == guestUUID && $0.kind != .carried }.map(\.epoch))
+  }
+
+  /// Takes away what killed exports and imports of a guest used. The caller holds the guest's lock, exclusive. What cannot be taken away
+  /// now is found by `ckpt recover`.
+  func removeCarried(of guestUUID: String) throws {
+    for view in try list() where view.guestUUID == guestUUID && view.kind == .carried { try? remove(view) }
   }
 
   /// Makes the device of a disk of an epoch.

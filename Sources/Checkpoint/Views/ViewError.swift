@@ -4,7 +4,7 @@ import Glibc
 public enum ViewError: Error, Equatable, CustomStringConvertible {
   /// The epoch has no such disk.
   case noDisk(vdev: String, epoch: Int, known: [String])
-  /// The guest could not write to the disk, so the epoch has no snapshot of it.
+  /// The guest could not write to the disk, or the epoch came from a file of `xl save`, so there is no snapshot of it.
   case noSnapshot(vdev: String, device: String)
   /// Where it is to be mounted there is no folder.
   case noFolder(String)
@@ -22,7 +22,8 @@ public enum ViewError: Error, Equatable, CustomStringConvertible {
     case .noDisk(let vdev, let epoch, let known):
       "epoch \(epoch) has no disk \(vdev); it has \(known.isEmpty ? "none" : known.joined(separator: ", "))"
     case .noSnapshot(let vdev, let device):
-      "disk \(vdev) was read-only, so the epoch has no snapshot of it; look at \(device) itself"
+      "the epoch has no snapshot of disk \(vdev), which was read-only, or not in the file of xl save that it came from; "
+        + "look at \(device) itself"
     case .noFolder(let path): "\(path): no such folder; make it first; nothing was changed"
     case .exists(let guest, let vdev, let epoch, let device):
       "disk \(vdev) of epoch \(epoch) is there already: \(device); take it away first: ckpt umount \(guest) \(epoch) \(vdev)"

@@ -47,8 +47,9 @@ public struct BundleDescription: Sendable {
       let marks = try? EpochMarks(pinned: coded.pinned, tags: coded.tags, note: coded.note)
     else { return nil }
     self.init(manifest: coded.manifest, marks: marks, disks: coded.disks)
-    guard manifest.uuid == header.uuid, manifest.epoch == header.epoch.number, manifest.pages >= 0,
-      manifest.zeroPages >= 0, manifest.disks.count == disks.count, disks.count <= Self.mostDisks,
+    guard manifest.uuid == header.uuid, manifest.epoch == header.epoch.number,
+      Self.pages ~= manifest.pages, Self.pages ~= manifest.zeroPages,
+      manifest.disks.count == disks.count, disks.count <= Self.mostDisks,
       header.base != nil || !disks.contains(.changes),
       zip(manifest.disks, disks).allSatisfy({ $1 == .nothing || $0.sizeBytes < BundleFormat.diskLimit })
     else { return nil }
@@ -56,4 +57,5 @@ public struct BundleDescription: Sendable {
 
   /// More than Xen can give a guest.
   private static let mostDisks = 4096
+  private static let pages = 0...Int(EpochFormat.pfnLimit)
 }

@@ -20,6 +20,9 @@ public struct BundleHeader: Equatable, Sendable {
     (self.uuid, self.epoch, self.base) = (uuid, epoch, base)
   }
 
+  /// Whether a file that holds no more than these bytes may have been going to be a bundle with this header.
+  public func begins(with bytes: some Sequence<UInt8>) -> Bool { encoded.starts(with: bytes) }
+
   var encoded: [UInt8] {
     var bytes = [UInt8](repeating: 0, count: BundleFormat.headerBytes)
     bytes.withUnsafeMutableBytes { buffer in

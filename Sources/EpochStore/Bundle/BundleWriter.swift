@@ -2,7 +2,7 @@ import CLZ4
 
 /// Writes a bundle, front to back: description, records, pages, disks, end. Seeks nowhere, so it may go into a pipe.
 ///
-/// The caller keeps the order; what the reader would refuse is a broken promise of the caller and ends the process.
+/// The caller keeps the order. What the reader would refuse is refused, for who goes on with a bundle knows only its end.
 public final class BundleWriter {
   private let ledger: BundleLedger
   private let write: (UnsafeRawBufferPointer) throws -> Void
@@ -86,6 +86,7 @@ public final class BundleWriter {
     try ledger.trailer.withUnsafeBytes { try put(BundleHead(kind: .end), $0) }
   }
 
+  /// - Throws: ``BundleError/damaged(at:_:)`` for a chunk that may not come here; nothing of it was written.
   private func put(_ head: BundleHead, _ content: UnsafeRawBufferPointer) throws {
     precondition(content.count <= BundleFormat.contentLimit, "a chunk has a bounded content")
     var head = head
@@ -97,7 +98,7 @@ public final class BundleWriter {
     let sum = checksum.of(UnsafeRawPointer(start), stored)
     start.setLittle(BundleHead.hashedBytes, sum)
     do throws(BundleFault) { try ledger.take(head, content, hash: sum) } catch {
-      preconditionFailure("a chunk out of order: \(error.text)")
+      throw BundleError.damaged(at: ledger.offset, error.text)
     }
     if head.isPacked {
       try write(UnsafeRawBufferPointer(rebasing: packed[..<(BundleFormat.headBytes + stored.count)]))

@@ -6,9 +6,10 @@ extension EpochReader {
   ///
   /// - Parameters:
   ///   - first: leaves out pages below.
+  ///   - mayGoOn: asked again and again while nothing differs; ends it by throwing.
   ///   - body: gets 4096 bytes, or nil for a page that only the older epoch has.
   public func forEachCarriedPage(
-    since older: EpochReader?, from first: UInt64, threads: Int,
+    since older: EpochReader?, from first: UInt64, threads: Int, _ mayGoOn: () throws -> Void = {},
     _ body: (_ pfn: UInt64, _ type: UInt8, UnsafeRawPointer?) throws -> Void
   ) throws {
     guard let older else { return try forEachPage(from: first, threads, body) }
@@ -16,6 +17,7 @@ extension EpochReader {
     let comparison = GroupComparison(older, self)
     var (left, right) = (older.index.firstEntry(from: group), index.firstEntry(from: group))
     while left < older.index.pageEntries || right < index.pageEntries {
+      try mayGoOn()
       let groups = (older.group(at: left), self.group(at: right))
       let number = min(groups.0, groups.1)
       let before = groups.0 == number ? older.index.group(from: left) : left..<left

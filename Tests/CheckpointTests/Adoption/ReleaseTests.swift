@@ -115,7 +115,11 @@ struct ReleaseTests {
     #expect(try web.origin()?.state == .adopted)
     #expect(try web.house.catalog().epochs.count == 1)
     web.fake.kernel { $0.devices["ckpt-shown"] = nil }
+    // Nobody exports while the guest's folder is locked: this is what a killed export left.
+    let carried = EpochView.uuid(.carried, of: snapshot, in: try web.house.catalog())
+    try web.fake.create("ckpt-carry-1-1", uuid: "\(carried)-1", table: [], readOnly: true)
     _ = try release.perform()
+    #expect(web.fake.kernel { $0.devices["ckpt-carry-1-1"] } == nil)
   }
 
   /// Killed at every step, with or without a boot: nothing is lost, and releasing it again succeeds.

@@ -120,12 +120,17 @@ final class CarryHouse {
   var file: String { "\(pool.store)/carried" }
 
   @discardableResult
-  func export(_ epoch: Int, since: Int? = nil, resume: Bool = false) throws -> ExportedBundle {
+  func export(
+    _ epoch: Int, of guest: String = "web", since: Int? = nil, resume: Bool = false,
+    _ cancellation: TakeCancellation = TakeCancellation(),
+    progress: @escaping (_ what: String, _ bytes: UInt64) -> Void = { _, _ in }
+  ) throws -> ExportedBundle {
     let descriptor = open(file, resume ? O_RDWR : O_RDWR | O_CREAT | O_TRUNC, 0o600)
     defer { close(descriptor) }
     return try engine.exportBundle(
-      "web", epoch: .number(epoch), since: since.map { .number($0) }, to: descriptor, file: "carried", resume: resume,
-      pools: { self.pool.pools }, access: access)
+      guest, epoch: .number(epoch), since: since.map { .number($0) }, to: descriptor, file: "carried", resume: resume,
+      pools: { self.pool.pools.waiting(seconds: 0, cancellation.check) }, access: access, cancellation: cancellation,
+      progress: progress)
   }
 
   /// The bundle of an epoch.
@@ -135,13 +140,20 @@ final class CarryHouse {
   }
 
   @discardableResult
-  func importing(_ bytes: [UInt8], pool name: String? = nil) throws -> ImportedEpoch {
+  func importing(
+    _ bytes: [UInt8], pool name: String? = nil, _ cancellation: TakeCancellation = TakeCancellation(),
+    progress: @escaping (_ bytes: UInt64) -> Void = { _ in }
+  ) throws -> ImportedEpoch {
     try DurableFile.replace(file, with: bytes)
     let descriptor = open(file, O_RDONLY)
     defer { close(descriptor) }
     return try engine.importEpoch(
-      from: descriptor, file: "carried", pool: name, pools: { self.pool.pools }, access: access)
+      from: descriptor, file: "carried", pool: name, pools: { self.pool.pools }, access: access,
+      cancellation: cancellation, progress: progress)
   }
+
+  /// Devices of disks that are carried, or were when somebody died.
+  var carriedDevices: [String] { pool.fake.kernel { $0.devices.keys.filter { $0.contains("carry") } } }
 
   /// What an epoch holds: pages, records, and the bytes of its disks.
   func content(_ epoch: Int) throws -> (pages: [UInt64: UInt8], records: [StoredRecord], disks: [String: [UInt8]]) {

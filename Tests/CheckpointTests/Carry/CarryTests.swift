@@ -1,4 +1,5 @@
 import DeviceMapper
+import Dispatch
 import EpochStore
 import Glibc
 import Testing
@@ -126,7 +127,7 @@ struct CarryTests {
       #expect(there.files == files, "\(what)")
       #expect(try there.pool.catalog().epochs == catalog.epochs, "\(what)")
       try there.pool.expectSettled("\(what)")
-      #expect(there.pool.fake.kernel { kernel in !kernel.devices.keys.contains { $0.contains("carry") } }, "\(what)")
+      #expect(there.carriedDevices == [], "\(what)")
     }
     for part in 1...12 {
       let cut = bundle.count * part / 13
@@ -172,9 +173,209 @@ struct CarryTests {
       #expect(try DurableFile.read(here.file) == whole)
     }
     let words = Array("somebody's words, longer than the header of any bundle could ever come to be".utf8)
-    try DurableFile.replace(here.file, with: words)
-    #expect(throws: CarryError.self) { try here.export(4, resume: true) }
-    #expect(try DurableFile.read(here.file) == words)
+    for words in [words, Array(words.prefix(20)), Array("CKPTBND1, and then others".utf8)] {
+      try DurableFile.replace(here.file, with: words)
+      #expect(throws: CarryError.self) { try here.export(4, resume: true) }
+      #expect(try DurableFile.read(here.file) == words)
+    }
+    try DurableFile.replace(here.file, with: [])
+    try here.export(4, resume: true)
+    #expect(try DurableFile.read(here.file) == whole)
+  }
+
+  @Test("An export is not gone on with under another name of the guest, and is under the old one again")
+  func renamed() throws {
+    let here = try host()
+    let whole = try here.bundle(4)
+    let cut = Array(whole[..<(whole.count / 2)])
+    try DurableFile.replace(here.file, with: cut)
+    _ = try here.engine.rename("web", to: "older")
+    let error = #expect(throws: CarryError.self) { try here.export(4, of: "older", resume: true) }
+    #expect(error?.description.contains("renamed since: it is called 'web' in it") == true)
+    #expect(error?.exitStatus == .badConfiguration)
+    #expect(try DurableFile.read(here.file) == cut)
+    // One that is whole is of no name's concern.
+    try DurableFile.replace(here.file, with: whole)
+    #expect(try here.export(4, of: "older", resume: true).resumedAt == UInt64(whole.count))
+    _ = try here.engine.rename("older", to: "web")
+    try DurableFile.replace(here.file, with: cut)
+    try here.export(4, resume: true)
+    #expect(try DurableFile.read(here.file) == whole)
+  }
+
+  /// A bundle of an epoch with another description, and with whatever else is written.
+  private func forged(
+    _ bundle: [UInt8], _ change: (String) -> String = { $0 }, _ body: (BundleWriter) throws -> Void = { _ in }
+  ) throws -> [UInt8] {
+    var place = 0
+    let reader = try BundleReader { buffer in
+      let part = bundle[place..<min(bundle.count, place + buffer.count)]
+      buffer.copyBytes(from: part)
+      place += part.count
+      return part.count
+    }
+    guard case .description(let text)? = try reader.next() else { return [] }
+    let description = Array(change(String(decoding: text, as: UTF8.self)).utf8)
+    var bytes: [UInt8] = []
+    let writer = try BundleWriter(reader.header) { bytes += $0 }
+    try writer.add(description: description)
+    try body(writer)
+    return bytes
+  }
+
+  @Test("A file that begins as ours and goes on as none of ours does is refused, and no more") func strange() throws {
+    let here = try host()
+    let strange = try forged(here.bundle(4), { $0 }) { writer in
+      try [UInt8](repeating: 1, count: 512).withUnsafeBytes { try writer.add(data: $0, disk: 0, at: 0) }
+    }
+    try DurableFile.replace(here.file, with: strange)
+    let error = #expect(throws: CarryError.self) { try here.export(4, resume: true) }
+    #expect(error?.description.contains("cannot be gone on with") == true)
+  }
+
+  @Test("A bundle that counts more pages than there can be, or than there is room for, is refused")
+  func counts() throws {
+    let (here, there) = (try host(), try CarryHouse(disks: false))
+    let whole = try here.bundle(1)
+    func counting(_ pages: Int, _ zeroPages: Int) throws -> [UInt8] {
+      try forged(
+        whole,
+        {
+          $0.replacing(/"pages":\d+/, with: "\"pages\":\(pages)")
+            .replacing(/"zero_pages":\d+/, with: "\"zero_pages\":\(zeroPages)")
+        })
+    }
+    for (pages, zeroPages) in [(Int.max, Int.max), (1, Int.max), (1 << 40 + 1, 0), (-1, 0)] {
+      #expect(throws: CarryError.nonsense(file: "carried", "its description makes no sense")) {
+        try there.importing(counting(pages, zeroPages))
+      }
+    }
+    let error = #expect(throws: StoreError.self) { try there.importing(counting(1 << 39, 0)) }
+    #expect(error?.description.contains("no room for the epoch") == true)
+    #expect(there.files == [])
+  }
+
+  @Test("An epoch that is damaged here, or lost a disk, is not said to be here already") func damagedHere() throws {
+    let (here, there) = (try host(), try CarryHouse(disks: false))
+    let bundle = try here.bundle(1)
+    try there.importing(bundle)
+    func expectRefused(_ words: String) throws {
+      let error = #expect(throws: CarryError.self) { try there.importing(bundle) }
+      #expect(error?.description.contains("epoch 1 of 'web' is here and damaged: ") == true)
+      #expect(error?.description.contains(words) == true && error?.exitStatus == .failed)
+      #expect(error?.description.contains("remove it (ckpt remove web 1), then import again") == true)
+    }
+    try there.pool.history.forget(epoch: 1)
+    try expectRefused("the snapshot of its disk xvda is gone from pool p")
+    func removeAndImport() throws {
+      _ = try RemovePlan(there.folder, guest: "web", epochs: [1], force: false).perform(disks: { there.pool.history })
+      #expect(try !there.importing(bundle).wasThere)
+      try expectSame(here, there, 1)
+    }
+    try removeAndImport()
+    let path = try there.folder.path + "/00000001.epoch"
+    var bytes = try DurableFile.read(path)
+    bytes[100] ^= 1
+    try DurableFile.replace(path, with: bytes)
+    _ = try FolderVerifier(there.folder, method: .full).verify(1)
+    try expectRefused("")
+    try removeAndImport()
+  }
+
+  @Test(
+    "A disk whose snapshot is gone does not come by another's id: the base's has it come whole, the epoch's own ends it"
+  )
+  func missingSnapshots() throws {
+    let (here, there) = (try host(), try CarryHouse(disks: false))
+    try there.importing(here.bundle(2))
+    try DurableFile.replace(here.file, with: Array(here.bundle(3, since: 2)))
+    let begun = Array(try DurableFile.read(here.file).dropLast(100))
+    try here.pool.history.forget(epoch: 2)
+    // What began as changes is not gone on with as something else.
+    try DurableFile.replace(here.file, with: begun)
+    let refused = #expect(throws: CarryError.self) { try here.export(3, since: 2, resume: true) }
+    #expect(refused?.description.contains("disk xvda comes as changes of one that its pool does not have") == true)
+    #expect(try DurableFile.read(here.file) == begun)
+
+    let whole = try here.export(3, since: 2)
+    #expect(whole.totals.diskBytes > 3 * 65536 && whole.totals.unmappedBytes == 0 && whole.base == 2)
+    try there.importing(DurableFile.read(here.file))
+    try expectSame(here, there, 3)
+
+    let difference = try here.engine.difference(
+      "web", from: .number(2), to: .number(3), pools: { here.pool.pools }, cancellation: TakeCancellation())
+    #expect(
+      difference.disks.map(\.problem) == [
+        "pool p does not have epoch 2's any more", "pool p does not have epoch 2's any more",
+        "read-only, it has no snapshots",
+      ])
+
+    try here.pool.history.forget(epoch: 3)
+    #expect(throws: DiskError.noSuchEpoch(guest: "web", epoch: 3)) { try here.export(3) }
+    #expect(try DurableFile.read(here.file) == [])
+  }
+
+  // MARK: Ended from outside
+
+  @Test(
+    "An export that is told to stop leaves nothing but its file, which is gone on with", arguments: ["memory", "disk"])
+  func stoppedExport(in part: String) throws {
+    let here = try host()
+    let whole = try here.bundle(4)
+    let cancellation = TakeCancellation()
+    #expect(throws: CheckpointError.interrupted) {
+      try here.export(4, cancellation) { what, _ in if what.hasPrefix(part) { cancellation.cancel() } }
+    }
+    #expect(here.carriedDevices == [] && !here.pool.fake.kernel { $0.metadataHeld })
+    try here.pool.expectSettled("stopped in its \(part)")
+    #expect(try DurableFile.read(here.file).count < whole.count)
+    try here.export(4, resume: true)
+    #expect(try DurableFile.read(here.file) == whole)
+    // Told before it begins to look at what is there, it cuts nothing off.
+    #expect(throws: CheckpointError.interrupted) { try here.export(4, resume: true, cancellation) }
+    #expect(try DurableFile.read(here.file) == whole)
+  }
+
+  @Test("An import that is told to stop leaves nothing", arguments: [1, 3, 5, 7]) func stoppedImport(item: Int) throws {
+    let (here, there) = (try host(), try CarryHouse(disks: false))
+    let bundle = try here.bundle(1)
+    let cancellation = TakeCancellation()
+    var count = 0
+    #expect(throws: CheckpointError.interrupted) {
+      try there.importing(bundle, cancellation) { _ in
+        count += 1
+        if count == item { cancellation.cancel() }
+      }
+    }
+    #expect(count == item && there.files == [] && there.carriedDevices == [])
+    try there.pool.expectSettled("stopped")
+    #expect(try there.pool.catalog().epochs.isEmpty)
+  }
+
+  @Test("An import stops while its pipe brings nothing", .timeLimit(.minutes(1))) func stalledImport() throws {
+    let (here, there) = (try host(), try CarryHouse(disks: false))
+    let bundle = try here.bundle(1)
+    var ends: [Int32] = [0, 0]
+    #expect(pipe(&ends) == 0)
+    defer { for end in ends { close(end) } }
+    #expect(bundle.withUnsafeBytes { write(ends[1], $0.baseAddress, 500) } == 500)
+    let cancellation = TakeCancellation()
+    DispatchQueue.global().asyncAfter(deadline: .now() + .milliseconds(50)) { cancellation.cancel() }
+    #expect(throws: CheckpointError.interrupted) {
+      try there.engine.importEpoch(
+        from: ends[0], file: "pipe", pools: { there.pool.pools }, access: there.access, cancellation: cancellation)
+    }
+    #expect(there.files == [])
+  }
+
+  @Test("A comparison that is told to stop does") func stoppedComparison() throws {
+    let here = try host()
+    let cancellation = TakeCancellation()
+    cancellation.cancel()
+    #expect(throws: CheckpointError.interrupted) {
+      try here.engine.difference(
+        "web", from: .number(1), to: .number(2), pools: { here.pool.pools }, cancellation: cancellation)
+    }
   }
 
   @Test("Disks of another guest with the same name are left alone") func names() throws {
@@ -250,6 +451,11 @@ func pageSpread() {
   #expect(!(0..<40_000).allSatisfy { far.admits(UInt64($0) << 18) })
   var ballooned = PageSpread()
   #expect((0..<1_000_000).allSatisfy { ballooned.admits(UInt64($0) << 5) })
+  var scattered = ScatteredPages()
+  #expect((0..<1_000_000).allSatisfy { scattered.admits(UInt64(1_000_000 - $0) << 5, of: $0) })
+  // The same page again and again pays for nothing.
+  var repeated = ScatteredPages()
+  #expect(!(0..<40_000).allSatisfy { repeated.admits($0 % 2 == 0 ? 7 : UInt64($0) << 9, of: $0 / 2) })
   // What a guest of 128 GiB changed, here and there.
   var changes = PageSpread(over: 32 << 20)
   #expect((0..<60_000).allSatisfy { changes.admits(UInt64($0) << 9) })

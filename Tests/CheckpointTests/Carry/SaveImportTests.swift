@@ -55,6 +55,54 @@ struct SaveImportTests {
     #expect(try EpochStream(there.folder.open(epoch: 2)).config.name == "other")
   }
 
+  @Test("Its writable disks are no part of the epoch: a restore says so, and a clone on them is refused") func disks()
+    throws
+  {
+    let (here, there) = (try CarryHouse(disks: true), try CarryHouse(disks: false))
+    let imported = try importing(saved(here), into: there).manifest
+    #expect(imported.disksInPlace.map(\.fate) == [.leftOut, .leftOut])
+    #expect(imported.warningsInPlace.count == 2)
+    #expect(imported.warningsInPlace[0].contains("disk xvda (/dev/mapper/ckpt-web-xvda) is NOT part of the epoch"))
+    let obstacle = try #require(Clone.obstacle(imported))
+    #expect(obstacle == "epoch 1 has no snapshot of its writable disk xvda (it came from xl save)")
+    #expect(ExitStatus(CheckpointError.cannotClone(guest: "web", obstacle)) == .badConfiguration)
+    // One that was taken has all of them, but for those that nobody writes to.
+    let taken = try here.folder.manifest(1)
+    #expect(taken.disksInPlace.map(\.fate) == [.goesBack, .goesBack, .stays])
+    #expect(taken.warningsInPlace == [] && Clone.obstacle(taken) == nil)
+    let error = #expect(throws: ViewError.self) {
+      try EpochViews(pools: there.pool.pools).make(.whole, "xvda", of: imported)
+    }
+    #expect(error?.description.contains("not in the file of xl save") == true)
+    _ = try importing(DurableFile.read(there.file), into: there)
+    let difference = try there.engine.difference(
+      "web", from: .number(1), to: .number(2), pools: { there.pool.pools }, cancellation: TakeCancellation())
+    #expect(difference.disks.first?.problem == "epoch 1 came from xl save, without it")
+  }
+
+  @Test("Pages that lie far apart are refused before they cost the host its memory") func scattered() throws {
+    let (here, there) = (try CarryHouse(disks: true), try CarryHouse(disks: false))
+    _ = try saved(here)
+    let stream = try EpochStream(here.folder.open(epoch: 1))
+    var writer = StreamWriter(MemorySink())
+    try writer.writeXLHeader(configJSON: stream.config.encoded())
+    try writer.beginLibxl()
+    try writer.beginLibxc(kind: .hvm, xenMajor: 4, xenMinor: 17)
+    try writer.write(.staticDataEnd)
+    for batch in 0..<40 {
+      // Descending, as no bundle's could be.
+      let entries = (0..<1000).map {
+        PageEntry(pfn: UInt64(1 << 30 - (batch * 1000 + $0) * 512), type: .allocateOnly)
+      }
+      try writer.writePageData(entries, pages: UnsafeRawBufferPointer(start: nil, count: 0))
+    }
+    let bytes = writer.sink.bytes
+    #expect(throws: CarryError.nonsense(file: "saved", "its pages lie too far apart")) {
+      try importing(bytes, into: there)
+    }
+    #expect(there.files == [])
+  }
+
   @Test("Anything else is refused and leaves nothing") func broken() throws {
     let (here, there) = (try CarryHouse(disks: true), try CarryHouse(disks: false))
     let file = try saved(here)
@@ -104,7 +152,21 @@ struct SaveImportTests {
     #expect(try there.content(1).pages == here.content(1).pages)
     try script("head -c 5000 \(modern); echo 'it is broken error' >&2; exit 2")
     let failed = #expect(throws: CarryError.self) { try importing(legacy, into: there, tools: [tool]) }
-    #expect(failed?.description.contains("it is broken error") == true)
+    #expect(failed?.description.contains("\(tool) failed with status 2: it is broken error") == true)
+    // The tool that is there is the one that is told of.
+    let second = #expect(throws: CarryError.self) {
+      try importing(legacy, into: there, tools: ["/nowhere/convert", tool])
+    }
+    #expect(second?.description.contains("\(tool) failed with status 2") == true)
+    // What we refuse is no failure of the tool, though that ends badly as well.
+    var hvm = file
+    let type = try #require(file.firstRange(of: Array("\"pvh\"".utf8)))
+    hvm.replaceSubrange(type, with: Array("\"hvm\"".utf8))
+    try DurableFile.replace(modern, with: hvm)
+    try script("cat \(modern); echo 'its reader went away' >&2; exit 3")
+    let refused = #expect(throws: CarryError.self) { try importing(legacy, into: there, tools: [tool]) }
+    #expect(refused?.description.contains("HVM guest") == true)
+    try DurableFile.replace(modern, with: file)
     legacy[36] = 0
     #expect(throws: CarryError.self) { try importing(legacy, into: there, tools: [tool]) }
     #expect(there.files.filter { $0.hasSuffix(".epoch") } == ["00000001.epoch"])

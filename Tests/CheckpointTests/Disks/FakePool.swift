@@ -209,8 +209,11 @@ final class FakePool: ThinPoolOperations {
     }
   }
 
-  func thinDelta(_ backing: PoolCatalog.Backing, from older: ThinID, to younger: ThinID) throws -> [UInt8] {
-    try look { kernel in
+  func thinDelta(
+    _ backing: PoolCatalog.Backing, from older: ThinID, to younger: ThinID, _ mayGoOn: @escaping () throws -> Void
+  ) throws -> [UInt8] {
+    try mayGoOn()
+    return try look { kernel in
       guard kernel.metadataHeld else { throw Self.refused(.open, "thin_delta", EBUSY) }
       return Array((kernel.thinDelta.isEmpty ? FakeDelta.text(kernel, older, younger) : kernel.thinDelta).utf8)
     }

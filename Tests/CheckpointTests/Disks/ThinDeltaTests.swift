@@ -1,4 +1,5 @@
 import DeviceMapper
+import Dispatch
 import Glibc
 import Testing
 
@@ -67,14 +68,65 @@ struct ThinDeltaTests {
 
   @Test("One reads at a time, and takes go on meanwhile") func sharing() throws {
     let house = try house()
-    var pool: OpenPool? = try house.pools.open("p")
-    let snapshot = try MetadataSnapshot(#require(pool))
-    pool = nil
+    let snapshot = try MetadataSnapshot("p", in: house.pools)
     #expect(throws: PoolError.locked(pool: "p")) { try delta(house) }
     try house.take(1)
     #expect(house.fake.kernel { $0.metadataHeld })
     _ = consume snapshot
     #expect(try delta(house).same == 3)
+  }
+
+  @Test("A second one waits for the first, keeps no take waiting meanwhile, and can be told to stop") func turns()
+    throws
+  {
+    let house = try house()
+    var snapshot: MetadataSnapshot? = try MetadataSnapshot("p", in: house.pools)
+    withExtendedLifetime(snapshot) {}
+    let (patient, done) = (house.pools.waiting(seconds: 60) {}, DispatchSemaphore(value: 0))
+    // Written before the signal, read after it.
+    nonisolated(unsafe) var waited: ThinDelta?
+    DispatchQueue.global().async {
+      waited = try? patient.delta("p", from: 1, to: 2).0
+      done.signal()
+    }
+    try house.take(1)
+    let cancellation = TakeCancellation()
+    DispatchQueue.global().asyncAfter(deadline: .now() + .milliseconds(50)) { cancellation.cancel() }
+    #expect(throws: CheckpointError.interrupted) {
+      try house.pools.waiting(for: cancellation).delta("p", from: 1, to: 2)
+    }
+    #expect(house.fake.kernel { $0.metadataHeld })
+    snapshot = nil
+    #expect(done.wait(timeout: .now() + .seconds(60)) == .success && waited?.same == 3)
+    #expect(house.fake.kernel { $0.metadataHeld } == false)
+  }
+
+  @Test("What a killed one left held is released by the next sweep; what a living one or another tool holds is not")
+  func swept() throws {
+    let house = try house()
+    func sweep() -> [String] {
+      let sweep = Sweep([], house.pools)
+      #expect(sweep.failures == [])
+      return sweep.swept
+    }
+    let snapshot = try MetadataSnapshot("p", in: house.pools)
+    #expect(sweep() == [] && house.fake.kernel { $0.metadataHeld })
+    _ = consume snapshot
+    house.fake.kernel { $0.metadataHeld = true }
+    #expect(sweep() == [] && house.fake.kernel { $0.metadataHeld })
+    let mark = open("\(house.store)/pools/p/metadata-snapshot", O_WRONLY)
+    #expect(write(mark, "1", 1) == 1)
+    close(mark)
+    #expect(sweep() == ["pool p: the snapshot of its metadata that a killed export or diff held is released"])
+    #expect(house.fake.kernel { $0.metadataHeld } == false)
+    #expect(sweep() == [])
+  }
+
+  @Test("A tool that runs is ended", .timeLimit(.minutes(1))) func ended() throws {
+    #expect(throws: CheckpointError.interrupted) {
+      try Command.run(["sleep", "600"]) { throw CheckpointError.interrupted }
+    }
+    #expect(try Command.run(["echo", "done"]) {} == Array("done\n".utf8))
   }
 }
 

@@ -94,14 +94,18 @@ struct PoolKeeperTests {
     #expect(blind.look(TakeOptions(), TakeCancellation()) { events.append($0) } == [] && events.count == 2)
   }
 
-  @Test("are not warned of while we read their metadata ourselves")
+  @Test("are not warned of while we read their metadata ourselves; what a killed reader of ours holds is released")
   func metadataSnapshot() throws {
+    let snapshot = try MetadataSnapshot("p", in: house.pools)
+    #expect(look() == [] && house.fake.kernel { $0.metadataHeld })
+    _ = consume snapshot
     house.fake.kernel { $0.metadataHeld = true }
     let mark = URL(fileURLWithPath: "\(house.store)/pools/p/metadata-snapshot")
     try Data("1".utf8).write(to: mark)
-    #expect(look() == [])
-    try Data().write(to: mark)
-    #expect(look().count == 1)
+    #expect(look() == [] && !house.fake.kernel { $0.metadataHeld })
+    house.fake.kernel { $0.metadataHeld = true }
+    #expect(look().count == 1 && house.fake.kernel { $0.metadataHeld })
+    #expect(try Data(contentsOf: mark).isEmpty)
   }
 
   @Test("The command is told once, like a hook, and again when it failed")

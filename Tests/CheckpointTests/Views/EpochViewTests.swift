@@ -123,4 +123,31 @@ struct EpochViewTests {
     try house.prune(keeping: 1)
     try house.expect([3], "after umount")
   }
+
+  /// What a killed export left: its process is gone, and by now another may have its number.
+  private func leave(_ name: String, of epoch: Int, in house: PoolHouse) throws {
+    let pool = try house.pools.open("p")
+    let snapshot = try #require(pool.catalog.snapshots(PoolHouse.uuid, epoch).first)
+    let number = try #require(try house.fake.info(pool.device)?.number)
+    try house.fake.create(
+      name, uuid: "\(EpochView.uuid(.carried, of: snapshot, in: pool.catalog))-\(getpid())",
+      table: [.thin(pool: number, id: snapshot.thinID, sectors: snapshot.sizeSectors)], readOnly: true)
+  }
+
+  @Test("What a killed export left keeps no epoch from being pruned, and goes with it") func carried() throws {
+    let house = try PruneHouse(epochs: 3)
+    try leave("ckpt-carry-1-1", of: 1, in: house.house)
+    try house.prune(keeping: 1)
+    try house.expect([3], "after a killed export")
+    #expect(house.house.fake.kernel { $0.devices["ckpt-carry-1-1"] } == nil)
+    // Also when it cannot be taken away just now.
+    try house.take(4)
+    try leave("ckpt-carry-1-2", of: 3, in: house.house)
+    house.house.fake.kernel { $0.held = "ckpt-carry-1-2" }
+    #expect(try house.prune(keeping: 1).pools.map(\.inUse) == [1])
+    #expect(try house.folder.epochs().allNumbers == [4])
+    // A take that makes room looks in the same way.
+    try leave("ckpt-carry-1-3", of: 4, in: house.house)
+    #expect(try house.house.guestDisks().mountedEpochs() == [])
+  }
 }
