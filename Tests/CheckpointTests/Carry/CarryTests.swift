@@ -225,9 +225,11 @@ struct CarryTests {
 
   @Test("A file that begins as ours and goes on as none of ours does is refused, and no more") func strange() throws {
     let here = try host()
-    let strange = try forged(here.bundle(4), { $0 }) { writer in
-      try [UInt8](repeating: 1, count: 512).withUnsafeBytes { try writer.add(data: $0, disk: 0, at: 0) }
-    }
+    let strange = try forged(
+      here.bundle(4), { $0 },
+      { writer in
+        try [UInt8](repeating: 1, count: 512).withUnsafeBytes { try writer.add(data: $0, disk: 0, at: 0) }
+      })
     try DurableFile.replace(here.file, with: strange)
     let error = #expect(throws: CarryError.self) { try here.export(4, resume: true) }
     #expect(error?.description.contains("cannot be gone on with") == true)
