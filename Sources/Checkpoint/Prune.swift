@@ -93,7 +93,7 @@ public struct Pruned: Sendable {
   public let removal: Removal
   public let compaction: Compaction
   /// Pools that held disks of removed epochs.
-  public let pools: [DiskHistory.Forgotten]
+  public internal(set) var pools: [DiskHistory.Forgotten]
   /// Why snapshots were left in the pools; the next prune or take removes them.
   public let poolProblem: String?
 

@@ -10,9 +10,12 @@ public struct RemovePlan: Sendable {
 
   let folder: GuestFolder
   let force: Bool
+  /// Of the epochs those that only a pool knows, by their disks; see ``UnknownEpochs``.
+  private let unknown: Set<Int>
 
-  init(_ folder: GuestFolder, guest: String, epochs: Set<Int>, force: Bool) throws {
+  init(_ folder: GuestFolder, guest: String, epochs: Set<Int>, unknown: Set<Int> = [], force: Bool) throws {
     self.folder = folder
+    self.unknown = unknown
     self.guest = guest
     self.force = force
     uuid = folder.uuid
@@ -33,8 +36,13 @@ public struct RemovePlan: Sendable {
   func perform(disks: () throws -> DiskHistory?, shouldStop: () -> Bool = { false }) throws -> Pruned {
     let lock = try folder.lock(.exclusive)
     defer { _ = lock }
-    // Somebody may have pinned one meanwhile.
-    return try folder.remove(Set(epochs), of: check(), disks: disks, shouldStop: shouldStop)
+    // Somebody may have pinned one meanwhile, or the folder that knows one is back.
+    let overview = try check()
+    let unknown = unknown.subtracting(overview.allNumbers)
+    let known = Set(epochs).subtracting(self.unknown)
+    var pruned = try folder.remove(known, of: overview, disks: disks, shouldStop: shouldStop)
+    if !unknown.isEmpty, let disks = try disks() { pruned.pools += try disks.forget(unknown: unknown) }
+    return pruned
   }
 }
 
@@ -46,13 +54,27 @@ extension Engine {
   public func removePlan(_ guest: String, epochs: [EpochReference], force: Bool) throws -> RemovePlan {
     let folder = try folder(of: guest)
     let overview = try folder.overview()
-    let numbers = try epochs.map { epoch in
+    let unknown = numbersOfUnknown(in: folder, overview).intersection(epochs.compactMap(Self.plainNumber))
+    let numbers = try epochs.filter { Self.plainNumber($0).map(unknown.contains) != true }.map { epoch in
       do throws(UnknownEpoch) { return try overview.resolve(epoch) } catch {
         throw CheckpointError.noSuchEpoch(guest: guest, error.text)
       }
     }
     return try RemovePlan(
-      folder, guest: overview.name.isEmpty ? folder.uuid : overview.name, epochs: Set(numbers), force: force)
+      folder, guest: overview.name.isEmpty ? folder.uuid : overview.name, epochs: unknown.union(numbers),
+      unknown: unknown, force: force)
+  }
+
+  private static func plainNumber(_ epoch: EpochReference) -> Int? {
+    if case .number(let number) = epoch { number } else { nil }
+  }
+
+  /// Epochs of a guest that only pools know. None where the pools cannot be asked.
+  private func numbersOfUnknown(in folder: GuestFolder, _ overview: EpochOverview) -> Set<Int> {
+    guard let disks = (try? history(ofGuest: folder.uuid)) ?? nil, let used = try? folder.highestUsedNumber(),
+      let unknown = try? disks.unknownEpochs(published: Set(overview.allNumbers), used: used)
+    else { return [] }
+    return Set(unknown.flatMap(\.epochs))
   }
 
   /// Removes them with their disks.

@@ -29,7 +29,7 @@ struct Sweep {
     do {
       let unknown = try DiskHistory(pools, guestUUID: folder.uuid).unknownEpochs(
         published: Set(folder.overview().allNumbers), used: folder.highestUsedNumber())
-      failures += unknown.map(\.description)
+      swept += unknown.map(\.description)
     } catch {
       failures.append("\(folder.uuid): \(error)")
     }

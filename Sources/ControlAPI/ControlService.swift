@@ -25,14 +25,17 @@ public struct Call: Sendable {
   public let report: @Sendable (ControlEvent) -> Void
   /// Asks whether a restore may destroy what runs; throws when not.
   public let confirm: @Sendable (RestorePlan) throws -> Void
+  /// Called before what is done to the end whatever it is told.
+  public let begins: @Sendable () -> Void
 
   public init(
     cancellation: TakeCancellation = TakeCancellation(), report: @escaping @Sendable (ControlEvent) -> Void = { _ in },
-    confirm: @escaping @Sendable (RestorePlan) throws -> Void = { _ in }
+    confirm: @escaping @Sendable (RestorePlan) throws -> Void = { _ in }, begins: @escaping @Sendable () -> Void = {}
   ) {
     self.cancellation = cancellation
     self.report = report
     self.confirm = confirm
+    self.begins = begins
   }
 
   /// - Throws: ``CheckpointError/interrupted``.

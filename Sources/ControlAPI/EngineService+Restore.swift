@@ -20,6 +20,7 @@ extension EngineService {
     if plan.takesSafetyEpoch { try takeSafetyEpoch(before: restore, call) }
     // Xen keeps a destroyed domain, and libxl its backends, for as long as its memory is mapped.
     memories?.forget(uuid)
+    call.begins()
     return answer(try restore.perform())
   }
 
@@ -45,6 +46,7 @@ extension EngineService {
     try clone.prepare()
     try call.mayGoOn()
     let plan = clone.plan
+    if request.dryRun != true { call.begins() }
     let outcome = request.dryRun == true ? nil : try clone.perform()
     return RestoreAnswer(
       guest: name, uuid: clone.uuid, epoch: plan.epoch, domain: outcome?.domain, steps: outcome?.told ?? [],

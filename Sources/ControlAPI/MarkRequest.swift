@@ -29,7 +29,8 @@ public struct MarkRequest: ControlRequest {
   /// The marks of an epoch, changed as it is asked for.
   func change(_ marks: EpochMarks) throws -> EpochMarks {
     let tags = marks.tags.filter { untag?.contains($0) != true }
-    var changed = try EpochMarks(pinned: pin ?? marks.pinned, tags: tags, note: note ?? marks.note)
+    var changed = try EpochMarks(pinned: pin ?? marks.pinned, tags: tags, note: marks.note)
+    if let note { changed = try changed.noting(note) }
     for tag in tag ?? [] { changed = try changed.adding(tag: tag) }
     return changed
   }

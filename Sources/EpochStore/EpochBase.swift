@@ -57,12 +57,13 @@ extension GuestFolder {
 
   /// An epoch as the base of another, younger one.
   ///
+  /// - Parameter mayGoOn: called again and again while pages are read; ends that by throwing.
   /// - Throws: when it cannot be read or trusted.
-  public func base(epoch: Int, threads: Int = 1) throws -> EpochBase {
+  public func base(epoch: Int, threads: Int = 1, mayGoOn: () throws -> Void = {}) throws -> EpochBase {
     let reader = try open(epoch: epoch)
     let cache = HashCache(folder: self, epoch: epoch, fileHash: reader.trailer.hash)
     if let hashes = cache.read(), hashes.agrees(with: reader.index) { return reader.base(hashes) }
-    let hashes = try reader.hashPages(threads: threads)
+    let hashes = try reader.hashPages(threads: threads, mayGoOn)
     // The cache is for the next take, which builds on the newest.
     if try newestSoundEpoch() == epoch { cache.write(hashes) }
     return reader.base(hashes)
@@ -74,9 +75,10 @@ extension EpochReader {
     EpochBase(folder: folder, epoch: manifest.epoch, fileHash: manifest.fileHash, hashes: hashes)
   }
 
-  fileprivate func hashPages(threads: Int) throws -> PageHashes {
+  fileprivate func hashPages(threads: Int, _ mayGoOn: () throws -> Void) throws -> PageHashes {
     let hashes = PageHashes()
     try forEachBatch(threads: threads) { batch in
+      try mayGoOn()
       for index in batch.pfns.indices {
         let pfn = batch.pfns[index]
         let page = batch.bytes.baseAddress.unsafelyUnwrapped + index * EpochFormat.pageSize

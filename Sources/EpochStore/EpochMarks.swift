@@ -12,7 +12,7 @@ public struct EpochMarks: Codable, Hashable, Sendable {
 
   /// - Parameter note: an empty one is none.
   /// - Throws: `invalid` for a tag that is not 1 to 64 of `a-z A-Z 0-9 . _ -`, for more than 64, and for a note that is not one
-  ///   line of at most 1000 bytes, or has characters that turn the direction of text.
+  ///   line of at most 1000 bytes.
   public init(pinned: Bool = false, tags: [String] = [], note: String? = nil) throws(StoreError) {
     let sorted = Set(tags).sorted()
     for tag in sorted where !Self.isTag(tag) {
@@ -23,8 +23,8 @@ public struct EpochMarks: Codable, Hashable, Sendable {
       guard note.utf8.count <= Self.noteLimit else {
         throw .invalid("a note has at most \(Self.noteLimit) bytes, not \(note.utf8.count)")
       }
-      guard !note.unicodeScalars.contains(where: Self.steers) else {
-        throw .invalid("a note is one line, without control characters and direction marks")
+      guard !note.unicodeScalars.contains(where: { $0.properties.generalCategory == .control }) else {
+        throw .invalid("a note is one line, without control characters")
       }
     }
     (self.pinned, self.tags, self.note) = (pinned, sorted, note?.isEmpty == true ? nil : note)
@@ -36,6 +36,16 @@ public struct EpochMarks: Codable, Hashable, Sendable {
   public func adding(tag: String) throws(StoreError) -> EpochMarks {
     if let confusion = EpochReference.confusion(of: tag) { throw .invalid("no tag can be called so: \(confusion)") }
     return try EpochMarks(pinned: pinned, tags: tags + [tag], note: note)
+  }
+
+  /// These marks with another note; an empty one is none.
+  ///
+  /// - Throws: `invalid` also for characters that turn the direction of text. A note that was written before they were refused is read.
+  public func noting(_ note: String) throws(StoreError) -> EpochMarks {
+    guard !note.unicodeScalars.contains(where: Self.steers) else {
+      throw .invalid("a note is one line, without control characters and direction marks")
+    }
+    return try EpochMarks(pinned: pinned, tags: tags, note: note)
   }
 
   /// An epoch of which nothing was said.

@@ -6,11 +6,13 @@ import Glibc
 /// in one `writev`. A reader that is gone is `StreamError.receiverGone`, never a SIGPIPE that ends the process.
 public struct DescriptorSink: ByteSink, ~Copyable {
   private let descriptor: Int32
+  private let shouldStop: () -> Bool
   private var gathered: [UInt8] = []
   private static let capacity = 64 << 10
 
-  public init(_ descriptor: Int32) {
-    self.descriptor = descriptor
+  /// - Parameter shouldStop: asked when a signal breaks off a write that waits for the reader; true ends it with EINTR.
+  public init(_ descriptor: Int32, shouldStop: @escaping () -> Bool = { false }) {
+    (self.descriptor, self.shouldStop) = (descriptor, shouldStop)
     gathered.reserveCapacity(Self.capacity)
   }
 
@@ -28,14 +30,14 @@ public struct DescriptorSink: ByteSink, ~Copyable {
 
   private mutating func drain(then bytes: UnsafeRawBufferPointer) throws(StreamError) {
     let failure = gathered.withUnsafeBytes { head in
-      withoutSIGPIPE { Self.writeAll(descriptor, head, bytes) }
+      withoutSIGPIPE { Self.writeAll(descriptor, head, bytes, shouldStop) }
     }
     gathered.removeAll(keepingCapacity: true)
     if let failure { throw failure }
   }
 
   private static func writeAll(
-    _ descriptor: Int32, _ head: UnsafeRawBufferPointer, _ tail: UnsafeRawBufferPointer
+    _ descriptor: Int32, _ head: UnsafeRawBufferPointer, _ tail: UnsafeRawBufferPointer, _ shouldStop: () -> Bool
   ) -> StreamError? {
     let total = head.count + tail.count
     var done = 0
@@ -54,6 +56,8 @@ public struct DescriptorSink: ByteSink, ~Copyable {
         return .receiverGone
       } else if errno != EINTR {
         return .writeFailed(errno: errno)
+      } else if shouldStop() {
+        return .writeFailed(errno: EINTR)
       }
     }
     return nil

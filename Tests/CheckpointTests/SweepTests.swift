@@ -27,8 +27,8 @@ struct SweepTests {
     let other = try EpochStore(path: guest.path).folder(uuid: PoolHouse.uuid, create: true)
     for _ in 1...2 {
       let sweep = Sweep([other], guest.house.pools)
-      #expect(sweep.swept == [] && sweep.failures.count == 1)
-      #expect(sweep.failures.first?.contains("pool p has disks of epoch 1 to 2 of guest \(PoolHouse.uuid)") == true)
+      #expect(sweep.failures == [] && sweep.swept.count == 1)
+      #expect(sweep.swept.first?.contains("pool p has disks of epoch 1 to 2 of guest \(PoolHouse.uuid)") == true)
     }
     // The other folder comes to use higher numbers, and still knows nothing of these.
     try guest.house.history.forgetUnpublished(published: [3], used: 3)
@@ -36,10 +36,31 @@ struct SweepTests {
 
     try FileManager.default.removeItem(atPath: path)
     try FileManager.default.moveItem(atPath: away, toPath: path)
-    #expect(Sweep([guest.folder], guest.house.pools).failures == [])
+    #expect(Sweep([guest.folder], guest.house.pools).swept == [])
     try guest.expect([1, 2], "after its folder came back")
     try guest.prune(keeping: 1)
     try guest.expect([2], "after a prune")
+  }
+
+  @Test("the disks of a folder that was lost go when somebody says so, and not those of one that is back")
+  func givenUp() throws {
+    let guest = try PruneHouse(epochs: 2)
+    let (path, away) = (guest.folder.path, guest.path + "/away")
+    try FileManager.default.moveItem(atPath: path, toPath: away)
+    let other = try EpochStore(path: guest.path).folder(uuid: PoolHouse.uuid, create: true)
+    let text = try #require(Sweep([other], guest.house.pools).swept.first)
+    #expect(text.hasSuffix("to give them up: ckpt remove \(PoolHouse.uuid) 1 2"))
+    func remove(_ epochs: Set<Int>) throws -> Pruned {
+      let plan = try RemovePlan(guest.folder, guest: "web", epochs: epochs, unknown: epochs, force: false)
+      return try plan.perform(disks: { guest.house.history })
+    }
+    #expect(try remove([2]).pools.map(\.snapshots) == [2])
+    #expect(try guest.house.history.epochs() == [1])
+
+    try FileManager.default.removeItem(atPath: path)
+    try FileManager.default.moveItem(atPath: away, toPath: path)
+    #expect(try remove([1]).pools.map(\.snapshots) == [])
+    #expect(try guest.house.history.epochs() == [1])
   }
 
   @Test("what a living take has locked is left alone, and is no failure") func locked() throws {

@@ -128,4 +128,12 @@ import Testing
 
   @Test(arguments: [[""], ["a b"], ["ü"], [String(repeating: "x", count: 65)], (0..<65).map { "t\($0)" }])
   func badTagsAreRefused(tags: [String]) { #expect(throws: StoreError.self) { try EpochMarks(tags: tags) } }
+
+  @Test("A note that turns text around is refused, and read where it was written before that")
+  func turningNotes() throws {
+    let old = try EpochMarks(tags: ["x"], note: "a\u{200f}b")
+    #expect(try old.adding(tag: "y").note == "a\u{200f}b")
+    #expect(throws: StoreError.self) { try old.noting("c\u{202e}d") }
+    #expect(try old.noting("c").note == "c" && old.noting("").note == nil)
+  }
 }

@@ -66,7 +66,7 @@ struct ExportCommand: ParsableCommand {
 
   private func export(to descriptor: Int32) throws -> ExportedBundle {
     let cancellation = TakeCancellation()
-    Interrupts.cancel(cancellation)
+    Interrupts.cancel(cancellation, breaksCalls: true)
     var shown: UInt64 = 0
     let exported = try common.engine.exportBundle(
       vm, epoch: epoch, since: since, to: descriptor, file: file, resume: resume, cancellation: cancellation

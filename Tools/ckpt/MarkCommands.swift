@@ -62,7 +62,7 @@ struct NoteCommand: ParsableCommand {
   @OptionGroup var common: CommonOptions
 
   func validate() throws {
-    do { _ = try EpochMarks(note: text) } catch { throw ValidationError("\(error)") }
+    do { _ = try EpochMarks.unmarked.noting(text) } catch { throw ValidationError("\(error)") }
   }
 
   func run() throws { try common.mark(vm, epoch) { $0.note = text } }

@@ -14,7 +14,10 @@ struct NewFile {
   init(_ path: String) throws {
     self.path = path
     var status = stat()
-    guard lstat(path, &status) != 0 else { throw Self.refused(path, EEXIST) }
+    guard lstat(path, &status) != 0 else {
+      let isFile = status.st_mode & S_IFMT == S_IFREG
+      throw Self.refused(path, EEXIST, next: isFile ? "remove it or name another" : "write to - and redirect that")
+    }
     let unnamed = open(Self.folder(of: path), O_WRONLY | ckpt_O_TMPFILE | O_CLOEXEC, 0o600)
     isNamed = unnamed < 0
     descriptor = isNamed ? open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600) : unnamed
@@ -41,8 +44,9 @@ struct NewFile {
     return String(path[...slash])
   }
 
-  private static func refused(_ path: String, _ code: Int32) -> UsageRefused {
-    let next = code == EEXIST ? "; remove it or name another" : ""
+  private static func refused(_ path: String, _ code: Int32, next: String = "remove it or name another") -> UsageRefused
+  {
+    let next = code == EEXIST ? "; \(next)" : ""
     return UsageRefused(description: "cannot make \(path): \(String(cString: strerror(code)))\(next)")
   }
 }

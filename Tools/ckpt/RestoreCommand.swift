@@ -72,7 +72,9 @@ struct RestoreOptionGroup: ParsableArguments {
         if case .step(let step) = event { Terminal.progress("\(step)…") }
         TakeCommand.show(event)
       },
-      confirm: { try Terminal.confirm($0.question, yes: yes) })
+      confirm: { try Terminal.confirm($0.question, yes: yes) },
+      // A signal is held back then, and shall not end us before it is told what came of it.
+      begins: { Interrupts.cancel(cancellation) })
   }
 
   func show(_ restored: RestoreAnswer, json: Bool) throws {

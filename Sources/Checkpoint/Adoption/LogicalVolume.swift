@@ -65,10 +65,17 @@ struct LogicalVolume: Equatable, Sendable, CustomStringConvertible {
     try Command.run(["lvchange", "--quiet", "--activate", "y", "--ignoreactivationskip", description])
   }
 
-  /// Whether LVM knows a volume, by the uuid of its device.
+  /// Whether LVM knows a volume, by the uuid of its device. One whose group is not there, as that of a disk that is away, counts as known.
   static func exists(device uuid: String) throws -> Bool {
+    let groups = try Command.run(["vgs", "--noheadings", "--options", "vg_uuid"])
+    guard isGroupListed(device: uuid, in: String(decoding: groups, as: UTF8.self)) else { return true }
     let output = try Command.run(["lvs", "--noheadings", "--all", "--options", "lv_uuid"])
     return isListed(device: uuid, in: String(decoding: output, as: UTF8.self))
+  }
+
+  static func isGroupListed(device uuid: String, in output: String) -> Bool {
+    let group = uuid.dropFirst("LVM-".count).prefix(32)
+    return output.split(whereSeparator: \.isWhitespace).contains { $0.filter { $0 != "-" } == group }
   }
 
   /// A device's uuid is `LVM-`, the group's uuid and the volume's, 32 characters each, which `lvs` prints with hyphens between.

@@ -16,6 +16,12 @@ extension OpenPool {
     if try operations.isOurs(volume, origin) {
       if let info = try operations.info(volume.device) { try check(volume, info) }
       try operations.requireNotPassed(volume)
+    } else if origin.wasPassedBy == true, origin.state == .adopted {
+      // It is never taken back: nobody is waited for.
+      guard try operations.info(origin.device).map({ $0.openCount > 0 }) == true else {
+        throw AdoptionError.originChanged(guest: volume.guest, vdev: volume.vdev, volume: origin.volume)
+      }
+      throw try operations.replaced(volume, origin, by: old)
     } else if try isOpen(origin.device) {
       // The swap never happened: the guest goes on as before.
       if origin.state == .adopting { return try forget(volume, origin) }
@@ -51,7 +57,8 @@ extension OpenPool {
     // What a release of ours shows meanwhile takes no write.
     guard volume.origin?.wasPassedBy != true, try !operations.table(old.name).contains(where: { $0.type == "error" })
     else { return }
-    try change { $0.changeOrigin(of: volume.device) { $0.wasPassedBy = true } }
+    // Where that cannot be written now, this one disk is told to be wrong all the same, and the next who opens the pool tries again.
+    try? change { $0.changeOrigin(of: volume.device) { $0.wasPassedBy = true } }
   }
 
   private func letRun(_ device: DeviceInfo) throws {

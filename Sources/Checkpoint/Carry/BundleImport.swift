@@ -83,26 +83,38 @@ final class BundleImport {
     if let there = try epochThatIsThere(manifest) { return there }
     let base = try header.base.map { try self.base($0, manifest) }
     var ground: EpochBase?
-    if let base { ground = try folder.base(epoch: base.epoch, threads: EpochStore.processors) }
+    if let base {
+      ground = try folder.base(epoch: base.epoch, threads: EpochStore.processors, mayGoOn: cancellation.check)
+    }
+    self.description = description
     let writer = try makeWriter(manifest, over: ground)
     self.writer = writer
     pages = ImportedPages(writer, threads: EpochStore.processors)
     spread = PageSpread(over: ground?.pageCount ?? 0)
     placed = try prepareDisks(description, base: base)
-    self.description = description
     return nil
   }
 
   private func makeWriter(_ manifest: EpochManifest, over base: EpochBase?) throws -> EpochWriter {
     let number = header.epoch.number
     // Where it was taken, pages of a whole one may stand in files of other epochs.
-    let bytes =
+    let most =
       header.base != nil
       ? manifest.bytes
       : EpochFormat.worstCaseBytes(
         pages: manifest.pages, inherited: manifest.zeroPages, records: 64, recordBytes: Self.recordBytes)
-    do { return try folder.create(imported: number, reserving: bytes, base: base) } catch StoreError.exists {
+    do { return try create(number, reserving: most, over: base) } catch StoreError.exists {
       throw CarryError.numberInUse(file: file, guest: manifest.guest, epoch: number)
+    }
+  }
+
+  /// Room for all pages as they are is wanted, and not needed: they are compressed.
+  private func create(_ number: Int, reserving most: UInt64, over base: EpochBase?) throws -> EpochWriter {
+    guard let least = description?.manifest.bytes, least < most else {
+      return try folder.create(imported: number, reserving: most, base: base)
+    }
+    do { return try folder.create(imported: number, reserving: most, base: base) } catch StoreError.full {
+      return try folder.create(imported: number, reserving: least, base: base)
     }
   }
 

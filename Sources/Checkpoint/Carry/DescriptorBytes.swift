@@ -1,10 +1,13 @@
 import Glibc
 import MigrationStream
 
-/// A descriptor that bundles are written to; for closures, which cannot hold a sink themselves.
+/// A descriptor that bundles are written to; for closures, which cannot hold a sink themselves. It ends early when it is told to, by a
+/// signal that breaks off a write.
 final class DescriptorOutput {
   private var sink: DescriptorSink
-  init(_ descriptor: Int32) { sink = DescriptorSink(descriptor) }
+  init(_ descriptor: Int32, _ cancellation: TakeCancellation) {
+    sink = DescriptorSink(descriptor) { cancellation.isCancelled }
+  }
   func write(_ bytes: UnsafeRawBufferPointer) throws { try sink.write(bytes) }
   func flush() throws { try sink.flush() }
 }

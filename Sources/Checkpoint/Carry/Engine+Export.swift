@@ -64,7 +64,7 @@ extension Engine {
     let resumedAt = begun?.reader.offset
     let writer: BundleWriter
     do {
-      writer = try Self.write(export, marks, begun, to: descriptor, file: file, resume: resume)
+      writer = try Self.write(export, marks, begun, to: descriptor, file: file, resume: resume, cancellation)
     } catch {
       // Ctrl-C ends tools that are at work here as well.
       try cancellation.check()
@@ -78,7 +78,8 @@ extension Engine {
 
   /// Writes what is not there yet, and has all of it on the disk.
   private static func write(
-    _ export: BundleExport, _ marks: EpochMarks, _ begun: BegunBundle?, to descriptor: Int32, file: String, resume: Bool
+    _ export: BundleExport, _ marks: EpochMarks, _ begun: BegunBundle?, to descriptor: Int32, file: String,
+    resume: Bool, _ cancellation: TakeCancellation
   ) throws -> BundleWriter {
     var description: BundleDescription?
     if begun?.reader.isEnded != true {
@@ -89,7 +90,7 @@ extension Engine {
       }
     }
     if resume { try cut(descriptor, at: begun?.reader.offset ?? 0, file: file) }
-    let output = DescriptorOutput(descriptor)
+    let output = DescriptorOutput(descriptor, cancellation)
     let writer =
       try begun.map { BundleWriter(continuing: $0.reader, write: output.write) }
       ?? BundleWriter(export.header(), write: output.write)
@@ -98,8 +99,8 @@ extension Engine {
       try output.flush()
     } catch {
       // What there is, is worth something to a resume.
-      try? output.flush()
-      if let error = error as? BundleError { throw CarryError.cannotResume(file: file, "\(error)") }
+      if isRegular(descriptor) { try? output.flush() }
+      if begun != nil, let error = error as? BundleError { throw CarryError.cannotResume(file: file, "\(error)") }
       throw error
     }
     let code = syncFile(descriptor)

@@ -57,8 +57,11 @@ extension Engine {
     guard let save = XLFileStart(start) else { throw CarryError.notKnown(file: file) }
     if let name { try GuestName.check(name) }
     let reading = SaveImport(
-      into: try store(), file: file, name: name, time: Self.time(of: descriptor), cancellation: cancellation,
-      progress: progress)
+      into: try store(), file: file, name: name, time: Self.time(of: descriptor),
+      disks: { uuid in
+        guard !poolNames.isEmpty, let pools = try? pools() else { return nil }
+        return DiskHistory(pools, guestUUID: uuid)
+      }, cancellation: cancellation, progress: progress)
     guard save.isLegacy else { return try reading.run(PrefixedSource(start, descriptor, cancellation)) }
     return try importLegacy(reading, save, descriptor, file: file, tools: tools, cancellation)
   }
@@ -76,8 +79,11 @@ extension Engine {
     defer { _ = lock }
     // What killed takes and imports left would be in the way.
     try folder.discardUnpublished()
+    // As it was before this one: what pools have above it is not of this folder.
+    let used = try folder.highestUsedNumber()
     let work = BundleImport(
-      reader, into: folder, file: file, pool: pool, pools: { try Self.swept(pools(), folder) }, access: access,
+      reader, into: folder, file: file, pool: pool, pools: { try Self.swept(pools(), folder, used: used) },
+      access: access,
       cancellation: cancellation, progress: progress)
     do { return try work.run() } catch {
       if isNew { folder.removeIfEmpty() }
@@ -86,10 +92,10 @@ extension Engine {
   }
 
   /// The pools, without what killed imports of the guest left in them.
-  private static func swept(_ pools: Pools, _ folder: GuestFolder) throws -> Pools {
+  private static func swept(_ pools: Pools, _ folder: GuestFolder, used: Int) throws -> Pools {
     _ = try EpochViews(pools: pools).removeAbandoned(of: folder.uuid)
     try DiskHistory(pools, guestUUID: folder.uuid).forgetUnpublished(
-      published: Set(folder.overview().allNumbers), used: folder.highestUsedNumber())
+      published: Set(folder.overview().allNumbers), used: used)
     return pools
   }
 

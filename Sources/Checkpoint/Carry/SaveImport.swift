@@ -9,6 +9,8 @@ final class SaveImport {
   private let file: String
   private let name: String?
   private let time: EpochTime
+  /// Of a guest; nil where there are no pools.
+  private let disks: (_ uuid: String) -> DiskHistory?
   private let cancellation: TakeCancellation
   private let progress: (_ bytes: UInt64) -> Void
   private var config: XLConfig?
@@ -26,10 +28,11 @@ final class SaveImport {
 
   /// - Parameter name: what to call the guest; nil for its own name.
   init(
-    into store: EpochStore, file: String, name: String?, time: EpochTime, cancellation: TakeCancellation,
-    progress: @escaping (_ bytes: UInt64) -> Void
+    into store: EpochStore, file: String, name: String?, time: EpochTime,
+    disks: @escaping (_ uuid: String) -> DiskHistory?,
+    cancellation: TakeCancellation, progress: @escaping (_ bytes: UInt64) -> Void
   ) {
-    (self.store, self.file, self.name, self.time) = (store, file, name, time)
+    (self.store, self.file, self.name, self.time, self.disks) = (store, file, name, time, disks)
     (self.cancellation, self.progress) = (cancellation, progress)
   }
 
@@ -90,7 +93,10 @@ final class SaveImport {
     lock = try folder.lock(.exclusive)
     (self.config, self.folder) = (config, folder)
     try folder.discardUnpublished()
-    let writer = try folder.create(epoch: folder.nextEpochNumber(), reserving: 0)
+    let newest = try disks(folder.uuid)?.spareUnknown(
+      published: Set(folder.overview().allNumbers), used: folder.highestUsedNumber())
+    let number = try max(folder.nextEpochNumber(), (newest ?? 0) + 1)
+    let writer = try folder.create(epoch: number, reserving: 0)
     (self.writer, pages) = (writer, ImportedPages(writer, threads: EpochStore.processors))
   }
 

@@ -178,6 +178,9 @@ public struct DiskHistory: Sendable {
     try forget { $0.epoch == epoch }
   }
 
+  /// Deletes the disks of epochs that only pools know, because somebody gives them up.
+  func forget(unknown epochs: Set<Int>) throws -> [Forgotten] { try forget { epochs.contains($0.epoch) } }
+
   /// Deletes the disks of every epoch that is not published: of those that were removed, and garbage of a crash between the disks'
   /// commit and the manifest. The caller holds the guest's lock. Those of epochs that the guest's folder never had stay.
   ///

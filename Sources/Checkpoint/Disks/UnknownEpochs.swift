@@ -9,7 +9,8 @@ public struct UnknownEpochs: Equatable, Sendable, CustomStringConvertible {
   public var description: String {
     let last = epochs.count == 1 ? "" : " to \(epochs[epochs.count - 1])"
     return "pool \(pool) has disks of epoch \(epochs[0])\(last) of guest \(guestUUID), of which the guest's folder "
-      + "in the store knows nothing: they are kept; if the folder was moved or lost, bring it back"
+      + "in the store knows nothing: they are kept; if the folder was moved or lost, bring it back; to give them up: "
+      + "ckpt remove \(guestUUID) \(epochs.prefix(8).map(String.init).joined(separator: " "))"
   }
 }
 
@@ -38,6 +39,14 @@ extension DiskHistory {
       mark(&marked)
       if marked != catalog { try pools.open(catalog.name).change(mark) }
     }
+  }
+
+  /// As ``markUnknown(published:used:)``, for whoever is about to give away a number.
+  ///
+  /// - Returns: the newest of them: no number up to it may be given. 0 when there is none.
+  func spareUnknown(published: Set<Int>, used: Int) throws -> Int {
+    try markUnknown(published: published, used: used)
+    return try unknownEpochs(published: published, used: used).flatMap(\.epochs).max() ?? 0
   }
 
   private func isUnknown(_ snapshot: PoolCatalog.Snapshot, _ published: Set<Int>, _ used: Int) -> Bool {

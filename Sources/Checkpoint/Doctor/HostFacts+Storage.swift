@@ -5,7 +5,7 @@ extension HostFacts {
   var storeFindings: [Finding] {
     let path = store.path
     guard store.exists else {
-      return [Finding(.ok, .store, of: path, "\(path) is not there yet, the first take makes it")]
+      return [Finding(.ok, .store, of: path, "\(path) is not there yet, the first pool or take makes it")]
     }
     guard isRoot else { return [] }
     if store.isReadOnly {

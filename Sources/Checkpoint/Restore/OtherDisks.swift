@@ -1,3 +1,4 @@
+import DeviceMapper
 import EpochStore
 import Glibc
 import MigrationStream
@@ -27,12 +28,11 @@ extension XLConfig {
 }
 
 extension XLConfig.Disk {
-  /// nil for an empty drive, and where only others know what the path means: a driver domain, a hotplug script, qemu (`nbd:…`).
+  /// nil for an empty drive, for one of our own devices, which opening its pool makes, and where only others know what the path means:
+  /// a driver domain, a hotplug script, qemu (`nbd:…`).
   fileprivate var pathInDom0: String? {
-    guard let path, path.hasPrefix("/"), backendDomid == 0, (backendName ?? "").isEmpty, (script ?? "").isEmpty else {
-      return nil
-    }
-    return path
+    guard let path, backendDomid == 0, (backendName ?? "").isEmpty, (script ?? "").isEmpty else { return nil }
+    return path.hasPrefix("/") && !path.hasPrefix("/dev/mapper/\(DeviceName.namePrefix)") ? path : nil
   }
 }
 

@@ -108,6 +108,12 @@ struct KnownVolumesTests {
   private let volume = "1hZxXy5Jr3MrPUMcPzYSL2TOvCb9WUzd"
   private let listed = "  1hZxXy-5Jr3-MrPU-McPz-YSL2-TOvC-b9WUzd\n  AAAAAA-AAAA-AAAA-AAAA-AAAA-AAAA-AAAAAA\n"
 
+  @Test func aGroupThatIsNotThereSaysNothingOfItsVolumes() {
+    let groups = "  vBRWxq-jkPe-2Ubg-VBbJ-xMTT-kGtr-5ZKuWx\n"
+    #expect(LogicalVolume.isGroupListed(device: "LVM-\(group)\(volume)", in: groups))
+    #expect(!LogicalVolume.isGroupListed(device: "LVM-\(volume)\(volume)", in: groups))
+  }
+
   @Test func aVolumeIsKnownByTheUUIDOfItsDevice() {
     #expect(LogicalVolume.isListed(device: "LVM-\(group)\(volume)", in: listed))
     #expect(LogicalVolume.isListed(device: "LVM-\(group)\(volume)-real", in: listed))

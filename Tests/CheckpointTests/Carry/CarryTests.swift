@@ -1,6 +1,7 @@
 import DeviceMapper
 import Dispatch
 import EpochStore
+import Foundation
 import Glibc
 import Testing
 
@@ -239,12 +240,13 @@ struct CarryTests {
   func counts() throws {
     let (here, there) = (try host(), try CarryHouse(disks: false))
     let whole = try here.bundle(1)
-    func counting(_ pages: Int, _ zeroPages: Int) throws -> [UInt8] {
+    func counting(_ pages: Int, _ zeroPages: Int, bytes: Int = 4096) throws -> [UInt8] {
       try forged(
         whole,
         {
           $0.replacing(/"pages":\d+/, with: "\"pages\":\(pages)")
             .replacing(/"zero_pages":\d+/, with: "\"zero_pages\":\(zeroPages)")
+            .replacing(/"bytes":\d+/, with: "\"bytes\":\(bytes)")
         })
     }
     for (pages, zeroPages) in [(Int.max, Int.max), (1, Int.max), (1 << 40 + 1, 0), (-1, 0)] {
@@ -252,7 +254,7 @@ struct CarryTests {
         try there.importing(counting(pages, zeroPages))
       }
     }
-    let error = #expect(throws: StoreError.self) { try there.importing(counting(1 << 39, 0)) }
+    let error = #expect(throws: StoreError.self) { try there.importing(counting(1 << 39, 0, bytes: 1 << 50)) }
     #expect(error?.description.contains("no room for the epoch") == true)
     #expect(there.files == [])
   }
@@ -280,8 +282,25 @@ struct CarryTests {
     bytes[100] ^= 1
     try DurableFile.replace(path, with: bytes)
     _ = try FolderVerifier(there.folder, method: .full).verify(1)
-    try expectRefused("")
+    try expectRefused("is here and damaged")
     try removeAndImport()
+  }
+
+  @Test("A guest whose folder was lost comes back bundle by bundle, beside what the pool has of it")
+  func lostFolder() throws {
+    let here = try host()
+    let (first, second) = try (here.bundle(2), here.bundle(3, since: 2))
+    let away = FileManager.default.temporaryDirectory.path + "/ckpt-away-\(UInt64.random(in: 0...UInt64.max))"
+    try FileManager.default.moveItem(atPath: here.folder.path, toPath: away)
+    defer { try? FileManager.default.removeItem(atPath: away) }
+    try here.importing(first)
+    #expect(try here.pool.history.epochs() == [1, 2, 3, 4])
+    try here.importing(second)
+    #expect(try here.pool.history.epochs() == [1, 2, 3, 4])
+    for epoch in [2, 3] {
+      let disks = try here.folder.manifest(epoch).disks
+      #expect(try disks.allSatisfy { try $0.thinID == nil || here.pool.history.holds($0, of: epoch) })
+    }
   }
 
   @Test(
