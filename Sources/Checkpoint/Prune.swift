@@ -77,13 +77,15 @@ extension GuestFolder {
 
   /// The pools' catalogues are written anew, which a full file system refuses.
   private func forget(_ disks: DiskHistory, _ published: Set<Int>) throws -> [DiskHistory.Forgotten] {
-    let reserve = SpaceReserve(store: storePath)
     let used = try highestUsedNumber()
-    do { return try disks.forgetUnpublished(published: published, used: used) } catch PoolError.io(_, _, ENOSPC)
-      where reserve.release()
-    {
+    return try withReserve { try disks.forgetUnpublished(published: published, used: used) }
+  }
+
+  func withReserve<Result>(_ change: () throws -> Result) throws -> Result {
+    let reserve = SpaceReserve(store: storePath)
+    do { return try change() } catch PoolError.io(_, _, ENOSPC) where reserve.release() {
       defer { reserve.fill() }
-      return try disks.forgetUnpublished(published: published, used: used)
+      return try change()
     }
   }
 }
@@ -95,7 +97,7 @@ public struct Pruned: Sendable {
   /// Pools that held disks of removed epochs.
   public internal(set) var pools: [DiskHistory.Forgotten]
   /// Why snapshots were left in the pools; the next prune or take removes them.
-  public let poolProblem: String?
+  public internal(set) var poolProblem: String?
 
   /// Bytes that the store's file system got back.
   public var freedBytes: UInt64 { removal.freedBytes + compaction.freedBytes }

@@ -41,7 +41,12 @@ public struct RemovePlan: Sendable {
     let unknown = unknown.subtracting(overview.allNumbers)
     let known = Set(epochs).subtracting(self.unknown)
     var pruned = try folder.remove(known, of: overview, disks: disks, shouldStop: shouldStop)
-    if !unknown.isEmpty, let disks = try disks() { pruned.pools += try disks.forget(unknown: unknown) }
+    guard !unknown.isEmpty, let disks = try disks() else { return pruned }
+    do { pruned.pools += try folder.withReserve { try disks.forget(unknown: unknown) } } catch {
+      // Epochs of the folder are gone by now, and that is to be told.
+      guard !known.isEmpty else { throw error }
+      pruned.poolProblem = pruned.poolProblem ?? "\(error)"
+    }
     return pruned
   }
 }

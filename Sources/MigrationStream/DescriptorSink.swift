@@ -50,6 +50,8 @@ public struct DescriptorSink: ByteSink, ~Copyable {
       let count = writev(descriptor, parts, Int32(parts.count))
       if count > 0 {
         done += count
+        // A signal ends a write to a full pipe with what went in before.
+        if done < total, shouldStop() { return .writeFailed(errno: EINTR) }
       } else if count == 0 {
         return .writeFailed(errno: 0)
       } else if errno == EPIPE {

@@ -5,8 +5,10 @@ import EpochStore
 struct RemoveCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "remove", abstract: "Remove epochs with their disks.",
-    discussion:
-      "Younger epochs are never harmed: what they need of a removed one is kept. For rules instead: ckpt prune.")
+    discussion: """
+      Younger epochs are never harmed: what they need of a removed one is kept. For rules instead: ckpt prune. An epoch of which only \
+      a pool has the disks, because the guest's folder in the store was lost, is given up by its number.
+      """)
 
   @Argument(help: "Name or uuid of the guest.", completion: .guests) var vm: String
   @Argument(help: EpochArgument.help, transform: EpochArgument.parse) var epochs: [EpochReference]

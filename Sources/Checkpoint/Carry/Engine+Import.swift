@@ -81,6 +81,10 @@ extension Engine {
     try folder.discardUnpublished()
     // As it was before this one: what pools have above it is not of this folder.
     let used = try folder.highestUsedNumber()
+    if !poolNames.isEmpty {
+      try DiskHistory(pools(), guestUUID: folder.uuid).markUnknown(
+        published: Set(folder.overview().allNumbers), used: used)
+    }
     let work = BundleImport(
       reader, into: folder, file: file, pool: pool, pools: { try Self.swept(pools(), folder, used: used) },
       access: access,

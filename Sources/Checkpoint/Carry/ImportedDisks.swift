@@ -68,8 +68,11 @@ final class ImportedDisks {
   private func make(_ wanted: Wanted, _ device: String, in name: String) throws -> DiskEpoch {
     let pool = try pools.open(name)
     try PoolReserve.check(pool.catalog, pool.operations.poolStatus(pool.device))
-    guard !pool.catalog.snapshots(guestUUID, epoch).contains(where: { $0.isUnknown != true }) else {
-      throw refused(device, "pool \(name) has disks of epoch \(epoch) already")
+    guard !pool.catalog.has(guestUUID, epoch) else {
+      throw refused(
+        device,
+        "pool \(name) has disks of epoch \(epoch) already, of another folder of this guest; bring that back, or give "
+          + "them up: ckpt remove \(guestUUID) \(epoch)")
     }
     let blockBytes = pool.catalog.blockSectors * 512
     guard wanted.disk.sizeBytes % blockBytes == 0 else {
@@ -184,10 +187,6 @@ final class ImportedDisks {
       let ids = Set(ours.map(\.snapshot.thinID))
       try pool.begin { catalog in
         catalog.doomed.removeAll(where: ids.contains)
-        // Of the same epoch of a folder that is not there any more, in whose place this one comes.
-        let unknown = catalog.snapshots(guestUUID, epoch)
-        catalog.epochs.removeAll { $0.guestUUID == guestUUID && $0.epoch == epoch }
-        catalog.doomed += unknown.map(\.thinID)
         return .takeEpoch(snapshots: ours.map(\.snapshot))
       }
       for one in ours { try pool.operations.remove(one.device) }

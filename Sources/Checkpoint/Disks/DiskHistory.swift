@@ -173,9 +173,9 @@ public struct DiskHistory: Sendable {
     public var freedBytes: UInt64
   }
 
-  /// Deletes the disks' part of an epoch. Harmless when it is gone already.
+  /// Deletes the disks' part of an epoch of the guest's folder. Harmless when it is gone already.
   public func forget(epoch: Int) throws {
-    try forget { $0.epoch == epoch }
+    try forget { $0.epoch == epoch && $0.isUnknown != true }
   }
 
   /// Deletes the disks of epochs that only pools know, because somebody gives them up.

@@ -55,7 +55,7 @@ public final class Clone {
       throw CheckpointError.nameTaken(guest: name, domain: other.id)
     }
     try disks.checkClone(name, ofGuest: folder.uuid, epoch: epoch, expected: manifest.disks)
-    try stream.requireOtherDisks()
+    try stream.requireOtherDisks(disks.pools)
     self.stream = stream
   }
 

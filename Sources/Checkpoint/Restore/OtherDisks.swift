@@ -1,4 +1,3 @@
-import DeviceMapper
 import EpochStore
 import Glibc
 import MigrationStream
@@ -6,33 +5,43 @@ import MigrationStream
 extension EpochStream {
   /// What xl must find besides the disks that the epoch has snapshots of: images and devices that the guest only reads.
   ///
+  /// - Parameter pools: devices of theirs need not be there before the pool is started.
   /// - Throws: ``CheckpointError/badEpoch(guest:epoch:_:)`` for one that is gone.
-  func requireOtherDisks() throws {
+  func requireOtherDisks(_ pools: Pools) throws {
     let manifest = reader.manifest
     let own = Set(manifest.disks.filter { $0.thinID != nil }.map(\.vdev))
-    guard let (vdev, path) = config.absentDisk(besides: own) else { return }
+    guard let (vdev, path) = config.absentDisk(besides: own, made: pools.makes) else { return }
     throw CheckpointError.badEpoch(
       guest: manifest.guest, epoch: manifest.epoch,
       "its disk \(vdev) is \(path), which is not there; put that back, or something in its place")
   }
 }
 
+extension Pools {
+  /// Whether the pools have a disk of this path, or an adopted one had it. False where that cannot be found out.
+  fileprivate func makes(_ path: String) -> Bool {
+    let volumes = ((try? catalogs()) ?? []).flatMap(\.volumes)
+    return volumes.contains { "/dev/mapper/\($0.device)" == path || $0.origin?.path == path }
+  }
+}
+
 extension XLConfig {
   /// The first disk whose file or device is not there for certain; nil when there is none.
-  func absentDisk(besides own: Set<String>) -> (vdev: String, path: String)? {
+  ///
+  /// - Parameter made: whether opening a pool makes this device.
+  func absentDisk(besides own: Set<String>, made: (String) -> Bool = { _ in false }) -> (vdev: String, path: String)? {
     for disk in disks where !own.contains(disk.vdev) {
-      if let path = disk.pathInDom0, isAbsent(path) { return (disk.vdev, path) }
+      if let path = disk.pathInDom0, isAbsent(path), !made(path) { return (disk.vdev, path) }
     }
     return nil
   }
 }
 
 extension XLConfig.Disk {
-  /// nil for an empty drive, for one of our own devices, which opening its pool makes, and where only others know what the path means:
-  /// a driver domain, a hotplug script, qemu (`nbd:…`).
+  /// nil for an empty drive, and where only others know what the path means: a driver domain, a hotplug script, qemu (`nbd:…`).
   fileprivate var pathInDom0: String? {
     guard let path, backendDomid == 0, (backendName ?? "").isEmpty, (script ?? "").isEmpty else { return nil }
-    return path.hasPrefix("/") && !path.hasPrefix("/dev/mapper/\(DeviceName.namePrefix)") ? path : nil
+    return path.hasPrefix("/") ? path : nil
   }
 }
 

@@ -64,7 +64,7 @@ public final class Restore {
     }
     if let running { try requireRoom(replacing: running) }
     try disks.check(epoch: epoch, expected: manifest.disks)
-    if options.start != .nothing { try stream.requireOtherDisks() }
+    if options.start != .nothing { try stream.requireOtherDisks(disks.pools) }
     safety = try Safety(wanted: options.safety, guest: manifest.guest, running?.state)
   }
 
@@ -98,7 +98,7 @@ public final class Restore {
     let hasDisks = manifest.disks.contains { $0.thinID != nil }
     let users = users
     if hasDisks { try disks.checkRollback(to: epoch, users: users) }
-    if options.start != .nothing { try stream.requireOtherDisks() }
+    if options.start != .nothing { try stream.requireOtherDisks(disks.pools) }
     try rememberRollback()
     if let running {
       try steps.step("destroy") {

@@ -286,15 +286,25 @@ struct CarryTests {
     try removeAndImport()
   }
 
-  @Test("A guest whose folder was lost comes back bundle by bundle, beside what the pool has of it")
+  @Test("A guest whose folder was lost comes back bundle by bundle, once what the pool has of them was given up")
   func lostFolder() throws {
     let here = try host()
     let (first, second) = try (here.bundle(2), here.bundle(3, since: 2))
     let away = FileManager.default.temporaryDirectory.path + "/ckpt-away-\(UInt64.random(in: 0...UInt64.max))"
     try FileManager.default.moveItem(atPath: here.folder.path, toPath: away)
     defer { try? FileManager.default.removeItem(atPath: away) }
-    try here.importing(first)
+    let refused = #expect(throws: CarryError.self) { try here.importing(first) }
+    #expect(refused?.description.contains("or give them up: ckpt remove \(PoolHouse.uuid) 2") == true)
     #expect(try here.pool.history.epochs() == [1, 2, 3, 4])
+    func giveUp(_ epochs: Set<Int>) throws {
+      let plan = try RemovePlan(here.folder, guest: "web", epochs: epochs, unknown: epochs, force: false)
+      _ = try plan.perform(disks: { here.pool.history })
+    }
+    try giveUp([2])
+    try here.importing(first)
+    // The import has used numbers up to 2 since.
+    #expect(try here.pool.history.epochs() == [1, 2, 3, 4])
+    try giveUp([3])
     try here.importing(second)
     #expect(try here.pool.history.epochs() == [1, 2, 3, 4])
     for epoch in [2, 3] {
