@@ -94,12 +94,16 @@ private func withoutSIGPIPE(_ body: () -> StreamError?) -> StreamError? {
 /// Reads from a blocking descriptor that the caller owns and closes. Takes not one byte more than it is asked for.
 public struct DescriptorSource: ByteSource, ~Copyable {
   private let descriptor: Int32
+  private let mayRead: () -> Bool
 
-  public init(_ descriptor: Int32) { self.descriptor = descriptor }
+  /// - Parameter mayRead: asked before each read, and may wait; false is as the end of the file.
+  public init(_ descriptor: Int32, mayRead: @escaping () -> Bool = { true }) {
+    (self.descriptor, self.mayRead) = (descriptor, mayRead)
+  }
 
   public mutating func read(into buffer: UnsafeMutableRawBufferPointer) throws(StreamError) -> Int {
     var done = 0
-    while done < buffer.count {
+    while done < buffer.count, mayRead() {
       let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[done...])
       let count = Glibc.read(descriptor, rest.baseAddress, rest.count)
       if count == 0 { break }

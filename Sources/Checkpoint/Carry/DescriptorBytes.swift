@@ -24,31 +24,20 @@ final class DescriptorInput {
 /// Bytes that were read to find out what they are, and then the rest. It ends early when it is told to, also while a pipe brings nothing.
 struct PrefixedSource: ByteSource, ~Copyable {
   private var start: MemorySource
-  private let descriptor: Int32
-  private let cancellation: TakeCancellation
+  private var rest: DescriptorSource
 
   init(_ start: [UInt8], _ descriptor: Int32, _ cancellation: TakeCancellation) {
     self.start = MemorySource(start)
-    (self.descriptor, self.cancellation) = (descriptor, cancellation)
+    rest = DescriptorSource(descriptor) { Self.awaitBytes(descriptor, cancellation) }
   }
 
   mutating func read(into buffer: UnsafeMutableRawBufferPointer) throws(StreamError) -> Int {
-    var done = start.read(into: buffer)
-    while done < buffer.count, awaitBytes() {
-      let rest = UnsafeMutableRawBufferPointer(rebasing: buffer[done...])
-      let count = Glibc.read(descriptor, rest.baseAddress, rest.count)
-      if count == 0 { break }
-      if count > 0 {
-        done += count
-      } else if errno != EINTR {
-        throw .readFailed(errno: errno)
-      }
-    }
-    return done
+    let done = start.read(into: buffer)
+    return try done + rest.read(into: UnsafeMutableRawBufferPointer(rebasing: buffer[done...]))
   }
 
   /// - Returns: false when it is told to end.
-  private func awaitBytes() -> Bool {
+  private static func awaitBytes(_ descriptor: Int32, _ cancellation: TakeCancellation) -> Bool {
     while !cancellation.isCancelled {
       var waiting = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
       let count = poll(&waiting, 1, 100)
