@@ -72,8 +72,9 @@ final class Child {
       throw Child.failed(name, code)
     }
     (self.output, self.errors, input) = (output, errors, ends[1])
-    // The largest pipe an unprivileged process may have; fewer switches between us and xl.
-    _ = fcntl(input, ckpt_F_SETPIPE_SZ, 1 << 20)
+    // Room for two whole records of pages: xl takes one out while it has the other in work. Without the right to more it is what
+    // anybody may have.
+    if fcntl(input, ckpt_F_SETPIPE_SZ, 8 << 20) < 0 { _ = fcntl(input, ckpt_F_SETPIPE_SZ, 1 << 20) }
 
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)

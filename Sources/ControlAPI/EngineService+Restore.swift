@@ -43,7 +43,7 @@ extension EngineService {
     let clone = try engine.clone(request.guest, epoch: request.epoch, as: name, options: request.options) {
       call.report(.step($0))
     }
-    try clone.prepare()
+    try clone.prepare(isPerformed: request.dryRun != true)
     try call.mayGoOn()
     let plan = clone.plan
     if request.dryRun != true { call.begins() }

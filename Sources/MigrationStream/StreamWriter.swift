@@ -69,6 +69,9 @@ public struct StreamWriter<Sink: ByteSink & ~Copyable>: ~Copyable {
     order = RecordOrder(kind: kind)
   }
 
+  /// Hands on what the sink holds back, for a reader that can begin with what it has while the writer makes the rest.
+  public mutating func flush() throws(StreamError) { try sink.flush() }
+
   /// Any libxc record but PAGE_DATA and END.
   public mutating func write(_ record: Record) throws(StreamError) {
     try requireLibxc("a libxc record")

@@ -6,7 +6,7 @@ public import Xen
 /// Starts an epoch as a guest of its own, beside the one that it was taken of: another name, uuid and MAC addresses, and disks that
 /// are thin snapshots of the epoch's.
 ///
-/// ``prepare()`` changes nothing, and neither step touches the original. Its folder is locked for readers only, so that clones of one
+/// ``prepare(isPerformed:)`` changes nothing, and neither step touches the original. Its folder is locked for readers only, so that clones of one
 /// epoch can be made side by side; a take of it has to wait.
 public final class Clone {
   private let hypervisor: Hypervisor
@@ -18,6 +18,7 @@ public final class Clone {
   private let steps: RestoreSteps
   private var lock: FolderLock?
   private var stream: EpochStream?
+  private var restorer: XLRestore?
 
   public let name: String
   /// Of the clone.
@@ -43,7 +44,11 @@ public final class Clone {
 
   /// Finds out what can be known before something is made. The pages are not read here: each is proven on its way to xl, and there is
   /// no old guest that a damaged one could cost. Whether the memory fits is for xl to say, which can take some from dom0.
-  public func prepare() throws {
+  ///
+  /// - Parameter isPerformed: ``perform()`` will follow. xl is loaded meanwhile, which takes it as long as all this; it makes nothing
+  ///   before it is told the clone's configuration.
+  public func prepare(isPerformed: Bool) throws {
+    if isPerformed { restorer = try XLRestore(paused: options.start == .paused) }
     lock = try folder.lock(.shared)
     let reader = try folder.open(epoch: epoch)
     manifest = reader.manifest
@@ -66,7 +71,7 @@ public final class Clone {
     }
   }
 
-  /// What ``perform()`` will do. Call ``prepare()`` first.
+  /// What ``perform()`` will do. Call ``prepare(isPerformed:)`` first.
   public var plan: RestorePlan {
     var plan = RestorePlan(manifest, start: options.start)
     (plan.clone, plan.cloneUUID) = (name, uuid)
@@ -100,7 +105,7 @@ public final class Clone {
   /// - Throws: ``CheckpointError/cloneFailed(clone:guest:epoch:message:leftDisks:)`` when it does not run; `StoreError` for an epoch
   ///   that turned out to be damaged, with nothing left of the clone.
   public func perform() throws -> Restore.Outcome {
-    guard var stream else { throw failed("it was not prepared", leftDisks: false) }
+    guard var stream, let restorer else { throw failed("it was not prepared", leftDisks: false) }
     // Ended half-way this would leave disks, or a domain that is not whole.
     let signals = HeldSignals()
     defer { signals.release() }
@@ -111,7 +116,7 @@ public final class Clone {
     do {
       let macs = (0..<stream.config.interfaceCount).map { _ in Self.randomMAC() }
       try stream.config.becomeClone(name: name, uuid: uuid, macs: macs, paths: paths)
-      try steps.step("start") { try stream.start(paused: options.start == .paused) }
+      try steps.step("start") { try restorer.feed(stream) }
     } catch {
       var leftDisks = false
       // Only what was made here: somebody may have made other disks for a guest of that name.

@@ -41,6 +41,8 @@ public struct EpochStream {
     for record in records where GuestRecords.staticTypes.contains(record.type) { try writer.write(record) }
     try writer.write(.staticDataEnd)
     for record in records where record.type == .x86PVP2MFrames { try writer.write(record) }
+    // xl makes the domain while the first pages are read.
+    try writer.flush()
     var pages = 0
     try reader.forEachBatch(pagesPerBatch: PageBatchSize.most, threads: EpochStore.processors) { batch in
       var entries: [PageEntry] = []

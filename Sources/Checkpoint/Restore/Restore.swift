@@ -100,6 +100,8 @@ public final class Restore {
     if hasDisks { try disks.checkRollback(to: epoch, users: users) }
     if options.start != .nothing { try stream.requireOtherDisks(disks.pools) }
     try rememberRollback()
+    // A host that cannot even start it shall not cost the old guest; and it loads while that one goes.
+    let restorer = options.start == .nothing ? nil : try XLRestore(paused: options.start == .paused)
     if let running {
       try steps.step("destroy") {
         try Command.run(["xl", "destroy", String(running.id)])
@@ -107,20 +109,19 @@ public final class Restore {
       }
     }
     try requireGone()
-    let starts = options.start != .nothing
     var rolledBack = DiskHistory.RolledBack()
     var wasTried = false
     do {
       if hasDisks {
         rolledBack = try steps.step("disks") { try disks.rollBack(to: epoch, users: users.afterItsEnd) }
       }
-      wasTried = starts
-      if starts { try steps.step("start") { try stream.start(paused: options.start == .paused) } }
+      wasTried = restorer != nil
+      if let restorer { try steps.step("start") { try restorer.feed(stream) } }
     } catch {
       // The newest content of the disks is worth more than a branch of an epoch that did not start.
       return try failed("\(error)", disks: turnBack(rolledBack, afterStart: wasTried))
     }
-    guard starts else {
+    guard restorer != nil else {
       forgetNewest()
       return Outcome(domain: nil, steps: steps.times)
     }
