@@ -10,7 +10,7 @@ public struct RemovePlan: Sendable {
 
   let folder: GuestFolder
   let force: Bool
-  /// Of the epochs those that only a pool knows, by their disks; see ``UnknownEpochs``.
+  /// Of the epochs those that only a pool knows, by their disks; see ``DiskOnlyEpochs``.
   private let unknown: Set<Int>
 
   init(_ folder: GuestFolder, guest: String, epochs: Set<Int>, unknown: Set<Int> = [], force: Bool) throws {
@@ -77,7 +77,7 @@ extension Engine {
   /// Epochs of a guest that only pools know. None where the pools cannot be asked.
   private func numbersOfUnknown(in folder: GuestFolder, _ overview: EpochOverview) -> Set<Int> {
     guard let disks = (try? history(ofGuest: folder.uuid)) ?? nil, let used = try? folder.highestUsedNumber(),
-      let unknown = try? disks.unknownEpochs(published: Set(overview.allNumbers), used: used)
+      let unknown = try? disks.diskOnlyEpochs(published: Set(overview.allNumbers), used: used)
     else { return [] }
     return Set(unknown.flatMap(\.epochs))
   }

@@ -67,7 +67,7 @@ extension Take {
 
   /// The newest epoch of the guest that only a pool knows: its number shall not be given twice. 0 when there is none.
   private func newestUnknown(_ published: EpochOverview) throws -> Int {
-    let unknown = try disks.unknownEpochs(published: Set(published.allNumbers), used: folder.highestUsedNumber())
+    let unknown = try disks.diskOnlyEpochs(published: Set(published.allNumbers), used: folder.highestUsedNumber())
     for text in unknown.map(\.description) where !statistics.notes.contains(text) { note(text) }
     return unknown.flatMap(\.epochs).max() ?? 0
   }

@@ -27,7 +27,7 @@ struct Sweep {
   private mutating func noteUnknown(_ folder: GuestFolder, _ pools: Pools?) {
     guard let pools else { return }
     do {
-      let unknown = try DiskHistory(pools, guestUUID: folder.uuid).unknownEpochs(
+      let unknown = try DiskHistory(pools, guestUUID: folder.uuid).diskOnlyEpochs(
         published: Set(folder.overview().allNumbers), used: folder.highestUsedNumber())
       swept += unknown.map(\.description)
     } catch {

@@ -262,9 +262,9 @@ final class ScriptedDisks: DiskSet {
     journal.note(event)
     if self.fault == fault { throw fault }
   }
-  func unknownEpochs(published: Set<Int>, used: Int) -> [UnknownEpochs] { unknown.withLock { $0 } }
+  func diskOnlyEpochs(published: Set<Int>, used: Int) -> [DiskOnlyEpochs] { unknown.withLock { $0 } }
   /// What pools have of a folder that is elsewhere.
-  let unknown = Mutex<[UnknownEpochs]>([])
+  let unknown = Mutex<[DiskOnlyEpochs]>([])
   func forgetUnpublished(published: Set<Int>, used: Int) {
     journal.note("published: \(published.sorted())")
     whileForgetting(published)

@@ -245,7 +245,7 @@ struct TakeTests {
   func numbersOfAnotherFolder() throws {
     let temporary = try TemporaryStore()
     let disks = ScriptedDisks(journal: journal)
-    disks.unknown.withLock { $0 = [UnknownEpochs(pool: "p", guestUUID: "u", epochs: [1, 7])] }
+    disks.unknown.withLock { $0 = [DiskOnlyEpochs(pool: "p", guestUUID: "u", epochs: [1, 7])] }
     let manifest = try take(ScriptedGuest(pages: [1: page(1)], journal: journal), into: temporary, disks: disks)
     #expect(manifest.epoch == 8)
     let notes = try #require(manifest.statistics).notes

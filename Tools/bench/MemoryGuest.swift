@@ -100,7 +100,7 @@ final class MemoryGuest: Guest, @unchecked Sendable {
 final class NoDisks: DiskSet {
   let disks: [DiskEpoch] = []
   func forgetUnpublished(published: Set<Int>, used: Int) {}
-  func unknownEpochs(published: Set<Int>, used: Int) -> [UnknownEpochs] { [] }
+  func diskOnlyEpochs(published: Set<Int>, used: Int) -> [DiskOnlyEpochs] { [] }
   func mountedEpochs() -> Set<Int> { [] }
   func rooms() -> [PoolRoom] { [] }
   func check(epoch: Int) {}

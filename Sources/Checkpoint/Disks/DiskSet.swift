@@ -12,7 +12,7 @@ public protocol DiskSet: AnyObject, Sendable {
   /// - Parameter used: the highest number that the guest's folder ever gave away.
   func forgetUnpublished(published: Set<Int>, used: Int) throws
   /// What the pools have of epochs that the guest's folder never had.
-  func unknownEpochs(published: Set<Int>, used: Int) throws -> [UnknownEpochs]
+  func diskOnlyEpochs(published: Set<Int>, used: Int) throws -> [DiskOnlyEpochs]
   /// Epochs whose disks somebody looks at.
   func mountedEpochs() throws -> Set<Int>
   /// How full the pools are, by name. May make them larger where that costs nobody anything.

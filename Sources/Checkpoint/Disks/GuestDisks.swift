@@ -97,8 +97,8 @@ public final class GuestDisks: DiskSet {
     try DiskHistory(pools, guestUUID: guestUUID).forgetUnpublished(published: published, used: used)
   }
 
-  public func unknownEpochs(published: Set<Int>, used: Int) throws -> [UnknownEpochs] {
-    try DiskHistory(pools, guestUUID: guestUUID).unknownEpochs(published: published, used: used)
+  public func diskOnlyEpochs(published: Set<Int>, used: Int) throws -> [DiskOnlyEpochs] {
+    try DiskHistory(pools, guestUUID: guestUUID).diskOnlyEpochs(published: published, used: used)
   }
 
   public func mountedEpochs() throws -> Set<Int> { try EpochViews(pools: pools).epochs(of: guestUUID) }

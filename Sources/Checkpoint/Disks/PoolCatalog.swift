@@ -39,7 +39,7 @@ struct PoolCatalog: Codable, Equatable, Sendable {
     var sizeSectors: UInt64
     /// The device of the volume it was taken of, and to which it is rolled back.
     var device: String
-    /// The guest's folder was found not to know the epoch; see ``UnknownEpochs``.
+    /// The guest's folder was found not to know the epoch; see ``DiskOnlyEpochs``.
     var isUnknown: Bool?
 
     enum CodingKeys: String, CodingKey {

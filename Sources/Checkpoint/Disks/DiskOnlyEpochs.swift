@@ -1,6 +1,6 @@
 /// Epochs of a guest whose disks a pool has, and which the guest's folder never had: it is another folder than the one that they were
 /// taken into, which may come back. Nothing deletes their disks meanwhile.
-public struct UnknownEpochs: Equatable, Sendable, CustomStringConvertible {
+public struct DiskOnlyEpochs: Equatable, Sendable, CustomStringConvertible {
   public var pool: String
   public var guestUUID: String
   /// Ascending, never empty.
@@ -18,11 +18,11 @@ extension DiskHistory {
   /// - Parameters:
   ///   - published: all epochs of the guest's folder.
   ///   - used: the highest number that the folder ever gave away.
-  func unknownEpochs(published: Set<Int>, used: Int) throws -> [UnknownEpochs] {
+  func diskOnlyEpochs(published: Set<Int>, used: Int) throws -> [DiskOnlyEpochs] {
     try pools.catalogs().compactMap { catalog in
       let unknown = catalog.epochs.filter { isUnknown($0, published, used) }
       guard !unknown.isEmpty else { return nil }
-      return UnknownEpochs(
+      return DiskOnlyEpochs(
         pool: catalog.name, guestUUID: guestUUID, epochs: Set(unknown.map(\.epoch)).sorted())
     }
   }
@@ -46,7 +46,7 @@ extension DiskHistory {
   /// - Returns: the newest of them: no number up to it may be given. 0 when there is none.
   func spareUnknown(published: Set<Int>, used: Int) throws -> Int {
     try markUnknown(published: published, used: used)
-    return try unknownEpochs(published: published, used: used).flatMap(\.epochs).max() ?? 0
+    return try diskOnlyEpochs(published: published, used: used).flatMap(\.epochs).max() ?? 0
   }
 
   private func isUnknown(_ snapshot: PoolCatalog.Snapshot, _ published: Set<Int>, _ used: Int) -> Bool {
