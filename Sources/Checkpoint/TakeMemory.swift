@@ -11,6 +11,8 @@ public final class TakeMemory {
   var debt = PageSet()
   /// The epoch, and its store, that the debt goes back to.
   var debtBase: TrackedBase?
+  /// A page that is in the log for as long as nobody else takes from it; nil when there is none.
+  var canary: UInt64?
   /// The running guest, with the mappings that a guest without a log of dirty pages needs in the pause.
   var image: GuestImage? { didSet { mappedDomain = image?.domain.id } }
   /// Names this object in the note.

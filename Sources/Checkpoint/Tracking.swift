@@ -15,8 +15,11 @@ final class Tracking {
   private(set) var reason: String?
   /// How often the log was read.
   private(set) var syncs = 0
-  /// A page that must come with the next collect: if it does not, somebody else took from the log.
-  private var canary: UInt64?
+  /// A page that must come with the next collect: if it does not, somebody else took from the log. It outlives a take that fails.
+  private var canary: UInt64? {
+    get { memory.canary }
+    set { memory.canary = newValue }
+  }
   /// The log can only be switched off.
   private var isBroken = false
 
@@ -142,6 +145,7 @@ final class Tracking {
     switch note {
     case .owed(let token, _):
       guard token == memory.token else { return "a take that read the log did not end" }
+      guard memory.canary != nil else { return "nothing shows that the log is whole since a take failed" }
       return memory.debtBase == tracked(base) ? nil : "what is owed belongs to another epoch"
     case .armed(let armed, _, _): return armed == tracked(base) ? nil : "the log belongs to another epoch or store"
     }
@@ -203,6 +207,7 @@ final class Tracking {
 
   private func end() {
     memory.debt = PageSet()
+    canary = nil
     guard hasLog else { return }
     // The log is another saver's by now, whose image a switch would tear; it ends it itself.
     if !guest.isBeingSaved { guest.endLog() }

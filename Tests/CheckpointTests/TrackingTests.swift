@@ -295,6 +295,26 @@ struct TrackingTests {
     }
   }
 
+  @Test("bits that another tool took after a take failed are missed", arguments: [EpochManifest.Kind.pv, .pvh])
+  func stolenAfterAFailure(kind: EpochManifest.Kind) throws {
+    let guest = ScriptedGuest(pages: self.guest.pages, kind: kind, journal: Journal())
+    var options = TakeOptions()
+    (options.tracking, options.precopy.smallPages) = (.continuous, 0)
+    let take = { (fault: ScriptedDisks.Fault?) in
+      let disks = ScriptedDisks(journal: Journal(), fault: fault)
+      return try Take(guest, disks: disks, into: self.temporary.folder, options: options, memory: self.memory).run()
+    }
+    _ = try take(nil)
+    guest.write(7, page(200))
+    #expect(throws: ScriptedDisks.Fault.commit) { _ = try take(.commit) }
+    guest.write(8, page(201))
+    guest.stealLog(andSwitchOff: false)
+    guest.write(9, page(202))
+    let third = try take(nil)
+    #expect(try pages(of: third.epoch, in: temporary.folder) == guest.pages)
+    #expect(third.statistics?.changes == "compare")
+  }
+
   @Test("a take that failed loses no dirty bit", arguments: [true, false])
   func failed(resident: Bool) throws {
     try take(.continuous, memory: memory)

@@ -7,6 +7,7 @@ next_epoch_is_right() {
   check "$what: the next epoch is taken" eval "ckpt take $kind --json >/run/lab/taken"
   epoch=$(json_number epoch </run/lab/taken)
   grep -E '"(changes|reason)"' /run/lab/taken | tr -d '\n' | sed 's/^/      | /' && echo
+  ((torn += $(torn_pages)))
   check "$what: back to epoch $epoch" ckpt restore "$kind" "$epoch" --yes --no-safety
   check "$what: the guest is right" guest_is_right "$kind" "$nonce"
   # A restored guest is a new domain: what follows begins with one that is tracked again.
@@ -61,17 +62,25 @@ runs_again() { # NAME: and no log of dirty pages is on for a take that is dead
   nothing_is_held "$1" && [[ $(tracking_note "$(guest_domid "$1")") != owed* ]]
 }
 
-balloons() { # NAME: its memory goes down and up as long as the file is there
+balloons() { # NAME: its memory goes down and up as long as the file is there; what it had each time is in /run/lab/had
+  local target=160
   while [[ -e /run/lab/balloon ]]; do
-    xl mem-set "$1" 160
+    xl mem-set "$1" $target
     sleep 0.7
-    xl mem-set "$1" 192
-    sleep 0.7
-  done 2>/dev/null
+    xl list "$1" | awk 'NR == 2 {print $3}'
+    target=$((160 + 192 - target))
+  done >/run/lab/had 2>/dev/null
+}
+moved() { # FILE: it holds more than one size
+  sort -n "$1" | uniq -c
+  (($(sort -u "$1" | wc -l) > 1))
 }
 
+# Page tables that changed while they were copied live, in all rounds of what /run/lab/taken tells.
+torn_pages() { grep -o '"torn" : [0-9]*' /run/lab/taken | awk '{sum += $3} END {print sum + 0}'; }
+
 changes() { # KIND
-  local kind=$1 disk nonce pid taken
+  local kind=$1 disk nonce pid taken torn=0
   printf "%s\n" "tracking = continuous" "staging = 32M" >/run/lab/ckpt.conf
   export CKPT_CONFIG=/run/lab/ckpt.conf
   disk=$(ckpt disk create "$kind" xvda --size 64M | tail -n 1)
@@ -105,7 +114,7 @@ changes() { # KIND
   next_epoch_is_right "$kind" "$nonce" "after a store that failed"
 
   check "a take is interrupted with ^C" eval \
-    "ckpt take $kind & sleep 1.2; kill -INT \$!; wait \$!; [[ \$? == 130 || \$? == 0 ]]"
+    "ckpt take $kind --limit-rate 1K & sleep 3; kill -INT \$!; wait \$!; [[ \$? == 130 ]]"
   check "after ^C: nothing is held" nothing_is_held "$kind"
   next_epoch_is_right "$kind" "$nonce" "after ^C"
 
@@ -117,6 +126,7 @@ changes() { # KIND
   check "and again" eval "ckpt take $kind --json >/run/lab/second"
   rm -f /run/lab/balloon
   wait "$pid"
+  check "its memory did go down and up" moved /run/lab/had
   for taken in first second; do
     check "a ballooning guest: back to the $taken epoch" ckpt restore "$kind" "$(json_number epoch <"/run/lab/$taken")" --yes --no-safety
     check "a ballooning guest: it is right" guest_is_right "$kind" "$nonce"
@@ -127,10 +137,20 @@ changes() { # KIND
   check "a guest that writes faster than it is copied starts" \
     guest_start "$kind" "$kind-busy" memory=192 vcpus=2 area=64 rate=400 forks=1 disks="phy:$disk,xvda,w"
   nonce=$(guest_nonce "$kind-busy")
-  check "it is taken" ckpt take "$kind-busy"
+  printf "%s\n" "tracking = continuous" "staging = 4M" >/run/lab/ckpt.conf
+  check "it is taken" eval "ckpt take $kind-busy --json >/run/lab/taken"
+  check "no live round left little: $(grep '"precopy_end"' /run/lab/taken | xargs)" not grep -q '"precopy_end" : "small"' /run/lab/taken
+  check "what did not fit into 4 MiB was written in the pause" test "$(json_number spilled_bytes </run/lab/taken)" -gt 0
+  echo "staging-full = abort" >>/run/lab/ckpt.conf
+  check "a take that must not do that is given up" refuses 1 "changed more than the 4 MiB set aside" ckpt take "$kind-busy"
+  check "after it: nothing is held" nothing_is_held "$kind-busy"
+  check "after it: the guest works on" guest_goes_on "$kind-busy"
+  printf "%s\n" "tracking = continuous" "staging = 4M" >/run/lab/ckpt.conf
   next_epoch_is_right "$kind-busy" "$nonce" "a guest that writes faster than it is copied"
   guest_stop "$kind-busy"
+  [[ $kind != pv ]] || check "page tables changed while they were copied: $torn times" test "$torn" -gt 0
 }
+not() { ! "$@"; }
 
 ckpt pool create main --data /dev/vdc --metadata /dev/vdd --yes >/dev/null
 changes "$1"

@@ -25,6 +25,19 @@ says_why() { # NAME WORDS: the note that goes with the way by xenstore
   [[ $text == *path=xenstore* && $text == *"note: "*"$2"* ]]
 }
 
+# taken_while_its_channel_goes NAME: the module is unloaded between the look for a channel and the request.
+taken_while_its_channel_goes() {
+  local take
+  rm -rf /run/lab/fault && mkdir -p /run/lab/fault
+  CKPT_FAULT=precopy=/run/lab/fault ckpt take "$1" &
+  take=$!
+  until_true 60 test -e /run/lab/fault/reached || return
+  guest_ask "$1" 60 unload >/dev/null
+  until_true 20 offers_none "$1" || return
+  : >/run/lab/fault/go
+  wait "$take" && suspended_by "$1" xenstore
+}
+
 monitor_of() { pgrep -f "xl create .*/$1\.cfg"; }
 
 # A request is one request however often it comes; one too many would leave the guest suspended with nobody there to resume it.
@@ -74,7 +87,8 @@ with_module() { # KIND
   check "$name is saved by xl through it" xl save -c "$name" /var/tmp/channel-save
   check "$name is taken after that" taken_by "$name" event-channel
 
-  guest_ask "$name" 60 unload >/dev/null
+  check "$name is taken by xenstore when its channel goes meanwhile" taken_while_its_channel_goes "$name"
+  check "$name is right after that" guest_is_right "$name" "$nonce"
   check "$name takes its offer back with the module" until_true 20 offers_none "$name"
   check "$name is saved by xl by xenstore: nobody is subscribed to its suspend" xl save -c "$name" /var/tmp/channel-save
   check "$name is taken by xenstore" taken_by "$name" xenstore

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Twenty epochs of a PV guest, ten with the log of dirty pages on all the time, ten with it on during takes only.
+# Forty epochs of a PV guest, twenty with the log of dirty pages on all the time, twenty with it on during takes only.
 # hypervisors: shadow
-# time limit: 2400
+# time limit: 3600
 set -uo pipefail
 . /lab/lib.sh
-. /lab/epochs.bash pv continuous 10 per-take 10
+. /lab/epochs.bash pv continuous 20 per-take 20
