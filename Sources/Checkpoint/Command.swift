@@ -54,8 +54,10 @@ final class Child {
   private let output: Int32
   private let errors: Int32
 
-  /// - Parameter destination: gets what it prints, instead of the result; the caller closes it.
-  init(_ arguments: [String], output destination: Int32? = nil) throws {
+  /// - Parameters:
+  ///   - destination: gets what it prints, instead of the result; the caller closes it.
+  ///   - inputBytes: what the pipe shall hold.
+  init(_ arguments: [String], output destination: Int32? = nil, inputBytes: Int32? = nil) throws {
     name = arguments[0]
     var ends: [Int32] = [-1, -1]
     let output = try Child.unnamedFile(name)
@@ -72,9 +74,8 @@ final class Child {
       throw Child.failed(name, code)
     }
     (self.output, self.errors, input) = (output, errors, ends[1])
-    // Room for two whole records of pages: xl takes one out while it has the other in work. Without the right to more it is what
-    // anybody may have.
-    if fcntl(input, ckpt_F_SETPIPE_SZ, 8 << 20) < 0 { _ = fcntl(input, ckpt_F_SETPIPE_SZ, 1 << 20) }
+    // Without the right to so much it is as large as pipes are.
+    if let inputBytes { _ = fcntl(input, ckpt_F_SETPIPE_SZ, inputBytes) }
 
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
@@ -118,6 +119,12 @@ final class Child {
     guard input >= 0 else { return }
     close(input)
     input = -1
+  }
+
+  /// Ends a tool that was given nothing to do.
+  func discard() {
+    kill(pid, SIGKILL)
+    _ = try? wait()
   }
 
   /// - Parameter mayGoOn: as ``Command/run(_:_:)`` has it.

@@ -19,38 +19,48 @@ extension EpochReader {
     var next = index.firstEntry(from: first / UInt64(EpochFormat.framePages))
     guard next < index.pageEntries else { return }
     var window = PageWindow(reader: self, threads: threads)
-    next = try window.read(from: next)
-    var other = threads > 1 && next < index.pageEntries ? PageWindow(reader: self, threads: threads) : window
-    while next < index.pageEntries {
-      let ahead = threads > 1 ? ReadAhead(other, from: next) : nil
-      defer { ahead?.end() }
+    next = window.plan(from: next)
+    try window.fill()
+    var isPlanned = threads > 1 && next < index.pageEntries
+    var other = isPlanned ? PageWindow(reader: self, threads: threads) : window
+    if isPlanned { next = other.plan(from: next) }
+    while isPlanned {
+      let ahead = ReadAhead(other)
+      defer { ahead.end() }
       try window.forEachBatch(pagesPerBatch, body)
-      next = try ahead?.result() ?? other.read(from: next)
+      // The one after it is planned while it is still filled.
+      isPlanned = next < index.pageEntries
+      if isPlanned { next = window.plan(from: next) }
+      try ahead.result()
       swap(&window, &other)
+    }
+    while next < index.pageEntries {
+      try window.forEachBatch(pagesPerBatch, body)
+      next = window.plan(from: next)
+      try window.fill()
     }
     try window.forEachBatch(pagesPerBatch, body)
   }
 }
 
-/// A window that is read on another thread. Its owner leaves it alone until the end.
+/// A planned window that is filled on another thread. Its owner leaves it alone until the end.
 private final class ReadAhead {
   private let group = DispatchGroup()
   /// Written before the group is left, read after it was waited for.
-  private nonisolated(unsafe) var read: Result<Int, StoreError>?
+  private nonisolated(unsafe) var filled: Result<Void, StoreError>?
 
-  init(_ window: PageWindow, from start: Int) {
+  init(_ window: PageWindow) {
     nonisolated(unsafe) let (window, this) = (window, self)
     DispatchQueue.global(qos: .userInitiated).async(group: group) {
-      this.read = Result { () throws(StoreError) in try window.read(from: start) }
+      this.filled = Result { () throws(StoreError) in try window.fill() }
     }
   }
 
   func end() { group.wait() }
 
-  /// The entry to go on with.
-  func result() throws(StoreError) -> Int {
+  func result() throws(StoreError) {
     end()
-    return try read.unsafelyUnwrapped.get()
+    try filled.unsafelyUnwrapped.get()
   }
 }
 
@@ -74,6 +84,7 @@ private final class PageWindow {
   private var count = 0
   private var groups: [Group] = []
   private var extents: [Extent] = []
+  private var runs: [ReadRun] = []
   /// The group of each of the window's entries, which begin with entry `first`.
   private var groupOfEntry: [Int] = []
   private var first = 0
@@ -106,15 +117,9 @@ private final class PageWindow {
     for worker in workers { worker.buffer.deallocate() }
   }
 
-  /// Takes whole groups from entry `start` on until the window is full, and their pages. Returns the entry to go on with.
-  func read(from start: Int) throws(StoreError) -> Int {
-    let next = plan(from: start)
-    try fill()
-    return next
-  }
-
-  /// Chooses the groups, and sets pfns and types.
-  private func plan(from start: Int) -> Int {
+  /// Takes whole groups from entry `start` on until the window is full: sets pfns and types, and what is to be read. Returns the
+  /// entry to go on with.
+  func plan(from start: Int) -> Int {
     (first, count) = (start, 0)
     groups.removeAll(keepingCapacity: true)
     extents.removeAll(keepingCapacity: true)
@@ -142,6 +147,7 @@ private final class PageWindow {
       describe(reader.index[next].group, wanted, types)
       next = range.upperBound
     }
+    runs = ReadRun.plan(&extents, limit: Self.runBytes)
     return next
   }
 
@@ -157,8 +163,7 @@ private final class PageWindow {
   }
 
   /// Reads, checks and unpacks the pages of the plan, file by file.
-  private func fill() throws(StoreError) {
-    let runs = ReadRun.plan(&extents, limit: Self.runBytes)
+  func fill() throws(StoreError) {
     let work = SharedWork(count: runs.count, progress: nil)
     try work.run(threads: min(workers.count, runs.count)) { thread throws(StoreError) in
       while let number = work.next() { try fill(runs[number], workers[thread]) }

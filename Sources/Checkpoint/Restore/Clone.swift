@@ -45,12 +45,12 @@ public final class Clone {
   /// Finds out what can be known before something is made. The pages are not read here: each is proven on its way to xl, and there is
   /// no old guest that a damaged one could cost. Whether the memory fits is for xl to say, which can take some from dom0.
   ///
-  /// - Parameter isPerformed: ``perform()`` will follow. xl is loaded meanwhile, which takes it as long as all this; it makes nothing
-  ///   before it is told the clone's configuration.
+  /// - Parameter isPerformed: ``perform()`` will follow. xl is loaded meanwhile; it makes nothing before it is told the clone's
+  ///   configuration.
   public func prepare(isPerformed: Bool) throws {
-    if isPerformed { restorer = try XLRestore(paused: options.start == .paused) }
     lock = try folder.lock(.shared)
     let reader = try folder.open(epoch: epoch)
+    if isPerformed { restorer = try XLRestore(paused: options.start == .paused) }
     manifest = reader.manifest
     let stream = try EpochStream(reader)
     if let obstacle = stream.config.obstacleToClone ?? Self.obstacle(manifest) {
@@ -106,6 +106,7 @@ public final class Clone {
   ///   that turned out to be damaged, with nothing left of the clone.
   public func perform() throws -> Restore.Outcome {
     guard var stream, let restorer else { throw failed("it was not prepared", leftDisks: false) }
+    self.restorer = nil
     // Ended half-way this would leave disks, or a domain that is not whole.
     let signals = HeldSignals()
     defer { signals.release() }

@@ -99,9 +99,9 @@ public final class Restore {
     let users = users
     if hasDisks { try disks.checkRollback(to: epoch, users: users) }
     if options.start != .nothing { try stream.requireOtherDisks(disks.pools) }
-    try rememberRollback()
-    // A host that cannot even start it shall not cost the old guest; and it loads while that one goes.
+    // It loads while the old guest goes. A host that has no xl, or no room for another process, costs nobody.
     let restorer = options.start == .nothing ? nil : try XLRestore(paused: options.start == .paused)
+    try rememberRollback()
     if let running {
       try steps.step("destroy") {
         try Command.run(["xl", "destroy", String(running.id)])

@@ -4,7 +4,7 @@ import MigrationStream
 /// guest's configuration, with which the stream begins, and lets nothing run of which it did not get the whole stream.
 ///
 /// So it can be started while it is not yet certain that there will be a stream: loading it and its libraries takes a while, in which
-/// the caller goes on. One that is fed nothing ends by itself when this object goes.
+/// the caller goes on. One that is fed nothing ends with this object.
 final class XLRestore {
   private let arguments: [String]
   private let child: Child
@@ -13,13 +13,13 @@ final class XLRestore {
   /// - Throws: ``CheckpointError/tool(command:status:message:)`` when it cannot be started.
   init(paused: Bool) throws {
     arguments = ["xl", "restore"] + (paused ? ["-p"] : []) + ["/dev/stdin"]
-    child = try Child(arguments)
+    child = try Child(arguments, inputBytes: Self.pipeBytes)
   }
 
-  deinit {
-    // What it says of a stream without a beginning is nobody's business, but it must not stay behind as a zombie.
-    if !isFed { _ = try? child.wait() }
-  }
+  /// Room for two whole records of pages: xl takes one out while it has the other in work.
+  private static let pipeBytes: Int32 = 8 << 20
+
+  deinit { if !isFed { child.discard() } }
 
   /// Gives it the whole stream and waits until the guest runs, or stands paused as wanted. Once.
   ///
