@@ -85,8 +85,8 @@ final class EpochIndex {
     var start = 0
     var next: UInt64 = 0
     var older = Set<UInt32>()
-    // The epoch that was last seen in each place: the set hears of most only once. No entry with a frame is of epoch 0.
-    var seen = [UInt32](repeating: 0, count: 1024)
+    // Neighbours mostly name the same file.
+    var last = trailer.epoch
     while start < pageEntries {
       let range = group(from: start)
       let group = self[start].group
@@ -99,9 +99,9 @@ final class EpochIndex {
         guard index == range.lowerBound || isBefore(self[index - 1], entry) else {
           throw damaged(index, "is out of order")
         }
-        if entry.hasFrame, entry.epoch != trailer.epoch, seen[Int(entry.epoch % 1024)] != entry.epoch {
-          seen[Int(entry.epoch % 1024)] = entry.epoch
-          older.insert(entry.epoch)
+        if entry.hasFrame, entry.epoch != trailer.epoch, entry.epoch != last {
+          last = entry.epoch
+          older.insert(last)
         }
         claimed |= entry.data | entry.zero
         dataPages += UInt64(entry.data.nonzeroBitCount)

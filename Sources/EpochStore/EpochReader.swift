@@ -41,16 +41,7 @@ public final class EpochReader {
     guard index.needs.map(Int.init) == manifest.needs else {
       throw .damaged(path: path, what: "it needs other files than its manifest says")
     }
-    try openAll()
-  }
-
-  /// Side by side where there are many: each costs some system calls.
-  private func openAll() throws(StoreError) {
-    let (files, needs) = (files, index.needs)
-    let work = SharedWork(count: needs.count, progress: nil)
-    try work.run(threads: needs.count < 16 ? 1 : min(EpochStore.processors, 4)) { _ throws(StoreError) in
-      while let number = work.next() { _ = try files.file(needs[number]) }
-    }
+    for epoch in index.needs { _ = try files.file(epoch) }
   }
 
   /// The name that the guest was given after the epoch was taken; nil when it is called as it was.

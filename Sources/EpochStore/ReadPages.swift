@@ -19,48 +19,38 @@ extension EpochReader {
     var next = index.firstEntry(from: first / UInt64(EpochFormat.framePages))
     guard next < index.pageEntries else { return }
     var window = PageWindow(reader: self, threads: threads)
-    next = window.plan(from: next)
-    try window.fill()
-    var isPlanned = threads > 1 && next < index.pageEntries
-    var other = isPlanned ? PageWindow(reader: self, threads: threads) : window
-    if isPlanned { next = other.plan(from: next) }
-    while isPlanned {
-      let ahead = ReadAhead(other)
-      defer { ahead.end() }
-      try window.forEachBatch(pagesPerBatch, body)
-      // The one after it is planned while it is still filled.
-      isPlanned = next < index.pageEntries
-      if isPlanned { next = window.plan(from: next) }
-      try ahead.result()
-      swap(&window, &other)
-    }
+    next = try window.read(from: next)
+    var other = threads > 1 && next < index.pageEntries ? PageWindow(reader: self, threads: threads) : window
     while next < index.pageEntries {
+      let ahead = threads > 1 ? ReadAhead(other, from: next) : nil
+      defer { ahead?.end() }
       try window.forEachBatch(pagesPerBatch, body)
-      next = window.plan(from: next)
-      try window.fill()
+      next = try ahead?.result() ?? other.read(from: next)
+      swap(&window, &other)
     }
     try window.forEachBatch(pagesPerBatch, body)
   }
 }
 
-/// A planned window that is filled on another thread. Its owner leaves it alone until the end.
+/// A window that is read on another thread. Its owner leaves it alone until the end.
 private final class ReadAhead {
   private let group = DispatchGroup()
   /// Written before the group is left, read after it was waited for.
-  private nonisolated(unsafe) var filled: Result<Void, StoreError>?
+  private nonisolated(unsafe) var read: Result<Int, StoreError>?
 
-  init(_ window: PageWindow) {
+  init(_ window: PageWindow, from start: Int) {
     nonisolated(unsafe) let (window, this) = (window, self)
     DispatchQueue.global(qos: .userInitiated).async(group: group) {
-      this.filled = Result { () throws(StoreError) in try window.fill() }
+      this.read = Result { () throws(StoreError) in try window.read(from: start) }
     }
   }
 
   func end() { group.wait() }
 
-  func result() throws(StoreError) {
+  /// The entry to go on with.
+  func result() throws(StoreError) -> Int {
     end()
-    try filled.unsafelyUnwrapped.get()
+    return try read.unsafelyUnwrapped.get()
   }
 }
 
@@ -84,7 +74,6 @@ private final class PageWindow {
   private var count = 0
   private var groups: [Group] = []
   private var extents: [Extent] = []
-  private var runs: [ReadRun] = []
   /// The group of each of the window's entries, which begin with entry `first`.
   private var groupOfEntry: [Int] = []
   private var first = 0
@@ -117,9 +106,15 @@ private final class PageWindow {
     for worker in workers { worker.buffer.deallocate() }
   }
 
-  /// Takes whole groups from entry `start` on until the window is full: sets pfns and types, and what is to be read. Returns the
-  /// entry to go on with.
-  func plan(from start: Int) -> Int {
+  /// Takes whole groups from entry `start` on until the window is full, and their pages. Returns the entry to go on with.
+  func read(from start: Int) throws(StoreError) -> Int {
+    let next = plan(from: start)
+    try fill()
+    return next
+  }
+
+  /// Chooses the groups, and sets pfns and types.
+  private func plan(from start: Int) -> Int {
     (first, count) = (start, 0)
     groups.removeAll(keepingCapacity: true)
     extents.removeAll(keepingCapacity: true)
@@ -147,7 +142,6 @@ private final class PageWindow {
       describe(reader.index[next].group, wanted, types)
       next = range.upperBound
     }
-    runs = ReadRun.plan(&extents, limit: Self.runBytes)
     return next
   }
 
@@ -163,7 +157,8 @@ private final class PageWindow {
   }
 
   /// Reads, checks and unpacks the pages of the plan, file by file.
-  func fill() throws(StoreError) {
+  private func fill() throws(StoreError) {
+    let runs = ReadRun.plan(&extents, limit: Self.runBytes)
     let work = SharedWork(count: runs.count, progress: nil)
     try work.run(threads: min(workers.count, runs.count)) { thread throws(StoreError) in
       while let number = work.next() { try fill(runs[number], workers[thread]) }

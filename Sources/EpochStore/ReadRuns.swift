@@ -9,10 +9,6 @@ struct Extent {
 
   /// By file and place. Without a length an extent lies at the start of whatever follows it.
   static func sort(_ extents: inout [Extent]) {
-    // By file first, as numbers of eight bytes: what one file has then mostly stands in order, which the second sort finds out.
-    var order = extents.indices.map { UInt64(extents[$0].epoch) << 32 | UInt64($0) }
-    order.sort()
-    extents = order.map { extents[Int($0 & 0xffff_ffff)] }
     extents.sort { ($0.epoch, $0.offset, $0.length) < ($1.epoch, $1.offset, $1.length) }
   }
 }
