@@ -46,8 +46,9 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
   case hostFull(guest: String, needed: UInt64, available: UInt64)
   /// There is no store where one was to be read.
   case noStore(String)
-  /// Another guest has the name; nothing was touched.
-  case nameTaken(guest: String, domain: UInt32)
+  /// Another guest has the name; nothing was touched. `uuid` is its own, `hasEpochs`: in the store.
+  /// `restored`: the uuid of the guest that was to come back; nil for a clone.
+  case nameTaken(guest: String, domain: UInt32, uuid: String, hasEpochs: Bool, restored: String?)
   /// The old guest's backends did not go away; it is destroyed, its disks and epochs are untouched.
   case backendsLinger(guest: String, domain: UInt32)
   /// The guest was started anew while it was being destroyed; its disks and epochs are untouched.
@@ -106,8 +107,12 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
       "guest '\(guest)' needs \(needed >> 20) MiB, the host has \(available >> 20) MiB free; nothing was changed"
     case .noStore(let path):
       "no store at \(path); name it with --store or CKPT_STORE, `ckpt pool create` and `ckpt take` make it"
-    case .nameTaken(let guest, let domain):
-      "domain \(domain) is another guest named '\(guest)'; rename or destroy it first; nothing was changed"
+    case .nameTaken(let guest, let domain, let uuid, let hasEpochs, let restored):
+      "domain \(domain) is another guest named '\(guest)', of uuid \(uuid)"
+        + (hasEpochs ? " (its epochs: ckpt list \(uuid))" : "") + "; rename or destroy it first; nothing was changed"
+        + (restored.map {
+          "; if it is the same guest, which xl create gave a new uuid, write into its xl configuration: uuid = \"\($0)\""
+        } ?? "")
     case .backendsLinger(let guest, let domain):
       "guest '\(guest)' (domain \(domain)) is destroyed but its backends do not go away; its disks are untouched; "
         + "run the restore again when `xenstore-ls /local/domain/0/backend` no longer shows it"

@@ -165,7 +165,7 @@ public struct Engine: Sendable {
       }
     }
     do { return try folder.overview().resolve(epoch) } catch let unknown as UnknownEpoch {
-      throw CheckpointError.noSuchEpoch(guest: guest, unknown.text)
+      throw noSuchEpoch(unknown, in: folder, of: guest)
     }
   }
 }

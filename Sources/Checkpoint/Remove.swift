@@ -62,7 +62,7 @@ extension Engine {
     let unknown = numbersOfUnknown(in: folder, overview).intersection(epochs.compactMap(Self.plainNumber))
     let numbers = try epochs.filter { Self.plainNumber($0).map(unknown.contains) != true }.map { epoch in
       do throws(UnknownEpoch) { return try overview.resolve(epoch) } catch {
-        throw CheckpointError.noSuchEpoch(guest: guest, error.text)
+        throw noSuchEpoch(error, in: folder, of: guest)
       }
     }
     return try RemovePlan(

@@ -15,6 +15,7 @@ extension Take {
     lock = try outerLock ?? folder.lock(.exclusive)
     try folder.discardUnpublished()
     var plan = try plan()
+    if plan.published.allNumbers.isEmpty { tellOfNamesakes() }
     try disks.forgetUnpublished(published: Set(plan.published.allNumbers), used: folder.highestUsedNumber())
     if let shortage = try shortage(plan) {
       guard try removeByPolicy(shortage) else { throw skipped(shortage) }
@@ -45,6 +46,12 @@ extension Take {
     if tracking.hasLog { try collectOwed() }
     try precopy(writer, staging)
     try followMemory(writer, staging)
+  }
+
+  /// With a guest's first epoch, while there is little to lose by giving it back the uuid that it had.
+  private func tellOfNamesakes() {
+    guard let others = Namesakes(of: guest.identity.name, besides: folder) else { return }
+    note("\(others); \(others.advice(to: guest.identity.uuid))")
   }
 
   /// Number, base and size of the epoch, as the folder is now.

@@ -118,12 +118,12 @@ extension GuestFolder {
     return all.withLock { $0 }
   }
 
-  /// The newest epoch that the guest had under this name.
-  func newest(named name: String) throws(StoreError) -> EpochSummary? {
+  /// The newest epoch that the guest had under this name, or under any.
+  func newest(named name: String? = nil) throws(StoreError) -> EpochSummary? {
     let reader = ManifestReader(self)
     let published = try names().filter { $0.suffix == .manifest }.map(\.epoch)
     for epoch in published.sorted(by: >) {
-      if let summary = try? reader.summary(epoch), summary.guest == name { return summary }
+      if let summary = try? reader.summary(epoch), name == nil || summary.guest == name { return summary }
     }
     return nil
   }

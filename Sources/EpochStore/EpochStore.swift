@@ -62,6 +62,16 @@ public struct EpochStore: Sendable {
     return best?.folder
   }
 
+  /// Other guests that are called so in their newest epoch, by its time, the newest first. Reads one manifest of each guest.
+  public func namesakes(of name: String, besides uuid: String) throws(StoreError) -> [GuestFolder] {
+    var found: [(time: EpochTime, folder: GuestFolder)] = []
+    for folder in try folders() where folder.uuid != uuid {
+      guard let newest = try folder.newest(), newest.guest == name else { continue }
+      found.append((newest.time, folder))
+    }
+    return found.sorted { $0.time > $1.time }.map { $0.folder }
+  }
+
   /// Lower-case form of a uuid; anything else is `invalid`. A uuid becomes a folder's name, so nothing but
   /// digits and dashes may pass.
   static func canonical(uuid: String) throws(StoreError) -> String {

@@ -13,7 +13,8 @@ struct NamedCommandTests {
     "is a command, with all that it wants",
     arguments: [
       ("\(PoolError.unknown(pool: "p"))", "ckpt pool show"),
-      ("\(PoolError.noDefault(pools: []))", "ckpt pool create NAME --data DEVICE --metadata DEVICE"),
+      ("\(PoolError.noDefault(pools: []))", "ckpt pool create --vg GROUP --size 20%"),
+      ("\(DiskError.noSuchEpoch(guest: "web", epoch: 1))", "ckpt remove web 1"),
       (
         "\(AdoptionError.epochInUse(guest: "web", vdev: "xvda", device: "/dev/x", uuid: uuid, epoch: 3))",
         "ckpt umount \(uuid) 3 xvda"

@@ -10,6 +10,8 @@ struct AdoptCommand: ParsableCommand {
       there any more. LVM is told by a tag, and not to activate the volume at boot; `ckpt pool start` does. Tools that load \
       LVM's own table over ours (lvchange --refresh, lvresize, pvmove, lvcreate -s on this volume) must be kept away from \
       it; each take looks for that. Volumes of an LVM thin pool are adopted in the same way, as origins outside of the pool.
+      A guest is known by its uuid. Where its xl configuration has none, each xl create gives it a new one and makes another \
+      guest of it, without these epochs: the line that is missing is shown, or written, with the paths.
       Exit status 3 when some of it was done: what was is told, then what was not.
       """)
 
@@ -22,19 +24,17 @@ struct AdoptCommand: ParsableCommand {
   func run() throws {
     _ = try common.engine.existingStore()
     try xl.requireReadable()
-    var (guest, adopted, failure) = (vm, [AdoptedDisk](), (any Error)?.none)
+    let (guest, uuid) = try common.engine.running(vm)
+    var (adopted, failure) = ([AdoptedDisk](), (any Error)?.none)
     do {
-      guest = try common.engine.adopt(vm, named: disks, pool: pool) { name, disk in
-        guest = name
-        adopted.append(disk)
-      }
+      try common.engine.adopt(uuid, named: disks, pool: pool) { adopted.append($0) }
     } catch {
       guard !adopted.isEmpty else { throw error }
       failure = error
     }
     // Those that were adopted before as well: whoever says --write-config later means all of them.
     let all = ((try? common.engine.release(guest).disks) ?? []).filter { disks.isEmpty || disks.contains($0.vdev) }
-    let file = xl.rename(all.map { ($0.oldPath, $0.poolPath) }, guest: guest)
+    let file = xl.rename(all.map { ($0.oldPath, $0.poolPath) }, guest: guest, uuid: uuid)
     let moved = MovedDisks(guest: guest, disks: adopted.map(Disk.init), configurationWritten: file.isWritten)
     try moved.tell(lines(guest, adopted), file, failure: failure, json: common.json)
   }

@@ -7,7 +7,11 @@ struct DiskCommand: ParsableCommand {
 
   struct Create: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Make an empty disk; the last line printed is its device path for the xl config.")
+      abstract: "Make an empty disk; the last line printed is its device path for the xl config.",
+      discussion: """
+        Give the guest a uuid there, too (/proc/sys/kernel/random/uuid has one): without it each xl create makes another guest \
+        of it, without the epochs that it had.
+        """)
 
     @Argument(help: "Name of the guest.", completion: .guests) var vm: String
     @Argument(help: "Name of the disk in the guest, like xvda.") var vdev: String

@@ -11,6 +11,8 @@ struct MountCommand: ParsableCommand {
       snapshot that ckpt umount throws away, and the mount is read-only. The epoch never changes, and is not removed meanwhile. \
       A file system that a guest made is read by dom0's kernel: of a guest that you do not trust, take the device into another \
       guest instead.
+      Partitions of the device get devices of their own by `losetup -fP --show -r DEVICE`, which takes no writes: `mount -o \
+      ro,noload` (XFS: ro,norecovery) mounts one, without what its journal holds. `losetup -d` takes them away before ckpt umount.
       """)
 
   @Argument(help: "Name or uuid of the guest.", completion: .guests) var vm: String?

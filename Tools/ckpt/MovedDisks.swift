@@ -18,7 +18,7 @@ struct MovedDisks<Disk: Encodable>: Encodable {
   /// - Throws: ``PartlyDone`` when something failed after a disk was moved; what failed, when none was.
   func tell(_ lines: [String], _ file: XLFileOptions.Outcome, failure: (any Error)?, json: Bool) throws {
     let failures = [failure, file.failure].compactMap(\.self)
-    if let note = file.note { Terminal.error("ckpt: note: \(note)") }
+    for note in file.notes { Terminal.error("ckpt: note: \(note)") }
     if !json {
       for line in file.lines + lines { Terminal.say(line) }
     } else if failures.isEmpty || !disks.isEmpty {

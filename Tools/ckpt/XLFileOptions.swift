@@ -26,40 +26,57 @@ struct XLFileOptions: ParsableArguments {
     var isWritten = false
     /// For people: what was written, or is to be.
     var lines: [String]
-    /// Why there was nothing to change though it was to be.
-    var note: String?
+    /// Why there was nothing to change though it was to be; another uuid than the guest's.
+    var notes: [String] = []
     /// Why it could not be changed though it was to be.
     var failure: (any Error)?
   }
 
   /// Finds the lines that name old paths, and changes them when told to.
-  func rename(_ paths: [(old: String, new: String)], guest: String) -> Outcome {
+  ///
+  /// - Parameter uuid: what a guest that is known by it is to keep: a file without one gets it.
+  func rename(_ paths: [(old: String, new: String)], guest: String, uuid: String? = nil) -> Outcome {
     guard !paths.isEmpty else { return Outcome(lines: []) }
     let path = config ?? XLFile.usualPath(of: guest)
-    let byHand = paths.map { "in the guest's xl configuration, write \($0.new) in place of \($0.old)" }
+    let renames = paths.map { "in the guest's xl configuration, write \($0.new) in place of \($0.old)" }
+    let byHand =
+      renames + (uuid.map { ["and there, if it has no uuid, \(Self.reason): \(XLFile.setting(uuid: $0))"] } ?? [])
     guard access(path, F_OK) == 0 else {
       let note = "there is no \(path); name the guest's xl configuration with --config"
-      return Outcome(lines: byHand, note: writeConfig ? note : nil)
+      return Outcome(lines: byHand, notes: writeConfig ? [note] : [])
     }
     let file: XLFile
     do { file = try XLFile(path: path) } catch {
       return Outcome(lines: byHand, failure: writeConfig ? error : nil)
     }
     let changes = file.changes(paths)
-    guard !changes.isEmpty else {
-      let note = "\(path) names none of \(paths.map(\.old).joined(separator: ", ")); it was not changed"
-      return Outcome(lines: byHand, note: writeConfig ? note : nil)
+    var outcome = write(changes, file.uuid == nil ? uuid.map(file.line(uuid:)) : nil, to: file)
+    if changes.isEmpty {
+      outcome.lines = renames + outcome.lines
+      let unchanged = outcome.isWritten ? "" : "; it was not changed"
+      let note = "\(path) names none of \(paths.map(\.old).joined(separator: ", "))\(unchanged)"
+      if writeConfig { outcome.notes.append(note) }
     }
-    return write(changes, to: file)
+    if let uuid, let other = file.uuid, other.lowercased() != uuid {
+      outcome.notes.append(
+        "\(path) has uuid \(other), the guest runs with \(uuid), and is another one from its next xl create on; "
+          + "that line stays as it is")
+    }
+    return outcome
   }
 
-  private func write(_ changes: [XLFile.Line], to file: XLFile) -> Outcome {
-    var outcome = Outcome(lines: changes.map { "\(file.path):\($0.number): write instead: \($0.text)" })
-    guard writeConfig else { return outcome }
-    do { try file.write(changes) } catch {
+  private func write(_ changes: [XLFile.Line], _ new: XLFile.Line?, to file: XLFile) -> Outcome {
+    let added = new.map { ["\(file.path):\($0.number): add, \(Self.reason): \($0.text)"] } ?? []
+    var outcome = Outcome(lines: changes.map { "\(file.path):\($0.number): write instead: \($0.text)" } + added)
+    let written = changes + [new].compactMap(\.self)
+    guard writeConfig, !written.isEmpty else { return outcome }
+    do { try file.write(changes, adding: new) } catch {
       outcome.failure = error
       return outcome
     }
-    return Outcome(isWritten: true, lines: changes.map { "\(file.path):\($0.number): is now: \($0.text)" })
+    return Outcome(isWritten: true, lines: written.map { "\(file.path):\($0.number): is now: \($0.text)" })
   }
+
+  /// Why a uuid is to stand there.
+  private static let reason = "or each xl create makes another guest of it"
 }

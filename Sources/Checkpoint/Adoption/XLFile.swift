@@ -1,13 +1,13 @@
 import Glibc
 
-/// The configuration file of a guest as `xl create` reads it: only the paths of disks in it are changed, and only when told to. All
-/// other bytes stay as they are, whatever they mean: no encoding is assumed, and lines keep their ends.
+/// The configuration file of a guest as `xl create` reads it: only the paths of disks in it are changed, and a uuid added, and only when
+/// told to. All other bytes stay as they are, whatever they mean: no encoding is assumed, and lines keep their ends.
 public struct XLFile {
   public struct Line: Equatable, Sendable {
     public let number: Int
     let bytes: [UInt8]
 
-    /// The changed line, for people.
+    /// The changed or new line, for people.
     public var text: String {
       String(decoding: bytes.last == XLFile.carriageReturn ? bytes.dropLast() : bytes[...], as: UTF8.self)
     }
@@ -18,6 +18,9 @@ public struct XLFile {
 
   private static let lineFeed = UInt8(ascii: "\n")
   fileprivate static let carriageReturn = UInt8(ascii: "\r")
+
+  /// As a file says it.
+  public static func setting(uuid: String) -> String { "uuid = \"\(uuid)\"" }
 
   /// Where Debian's `xendomains` and people look.
   public static func usualPath(of guest: String) -> String { "/etc/xen/\(guest).cfg" }
@@ -42,13 +45,38 @@ public struct XLFile {
     }
   }
 
-  /// Writes the changed lines; the file is either the old or the new one after a crash, and has the mode and owner that it had.
-  public func write(_ changes: [Line]) throws {
+  /// The uuid that it gives the guest; nil when it gives none. Of several the last one holds, as for xl.
+  public var uuid: String? {
+    let settings = lines.flatMap { line in
+      String(decoding: line, as: UTF8.self).prefix { $0 != "#" }.split(separator: ";")
+    }
+    let value = #/\s*uuid\s*=\s*['"]?([^'"\s]*)/#
+    return settings.compactMap { $0.prefixMatch(of: value) }.last.map { String($0.1) }
+  }
+
+  /// The line that gives the guest its uuid, to stand at the end.
+  public func line(uuid: String) -> Line {
+    Line(number: lines.count + (lacksEnd ? 1 : 0), bytes: Array(Self.setting(uuid: uuid).utf8))
+  }
+
+  /// The last line lacks its end.
+  private var lacksEnd: Bool { lines.last?.isEmpty == false }
+
+  /// As the file has it after its first line.
+  private var lineEnd: [UInt8] {
+    lines.count > 1 && lines[0].last == Self.carriageReturn ? [Self.carriageReturn, Self.lineFeed] : [Self.lineFeed]
+  }
+
+  /// Writes the changed lines, and a new one at the end; the file is either the old or the new one after a crash, and has the mode and
+  /// owner that it had.
+  public func write(_ changes: [Line], adding new: Line? = nil) throws {
     var lines = lines
     for change in changes { lines[change.number - 1] = change.bytes[...] }
+    var bytes = Array(lines.joined(separator: [Self.lineFeed]))
+    if let new { bytes += (lacksEnd ? lineEnd : []) + new.bytes + lineEnd }
     var before = stat()
     guard stat(path, &before) == 0 else { throw PoolError.io(operation: "examine", path: path, errno: errno) }
-    try DurableFile.replace(path, with: Array(lines.joined(separator: [Self.lineFeed])), like: before)
+    try DurableFile.replace(path, with: bytes, like: before)
   }
 
   /// A path ends where a character comes that no device's name has: `/dev/vg0/web` is not part of `/dev/vg0/web2`.

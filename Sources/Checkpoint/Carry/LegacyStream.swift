@@ -29,14 +29,21 @@ final class LegacyStream {
     defer { close(ends[1]) }
     do {
       // What was saved so long ago was saved by 64-bit tools, or it is beyond us.
-      child = try Child(
-        [tool, "-i", path, "-o", "/dev/stdout", "-w", "64", "-g", isPV ? "pv" : "hvm", "-f", "libxl", "-x"],
-        output: ends[1])
+      let words = ["-i", path, "-o", "/dev/stdout", "-w", "64", "-g", isPV ? "pv" : "hvm", "-f", "libxl", "-x"]
+      child = try Child(["/usr/bin/env", "PYTHONPATH=\(Self.modules(of: tool))", tool] + words, output: ends[1])
     } catch {
       close(ends[0])
       throw error
     }
     output = ends[0]
+  }
+
+  /// The tool is Python, and where Debian has it, Python does not look for Xen's modules.
+  ///
+  /// - Parameter others: folders that it looks into already.
+  static func modules(of tool: String, besides others: String? = environment("PYTHONPATH")) -> String {
+    let folder = tool[..<(tool.lastIndex(of: "/") ?? tool.startIndex)]
+    return "\(folder)/../lib/python" + (others.map { ":\($0)" } ?? "")
   }
 
   deinit { closeOutput() }

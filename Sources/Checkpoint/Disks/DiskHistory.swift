@@ -14,6 +14,15 @@ public struct DiskHistory: Sendable {
     self.guestUUID = guestUUID
   }
 
+  /// What to call the guest to people: its name where that means it in the store, else its uuid.
+  private var guestName: String {
+    guard let store = try? EpochStore(path: pools.store),
+      let name = try? store.folder(uuid: guestUUID, create: false).overview().name,
+      (try? store.find(name))?.uuid == guestUUID
+    else { return guestUUID }
+    return name
+  }
+
   /// The epochs that have disks, ascending.
   public func epochs() throws -> [Int] {
     let all = try pools.catalogs().flatMap(\.epochs).filter { $0.guestUUID == guestUUID }
@@ -46,7 +55,7 @@ public struct DiskHistory: Sendable {
       guard let catalog = catalogs.first(where: { $0.name == disk.pool }),
         let snapshot = catalog.snapshots(guestUUID, epoch).first(where: { $0.vdev == disk.vdev }),
         snapshot.thinID == disk.thinID
-      else { throw DiskError.noSuchEpoch(guest: guestUUID, epoch: epoch) }
+      else { throw DiskError.noSuchEpoch(guest: guestName, epoch: epoch) }
       return (catalog, snapshot)
     }
   }
@@ -107,7 +116,7 @@ public struct DiskHistory: Sendable {
       _ = try? undo(done)
       throw error
     }
-    guard !done.swaps.isEmpty else { throw DiskError.noSuchEpoch(guest: guestUUID, epoch: epoch) }
+    guard !done.swaps.isEmpty else { throw DiskError.noSuchEpoch(guest: guestName, epoch: epoch) }
     return done
   }
 

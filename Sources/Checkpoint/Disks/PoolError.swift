@@ -30,7 +30,7 @@ public enum PoolError: Error, Equatable, CustomStringConvertible {
     case .exists(let pool):
       "pool \(pool): exists already"
     case .noDefault(let pools) where pools.isEmpty:
-      "no pool: make one first; run: ckpt pool create NAME --data DEVICE --metadata DEVICE"
+      "no pool: make one first, in a volume group of LVM; run: ckpt pool create --vg GROUP --size 20%"
     case .noDefault(let pools):
       "more than one pool: name one with --pool (\(pools.joined(separator: ", ")))"
     case .locked(let pool):
@@ -72,6 +72,7 @@ public enum DiskError: Error, Equatable, CustomStringConvertible {
   case inUse(device: String)
   /// Epochs hold snapshots of the disk.
   case hasEpochs(guest: String, device: String, epochs: [Int])
+  /// No pool has the epoch's disks; the guest as commands take it.
   case noSuchEpoch(guest: String, epoch: Int)
   /// The volume to roll back is gone or has another size.
   case cannotRollBack(device: String, why: String)
@@ -99,7 +100,8 @@ public enum DiskError: Error, Equatable, CustomStringConvertible {
       "disk \(device): epochs are restored to it; nothing was removed; remove them first: ckpt remove \(guest) "
         + epochs.map(String.init).joined(separator: " ")
     case .noSuchEpoch(let guest, let epoch):
-      "guest \(guest): no pool has disks of epoch \(epoch)"
+      "guest \(guest): no pool has disks of epoch \(epoch): they were released or removed, or their pool is gone; "
+        + "choose another epoch (ckpt list \(guest)), or remove this one: ckpt remove \(guest) \(epoch)"
     case .cannotRollBack(let device, let why):
       "disk \(device): cannot be rolled back: \(why)"
     case .outOfOrder(let call):

@@ -79,7 +79,8 @@ extension Engine {
 
   private func guestFacts(_ store: XenStore, _ domain: Domain) -> HostFacts.Guest {
     let name = store.name(of: domain.id) ?? "domain \(domain.id)"
-    var guest = HostFacts.Guest(name: name, isTranslated: domain.isTranslated, state: domain.state)
+    var guest = HostFacts.Guest(
+      name: name, uuid: domain.uuid, isTranslated: domain.isTranslated, state: domain.state)
     let home = "/local/domain/\(domain.id)"
     guest.offersChannel = store.read("\(home)/device/suspend/event-channel")?.isEmpty == false
     guest.refusesSuspend = store.read("\(home)/control/feature-suspend") == "0"

@@ -1,3 +1,4 @@
+import EpochStore
 import Xen
 
 extension HostFacts {
@@ -22,7 +23,18 @@ extension HostFacts {
           "\(guest.name): its kernel says that it cannot suspend (control/feature-suspend)",
           fix: "boot it with a kernel that has CONFIG_HIBERNATE_CALLBACKS"))
     }
+    if let others = namesakes(of: guest) {
+      findings.append(
+        Finding(
+          .warning, .guests, of: guest.name, "\(guest.name): \(others)", fix: others.advice(to: guest.uuid)))
+    }
     return findings + guest.obstacles.map { Finding(.warning, .guests, of: guest.name, told: "\(guest.name): \($0)") }
+  }
+
+  private func namesakes(of guest: Guest) -> Namesakes? {
+    let others = status.guests.filter { $0.name == guest.name && $0.uuid != guest.uuid && $0.epochs > 0 }
+    let newestFirst = others.sorted { ($0.newest?.time.milliseconds ?? 0) > ($1.newest?.time.milliseconds ?? 0) }
+    return Namesakes(of: guest.name, uuids: newestFirst.map(\.uuid))
   }
 
   /// How it would be taken. What is slower, but right, is no fault.

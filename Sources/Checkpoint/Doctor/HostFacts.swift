@@ -56,6 +56,7 @@ public struct HostFacts: Sendable {
 
   public struct Guest: Sendable {
     public var name: String
+    public var uuid: String
     public var isTranslated: Bool
     public var state: Domain.State
     /// `device/suspend/event-channel` holds something.
@@ -65,8 +66,8 @@ public struct HostFacts: Sendable {
     /// Why it cannot be taken: its devices, its disks.
     public var obstacles: [String] = []
 
-    public init(name: String, isTranslated: Bool, state: Domain.State = .running) {
-      (self.name, self.isTranslated, self.state) = (name, isTranslated, state)
+    public init(name: String, uuid: String, isTranslated: Bool, state: Domain.State = .running) {
+      (self.name, self.uuid, self.isTranslated, self.state) = (name, uuid, isTranslated, state)
     }
   }
 

@@ -57,7 +57,9 @@ public final class Clone {
       throw CheckpointError.cannotClone(guest: manifest.guest, obstacle)
     }
     if let other = try hypervisor.domains().first(where: { store.name(of: $0.id) == name }) {
-      throw CheckpointError.nameTaken(guest: name, domain: other.id)
+      throw CheckpointError.nameTaken(
+        guest: name, domain: other.id, uuid: other.uuid, hasEpochs: Namesakes.have(other.uuid, name, besides: folder),
+        restored: nil)
     }
     try disks.checkClone(name, ofGuest: folder.uuid, epoch: epoch, expected: manifest.disks)
     try stream.requireOtherDisks(disks.pools)

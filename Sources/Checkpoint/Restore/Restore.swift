@@ -60,7 +60,9 @@ public final class Restore {
     running = domains.first { $0.uuid == folder.uuid }
     let name = stream.config.name
     if let other = domains.first(where: { $0.uuid != folder.uuid && store.name(of: $0.id) == name }) {
-      throw CheckpointError.nameTaken(guest: name, domain: other.id)
+      throw CheckpointError.nameTaken(
+        guest: name, domain: other.id, uuid: other.uuid, hasEpochs: Namesakes.have(other.uuid, name, besides: folder),
+        restored: folder.uuid)
     }
     if let running { try requireRoom(replacing: running) }
     try disks.check(epoch: epoch, expected: manifest.disks)

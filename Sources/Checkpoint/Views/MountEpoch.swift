@@ -44,8 +44,15 @@ extension Engine {
       let parts = signature == .partitionTable || signature == .lvm || signature == .luks || signature == .mdRaid
       throw ViewError.cannotMount(
         vdev: view.vdev, why: parts ? "it holds \(signature?.rawValue ?? "")" : message,
-        instead: "without --at it is there as a block device")
+        instead: instead(of: view, signature))
     }
+  }
+
+  /// How to come at what is on a disk that does not mount. `losetup` comes with `mount` itself.
+  static func instead(of view: EpochView, _ signature: DeviceSignature?) -> String {
+    let device = "without --at it is there as a block device"
+    guard signature == .partitionTable else { return device }
+    return device + ", and then its partitions by: losetup -fP --show -r \(view.path)"
   }
 
   /// The disks of epochs that are there as devices, and where they are mounted.

@@ -343,6 +343,7 @@ struct CarryTests {
 
     try here.pool.history.forget(epoch: 3)
     #expect(throws: DiskError.noSuchEpoch(guest: "web", epoch: 3)) { try here.export(3) }
+    #expect(throws: DiskError.noSuchEpoch(guest: "web", epoch: 3)) { try here.pool.history.rollBack(to: 3) }
     #expect(try DurableFile.read(here.file) == [])
   }
 

@@ -130,6 +130,12 @@ struct SaveImportTests {
     #expect(try importing(file, into: there, name: "other").manifest.guest == "other")
   }
 
+  @Test("The converter finds Xen's modules, before those of others") func modules() {
+    let tool = LegacyStream.tools[0]
+    #expect(LegacyStream.modules(of: tool, besides: nil) == "/usr/lib/xen-4.17/bin/../lib/python")
+    #expect(LegacyStream.modules(of: tool, besides: "/a:/b") == "/usr/lib/xen-4.17/bin/../lib/python:/a:/b")
+  }
+
   @Test("Older files go through Xen's converter, where there is one") func legacy() throws {
     let (here, there) = (try CarryHouse(disks: true), try CarryHouse(disks: false))
     let file = try saved(here)
@@ -147,7 +153,8 @@ struct SaveImportTests {
     }
     try script(
       "test \"$1 $3 $4 $5 $6 $7 $8 $9 ${10} ${11}\" = '-i -o /dev/stdout -w 64 -g hvm -f libxl -x' || exit 9\n"
-        + "test \"$(head -c 20 \"$2\")\" = 'Xen saved domain, xl' || exit 8\nexec cat \(modern)")
+        + "test \"$(head -c 20 \"$2\")\" = 'Xen saved domain, xl' || exit 8\n"
+        + "test \"${PYTHONPATH%%:*}\" = '\(there.pool.store)/../lib/python' || exit 7\nexec cat \(modern)")
     #expect(try importing(legacy, into: there, tools: [tool]).manifest.guest == "web")
     #expect(try there.content(1).pages == here.content(1).pages)
     try script("head -c 5000 \(modern); echo 'it is broken error' >&2; exit 2")

@@ -25,7 +25,7 @@ struct DoctorTests {
     facts.configuration = "/etc/ckpt/ckpt.conf"
     facts.units = ["ckptd.socket", "ckptd.service", "ckpt-pools.service"].map { UnitState($0) }
     facts.status.pools = [pool(used: 10)]
-    facts.guests = [HostFacts.Guest(name: "web", isTranslated: true)]
+    facts.guests = [HostFacts.Guest(name: "web", uuid: "1", isTranslated: true)]
     change(&facts)
     return facts
   }
@@ -131,6 +131,11 @@ struct DoctorTests {
         "\(DiskError.notInPool(guest: "web", vdev: "xvda", path: "/dev/x", sizeBytes: 1 << 20))"
       ]
     },
+    Fault(.warning, .guests, "epochs of 'web' under another uuid as well: 2", "uuid = \"1\", or uuid = \"2\"") {
+      // Its own epochs, and those of one that is called otherwise, are no reason.
+      let others = [guest("2", epochs: 3), guest("3", named: "db", epochs: 3), guest("4", epochs: 0)]
+      $0.status.guests = [guest(epochs: 1)] + others
+    },
     Fault(.problem, .recover, "web: a take", "ckpt recover") { $0.status.recoverable = ["web: a take was killed"] },
   ]
 
@@ -142,8 +147,8 @@ struct DoctorTests {
     #expect(faults.first?.fix?.contains(fault.fix) == true, "\(faults)")
   }
 
-  private static func guest(epochs: Int) -> HostStatus.Guest {
-    var guest = HostStatus.Guest(name: "web", uuid: "1")
+  private static func guest(_ uuid: String = "1", named name: String = "web", epochs: Int) -> HostStatus.Guest {
+    var guest = HostStatus.Guest(name: name, uuid: uuid)
     guest.epochs = epochs
     return guest
   }
@@ -170,7 +175,7 @@ struct DoctorTests {
   func ways(isTranslated: Bool, offers: Bool, hasShadow: Bool, asked: String, changes: String) {
     let findings = Self.host {
       $0.hypervisor.hasShadowPaging = hasShadow
-      $0.guests = [HostFacts.Guest(name: "web", isTranslated: isTranslated)]
+      $0.guests = [HostFacts.Guest(name: "web", uuid: "1", isTranslated: isTranslated)]
       $0.guests[0].offersChannel = offers
     }.findings
     let what = findings.first { $0.area == .guests }?.what ?? ""

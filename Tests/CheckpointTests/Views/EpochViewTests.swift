@@ -105,6 +105,14 @@ struct EpochViewTests {
     }
   }
 
+  @Test("What does not mount is there without a folder, and by its partitions") func instead() throws {
+    let house = try house()
+    let view = try views(house).make(.whole, "xvda", of: manifest(house))
+    let whole = "without --at it is there as a block device"
+    #expect(Engine.instead(of: view, nil) == whole && Engine.instead(of: view, .luks) == whole)
+    #expect(Engine.instead(of: view, .partitionTable).hasSuffix("by: losetup -fP --show -r /dev/mapper/\(device)"))
+  }
+
   @Test("A device of that name that is not ours is left alone") func foreign() throws {
     let house = try house()
     house.fake.kernel {
