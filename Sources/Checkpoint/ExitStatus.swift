@@ -44,7 +44,7 @@ public enum ExitStatus: Int32, Error, Sendable {
       case .notAdoptable, .noSuchDisk, .noDisks, .notAdopted, .replaced, .isAdopted, .releasing:
         self = .badConfiguration
       case .inUse, .epochInUse: self = .locked
-      case .originChanged, .volumeGone: self = .failed
+      case .originChanged, .originFaulty, .hasClones, .volumeGone: self = .failed
       }
     case is DeviceMapperError, is StreamError, is XLConfigError, is HookError, is GuardError: self = .failed
     case is Configuration.Fault: self = .badConfiguration

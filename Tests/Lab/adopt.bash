@@ -1,7 +1,7 @@
 # Sourced by adopt-pv.sh and adopt-pvh.sh with the kind of guest; each has a machine of its own.
 #
-# A guest on plain volumes of LVM that writes without a pause is adopted while it runs; taken, restored; the host loses its power
-# and comes back; restored again; released, and booted from the plain volumes. LVM pokes at it meanwhile.
+# A guest on plain volumes of LVM that writes without a pause is adopted while it runs; taken, restored, cloned; the host loses its
+# power and comes back; restored again, the clone too; released, and booted from the plain volumes. LVM pokes at it meanwhile.
 
 export DM_DISABLE_UDEV=1 # no udevd here: LVM makes its nodes itself
 state=/var/lib/lab-adopt # what is to be remembered over the power cut
@@ -44,6 +44,32 @@ back_to() { # KIND NONCE EPOCH
   check "$1 goes back to epoch $3" ckpt restore "$1" "$3" --yes --no-safety
   check "$1 is right in epoch $3" guest_is_right "$1" "$2"
   check "$1 works on from epoch $3" guest_goes_on "$1"
+}
+
+# It reads from the old volumes, too, and is there when the power goes.
+cloned() { # KIND NONCE
+  local kind=$1 nonce=$2
+  check "a clone of $kind is planned" eval "ckpt restore $kind latest --as copy --dry-run | grep 'ckpt-copy-xvda.* is made'"
+  check "$kind becomes a clone" ckpt restore "$kind" latest --as copy --yes
+  check "the clone is right" guest_is_right copy "$nonce"
+  check "the clone works on" guest_goes_on copy
+  check "the clone is taken" ckpt take copy
+  check "the clone is right after it" guest_is_right copy "$nonce"
+  check "$kind is right beside it" guest_is_right "$kind" "$nonce"
+  check "a release is refused while it is there" refuses 1 "ckpt disk remove copy xvda" ckpt release "$kind" --yes
+}
+
+# After the power cut it is brought back, and goes, so that the original can be released.
+clone_goes() { # KIND NONCE
+  local kind=$1 nonce=$2
+  back_to copy "$nonce" latest
+  check "the clone had no error" no_io_error copy
+  guest_stop copy
+  check "disks with epochs stay" refuses 1 "ckpt remove copy 1" ckpt disk remove copy --yes
+  check "a release is still refused" refuses 1 "ckpt disk remove copy xvda" ckpt release "$kind" --yes
+  check "the clone's epoch goes" ckpt remove copy -1 --yes
+  check "and its disks" ckpt disk remove copy --yes
+  check "nothing is left of them" eval '! dmsetup ls | grep copy && ! ckpt disk list | grep copy'
 }
 
 adopt_and_take() { # KIND
@@ -94,6 +120,7 @@ adopt_and_take() { # KIND
   back_to "$kind" "$nonce" 1
   check "$kind epoch 3" ckpt take "$kind"
   check "a release of a running guest's disks is refused" refuses 11 "shut the guest down" ckpt release "$kind" --yes
+  cloned "$kind" "$nonce"
   sync
   echo adopted >$state/phase
   sync -f $state
@@ -109,6 +136,7 @@ after_the_boot() { # KIND
   check "the disks come back" ckpt pool start
   back_to "$kind" "$nonce" 2
   back_to "$kind" "$nonce" 3
+  clone_goes "$kind" "$nonce"
   check "$kind is taken again" ckpt take "$kind"
   check "$kind had no error" no_io_error "$kind"
   guest_stop "$kind"

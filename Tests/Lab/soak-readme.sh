@@ -146,7 +146,7 @@ prepare() {
     "ckpt adopt web") runs_on_lvm ;;
     "ckpt adopt web xvdb --pool data "*) start_anew && runs_on_lvm data ;;
     "ckpt release web") is_adopted ;;
-    # Another guest than the one that was adopted, of which there can be no clones.
+    # Another guest than the one that was adopted, whose disk has this name.
     "ckpt disk create web xvda "*) start_anew && volume_group && ckpt pool create --vg vg0 --size 40% --yes ;;
     "ckpt take web"*) guest_runs ;;
     "ckpt show web 2") ckpt take web ;;

@@ -74,7 +74,8 @@ struct ReleaseCommand: ParsableCommand {
     discussion: """
       Reads the disk and the old volume from start to end and copies what differs. The guest's epochs cannot be restored any \
       more afterwards: they read from the old volume what they do not hold. A release that was interrupted goes on when it is \
-      run again; `ckpt pool start` makes the disk usable until then, with its newest content.
+      run again; `ckpt pool start` makes the disk usable until then, with its newest content. Clones of its epochs read from the \
+      old volume, too: a release is refused until their disks are removed (ckpt disk remove).
       Exit status 3 when some of it was done: what was is told, then what was not.
       """)
 

@@ -48,9 +48,9 @@ extension PoolCatalog {
   }
 
   /// - Throws: `AdoptionError.isAdopted` for an adopted disk.
-  func refuseAdopted(_ device: String, to what: String) throws {
+  func refuseAdopted(_ device: String) throws {
     guard let volume = volumes.first(where: { $0.device == device }), let origin = volume.origin else { return }
-    throw AdoptionError.isAdopted(guest: volume.guest, vdev: volume.vdev, volume: origin.volume, what: what)
+    throw AdoptionError.isAdopted(guest: volume.guest, vdev: volume.vdev, volume: origin.volume)
   }
 
   /// Forgets a volume and all that was made of it; the pool is still to delete them.

@@ -73,11 +73,7 @@ struct Candidate {
     }
     guard disk.number != DeviceNumber(major: 0, minor: 0) else { throw refused(.noBlockBackend) }
     let volumes = try pools.catalogs().flatMap(\.volumes)
-    let isInPool = try volumes.contains { volume in
-      if let origin = volume.origin { return try operations.shows(disk.number, volume, origin) }
-      return try operations.info(volume.device)?.number == disk.number
-    }
-    if isInPool { return nil }
+    if try volumes.contains(where: { try operations.shows(disk.number, $0) }) { return nil }
     guard let name = try operations.list().first(where: { $0.number == disk.number })?.name,
       let info = try operations.info(name)
     else { throw refused(disk.number.major == Self.loopMajor ? .loopFile : .noMapping) }

@@ -15,12 +15,25 @@ public enum AdoptionError: Error, Equatable, CustomStringConvertible {
   case replaced(guest: String, vdev: String, volume: String, found: String)
   /// Somebody wrote to the old volume since the adoption, or used it while another tool's table stood over ours.
   case originChanged(guest: String, vdev: String, volume: String)
-  /// What cannot be done with an adopted disk.
-  case isAdopted(guest: String, vdev: String, volume: String, what: String)
+  /// An adopted disk is not removed, but released.
+  case isAdopted(guest: String, vdev: String, volume: String)
+  /// Disks of clones read from the old volume, too; nothing was changed.
+  case hasClones(guest: String, vdev: String, volume: String, clones: [Disk])
+  /// What keeps an adopted disk from being right keeps a clone of it as well.
+  case originFaulty(clone: Disk, adopted: Disk, why: String)
   /// A release was begun and did not come to its end.
   case releasing(guest: String, vdev: String)
   /// The volume's device is not there, or is another one.
   case volumeGone(volume: String, why: String)
+
+  /// A disk of a guest.
+  public struct Disk: Equatable, Sendable {
+    public var guest: String
+    public var vdev: String
+
+    fileprivate var text: String { "\(vdev) of \(guest)" }
+    fileprivate var removal: String { "ckpt disk remove \(guest) \(vdev)" }
+  }
 
   /// What stands in the way.
   public enum Obstacle: Equatable, Sendable {
@@ -83,12 +96,18 @@ public enum AdoptionError: Error, Equatable, CustomStringConvertible {
         + "into what all epochs read; destroy the guest at once (xl destroy \(guest)); what was written past the pool is in the volume: "
         + "ckpt release \(guest) \(vdev) --discard keeps that as it is, and gives up the disk and its epochs"
     case .originChanged(let guest, let vdev, let volume):
-      "disk \(vdev) of \(guest): \(volume) was written to since it was adopted, or used past the pool, so neither the disk nor its epochs can "
-        + "be trusted; nothing was changed; to give up what the pool has of it and keep the volume as it is: "
+      "disk \(vdev) of \(guest): \(volume) was written to since it was adopted, or used past the pool, so neither the disk nor its epochs "
+        + "nor clones of them can be trusted; nothing was changed; to give up what the pool has of it and keep the volume as it is: "
         + "ckpt release \(guest) \(vdev) --discard"
-    case .isAdopted(let guest, let vdev, let volume, let what):
-      "disk \(vdev) of \(guest) is adopted and stands on \(volume), so it cannot be \(what); nothing was changed; "
+    case .isAdopted(let guest, let vdev, let volume):
+      "disk \(vdev) of \(guest) is adopted and stands on \(volume), so it cannot be removed; nothing was changed; "
         + "to give it back to LVM: ckpt release \(guest) \(vdev)"
+    case .hasClones(let guest, let vdev, let volume, let clones):
+      "disk \(vdev) of \(guest): clones read from \(volume) what they have not written: "
+        + "\(clones.map(\.text).joined(separator: ", ")); nothing was changed; remove their disks first: "
+        + clones.map(\.removal).joined(separator: "; ")
+    case .originFaulty(let clone, let adopted, let why):
+      "disk \(clone.text) is a clone's and reads from the same volume as \(adopted.text): \(why)"
     case .releasing(let guest, let vdev):
       "disk \(vdev) of \(guest): its release was begun; end it first: ckpt release \(guest) \(vdev)"
     case .volumeGone(let volume, let why): "volume \(volume): \(why)"

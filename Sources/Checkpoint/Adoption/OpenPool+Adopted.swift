@@ -74,11 +74,7 @@ extension OpenPool {
       if isNew { try operations.remove(volume.originDevice) }
       throw error
     }
-    if let info = try operations.made(volume.device, uuid: catalog.uuid(of: volume)) {
-      try check(volume, info)
-    } else {
-      try activate(volume)
-    }
+    try activateOrCheck(volume)
     try operations.swapTable(origin.device, to: [operations.shownTable(of: volume)])
   }
 
@@ -105,12 +101,13 @@ extension OpenPool {
     try deleteDoomed()
   }
 
-  /// - Throws: `AdoptionError` when an adopted disk does not show what the catalogue says, or its origin was written to.
-  func requireSound(_ volume: PoolCatalog.Volume) throws {
-    guard let origin = volume.origin else { return }
-    if let fault = faults.first(where: { $0.device == volume.device }) { throw fault.error }
-    try operations.requireOurs(volume, origin)
-    try operations.requireUntouched(volume)
+  /// - Throws: `AdoptionError` when an adopted disk, or the one that a clone stands on, does not show what the catalogue says, or its
+  ///   origin was written to.
+  func requireSound(_ device: String) throws {
+    if let fault = faults.first(where: { $0.device == device }) { throw fault.error }
+    guard let adopted = catalog.adopted(under: device), let origin = adopted.origin else { return }
+    try operations.requireOurs(adopted, origin)
+    try operations.requireUntouched(adopted)
   }
 
   /// Whether more than so many have the disk open, by whichever of its devices, without ourselves.
@@ -173,6 +170,12 @@ extension ThinPoolOperations {
     return try origin.state != .adopting || isOurs(volume, origin)
   }
 
+  /// The same of any disk.
+  func shows(_ number: DeviceNumber, _ volume: PoolCatalog.Volume) throws -> Bool {
+    if let origin = volume.origin { return try shows(number, volume, origin) }
+    return try self.info(volume.device)?.number == number
+  }
+
   /// - Throws: `AdoptionError.replaced` when another tool changed the old volume's device under us.
   func requireOurs(_ volume: PoolCatalog.Volume, _ origin: AdoptedOrigin) throws {
     if origin.state == .releasing || origin.state == .released {
@@ -203,6 +206,18 @@ extension ThinPoolOperations {
   func requireNotPassed(_ volume: PoolCatalog.Volume) throws {
     guard let origin = volume.origin, origin.wasPassedBy == true else { return }
     throw AdoptionError.originChanged(guest: volume.guest, vdev: volume.vdev, volume: origin.volume)
+  }
+
+  /// Looks at what a disk reads from, if at anything, without opening its pool. Before the first start of the pool after a boot
+  /// it is not there; whoever opens the pool looks again.
+  ///
+  /// - Throws: `AdoptionError` when it was written to, or another tool's table stands over it under somebody who uses it.
+  func requireSoundOrigin(of device: String, in catalog: PoolCatalog) throws {
+    guard let adopted = catalog.adopted(under: device), let origin = adopted.origin else { return }
+    guard try self.info(adopted.originDevice) != nil else { return try requireNotPassed(adopted) }
+    try requireUntouched(adopted)
+    // Under nobody, opening the pool puts ours back.
+    if let old = try oldDevice(of: origin), old.openCount > 0 { try requireOurs(adopted, origin) }
   }
 }
 

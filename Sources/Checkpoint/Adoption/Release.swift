@@ -83,6 +83,13 @@ public struct Release {
     }
   }
 
+  /// Looks at all disks before the first one is touched.
+  private func requireNoClones() throws {
+    for catalog in try pools.catalogs() {
+      for (pool, device) in volumes where pool == catalog.name { try catalog.requireNoClones(of: device) }
+    }
+  }
+
   /// Releases disk after disk.
   ///
   /// - Parameters:
@@ -90,7 +97,8 @@ public struct Release {
   ///   - progress: told the disk and the bytes compared.
   ///   - released: told each disk as soon as it is released, and the bytes copied back, whatever comes of the next one.
   /// - Returns: bytes copied back, for each of `disks`.
-  /// - Throws: ``AdoptionError/inUse(guest:vdev:path:)`` and ``AdoptionError/epochInUse(guest:vdev:device:uuid:epoch:)`` before
+  /// - Throws: ``AdoptionError/hasClones(guest:vdev:volume:clones:)`` before anything was changed of any disk,
+  ///   ``AdoptionError/inUse(guest:vdev:path:)`` and ``AdoptionError/epochInUse(guest:vdev:device:uuid:epoch:)`` before
   ///   anything was changed of that disk, `StoreError.locked` while something else works on one of its guests; what ended in the
   ///   middle is continued by releasing again.
   @discardableResult
@@ -101,6 +109,7 @@ public struct Release {
     // A restore, an export or a take of the guest must not find its epochs changing.
     let locks = try lockGuests()
     defer { withExtendedLifetime(locks) {} }
+    try requireNoClones()
     for uuid in try guests() { try EpochViews(pools: pools).removeCarried(of: uuid) }
     return try zip(disks, volumes).map { disk, volume in
       let bytes = try perform(volume.pool, volume.device, discard, progress)
@@ -113,6 +122,8 @@ public struct Release {
     _ name: String, _ device: String, _ discard: Bool, _ progress: (_ vdev: String, _ bytes: UInt64) -> Void
   ) throws -> UInt64 {
     let pool = try pools.open(name)
+    // Before the pool was locked a clone could still come.
+    try pool.catalog.requireNoClones(of: device)
     try requireNoView(of: device, in: pool.catalog)
     // Opening the pool may have ended a release that a crash broke off.
     guard let volume = pool.catalog.volumes.first(where: { $0.device == device }), let origin = volume.origin else {

@@ -138,11 +138,11 @@ struct BundleExport {
     }
   }
 
-  /// An adopted disk reads what it has no block for from the volume that it was.
+  /// An adopted disk, or a clone of one, reads what it has no block for from a volume of LVM.
   private func hasOrigin(_ disk: EpochManifest.Disk, _ pools: Pools) throws -> Bool {
     try pools.catalogs().contains { catalog in
       let devices = catalog.snapshots(manifest.uuid, manifest.epoch).filter { $0.vdev == disk.vdev }.map(\.device)
-      return catalog.volumes.contains { devices.contains($0.device) && $0.origin != nil }
+      return catalog.volumes.contains { devices.contains($0.device) && $0.hasOrigin }
     }
   }
 

@@ -20,8 +20,8 @@ final class ImportedDisks {
     var snapshot: PoolCatalog.Snapshot
     var device: String
     var blockBytes: UInt64
-    /// What has no block reads as the volume that the disk was.
-    var isAdopted: Bool
+    /// What has no block reads as the volume of LVM that the disk stands on.
+    var hasOrigin: Bool
     var content: (any DiskContent)?
   }
 
@@ -78,10 +78,12 @@ final class ImportedDisks {
     guard wanted.disk.sizeBytes % blockBytes == 0 else {
       throw refused(device, "its size is no multiple of the pool's blocks of \(blockBytes) bytes")
     }
-    let isAdopted = pool.catalog.volumes.contains { $0.device == device && $0.origin != nil }
-    guard !isAdopted || wanted.base != nil else {
+    let hasOrigin = pool.catalog.volumes.contains { $0.device == device && $0.hasOrigin }
+    guard !hasOrigin || wanted.base != nil else {
       throw refused(
-        device, "it is adopted here (ckpt adopt), and the bundle has it as a whole; import into another store")
+        device,
+        "it is adopted here (ckpt adopt), or a clone of such a disk, and the bundle has it as a whole; import into another "
+          + "store")
     }
     let origin = try wanted.base.map { try self.origin($0, device, in: pool.catalog) }
     var snapshot = PoolCatalog.Snapshot(
@@ -99,7 +101,7 @@ final class ImportedDisks {
     }
     let shown = try CarriedDevices(pools: pools).make(snapshot, in: pool, readOnly: false)
     staged[wanted.number] = Staged(
-      pool: name, snapshot: snapshot, device: shown, blockBytes: blockBytes, isAdopted: isAdopted)
+      pool: name, snapshot: snapshot, device: shown, blockBytes: blockBytes, hasOrigin: hasOrigin)
     staged[wanted.number]?.content = try access.open(shown, true)
     return DiskEpoch(
       vdev: wanted.disk.vdev, pool: name, thinID: snapshot.thinID, sizeBytes: wanted.disk.sizeBytes,
@@ -149,7 +151,7 @@ final class ImportedDisks {
     let disk = try self.disk(number, holding: range.lowerBound, range.upperBound - range.lowerBound)
     // Only whole blocks can be given back.
     let isWhole = range.lowerBound % disk.blockBytes == 0 && range.upperBound % disk.blockBytes == 0
-    if isWhole, !disk.isAdopted, try disk.content?.discard(range) == true { return }
+    if isWhole, !disk.hasOrigin, try disk.content?.discard(range) == true { return }
     let zeros = UnsafeMutableRawBufferPointer.allocate(byteCount: BundleFormat.dataBytes, alignment: 4096)
     defer { zeros.deallocate() }
     zeros.initializeMemory(as: UInt8.self, repeating: 0)

@@ -6,12 +6,13 @@ import Glibc
 extension Disks {
   /// Finds out, changing nothing, whether a guest named `clone` can get the disks of an epoch.
   ///
-  /// - Throws: `DiskError.noSuchEpoch`, `DiskError.exists` when it has such a disk already, `PoolError` for a pool without room.
+  /// - Throws: `DiskError.noSuchEpoch`, `DiskError.exists` when it has such a disk already, `PoolError` for a pool without room,
+  ///   `AdoptionError` for an adopted disk that cannot be trusted.
   public func checkClone(_ clone: String, ofGuest uuid: String, epoch: Int, expected: [DiskEpoch]) throws {
     let found = try DiskHistory(pools, guestUUID: uuid).snapshots(epoch: epoch, expected: expected)
-    for (_, snapshot) in found {
-      let device = try Self.deviceName(guest: clone, vdev: snapshot.vdev)
-      guard try isFree(device) else { throw DiskError.exists(device: device) }
+    for (catalog, snapshot) in found {
+      _ = try freeDevice(for: clone, snapshot, in: catalog)
+      try pools.operations.requireSoundOrigin(of: snapshot.device, in: catalog)
     }
     for catalog in found.map(\.0) {
       // The status of a pool that is not active yet is looked at when it is.
@@ -43,15 +44,14 @@ extension Disks {
   private func makeClone(
     _ clone: String, _ snapshots: [PoolCatalog.Snapshot], in pool: OpenPool
   ) throws -> [PoolCatalog.Volume] {
+    for snapshot in snapshots { try pool.requireSound(snapshot.device) }
     var volumes: [PoolCatalog.Volume] = []
     try pool.change { catalog in
       volumes = try snapshots.map { snapshot in
-        try catalog.refuseAdopted(snapshot.device, to: "cloned")
-        let device = try Self.deviceName(guest: clone, vdev: snapshot.vdev)
-        guard try isFree(device) else { throw DiskError.exists(device: device) }
+        let device = try freeDevice(for: clone, snapshot, in: catalog)
         return PoolCatalog.Volume(
           guest: clone, vdev: snapshot.vdev, thinID: try catalog.takeThinID(), sizeSectors: snapshot.sizeSectors,
-          device: device)
+          device: device, standsOn: catalog.adopted(under: snapshot.device)?.device)
       }
     }
     try pool.perform(.cloneEpoch(volumes: volumes)) {
@@ -60,6 +60,19 @@ extension Disks {
       }
     }
     return volumes
+  }
+
+  /// What the clone's disk is to be called.
+  private func freeDevice(
+    for clone: String, _ snapshot: PoolCatalog.Snapshot, in catalog: PoolCatalog
+  ) throws -> String {
+    let device = try Self.deviceName(guest: clone, vdev: snapshot.vdev)
+    guard try isFree(device) else { throw DiskError.exists(device: device) }
+    // Imported epochs whose disk was not made yet are whole: what they have no block for must not be read from an origin.
+    if catalog.adopted(under: snapshot.device) != nil, catalog.epochs.contains(where: { $0.device == device }) {
+      throw DiskError.badName(clone, why: "epochs of another guest are restored to \(device); call the clone otherwise")
+    }
+    return device
   }
 
   /// No disk is called so, in any pool, nor any other device.
@@ -106,7 +119,7 @@ extension Disks {
   }
 
   private func checkUnused(_ volume: PoolCatalog.Volume, in catalog: PoolCatalog) throws {
-    try catalog.refuseAdopted(volume.device, to: "removed")
+    try catalog.refuseAdopted(volume.device)
     let epochs = Set(catalog.epochs.filter { $0.device == volume.device }.map(\.epoch)).sorted()
     guard epochs.isEmpty else {
       throw DiskError.hasEpochs(guest: volume.guest, device: volume.device, epochs: epochs)

@@ -34,15 +34,12 @@ public struct DiskHistory: Sendable {
 
   /// Finds out, changing nothing, whether the pools still hold every snapshot that an epoch's manifest names.
   ///
-  /// - Throws: `DiskError.noSuchEpoch`, `DiskError.cannotRollBack`.
+  /// - Throws: `DiskError.noSuchEpoch`, `DiskError.cannotRollBack`, `AdoptionError` for an origin that cannot be trusted.
   public func check(epoch: Int, expected: [DiskEpoch]) throws {
     for (catalog, snapshot) in try snapshots(epoch: epoch, expected: expected) {
       if try isMissing(snapshot, in: catalog) { continue }
       let volume = try self.volume(of: snapshot, in: catalog)
-      // Before the first start of the pool after a boot there is no origin to look at; rolling back looks again.
-      if volume.origin != nil, try pools.operations.info(volume.originDevice) != nil {
-        try pools.operations.requireUntouched(volume)
-      }
+      try pools.operations.requireSoundOrigin(of: volume.device, in: catalog)
     }
   }
 
@@ -84,7 +81,7 @@ public struct DiskHistory: Sendable {
       // A disk that came from another host has no volume here yet.
       if try isMissing(snapshot, in: pool.catalog) { continue }
       let volume = try self.volume(of: snapshot, in: pool.catalog)
-      try pool.requireSound(volume)
+      try pool.requireSound(volume.device)
       if try pool.isUsed(volume, byOthersThan: users) {
         throw DiskError.cannotRollBack(
           device: volume.device, why: "it is in use; unmount it, or detach it from the guest that has it")

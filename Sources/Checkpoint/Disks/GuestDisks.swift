@@ -65,22 +65,20 @@ public final class GuestDisks: DiskSet {
   ) throws -> Member? {
     let operations = pools.operations
     for catalog in catalogs {
-      for volume in catalog.volumes {
-        if let origin = volume.origin {
-          guard try operations.shows(disk.number, volume, origin) else { continue }
-          do { try operations.requireOurs(volume, origin) } catch {
+      for volume in catalog.volumes where try operations.shows(disk.number, volume) {
+        if let adopted = catalog.adopted(under: volume.device), let origin = adopted.origin {
+          do { try operations.requireOurs(adopted, origin) } catch {
             // Whoever opens the pool writes down what was done to the disk.
             _ = try? pools.open(catalog.name)
             throw error
           }
         }
-        guard let info = try operations.info(volume.device),
-          volume.origin != nil || info.number == disk.number
-        else { continue }
-        guard let pool = try operations.info(catalog.poolDevice) else { continue }
+        guard let info = try operations.info(volume.device), let pool = try operations.info(catalog.poolDevice) else {
+          continue
+        }
         let expected = Target.thin(
           pool: pool.number, id: volume.thinID, sectors: volume.sizeSectors,
-          origin: try volume.origin == nil ? nil : operations.info(volume.originDevice)?.number)
+          origin: try volume.hasOrigin ? operations.info(volume.originDevice)?.number : nil)
         let found = try operations.table(volume.device)
         guard found == [expected], info.uuid == catalog.uuid(of: volume) else {
           throw DiskError.tableDiffers(

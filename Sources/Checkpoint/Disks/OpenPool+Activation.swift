@@ -37,19 +37,25 @@ extension OpenPool {
 
   func activateVolumes() throws {
     for volume in catalog.volumes {
-      if let origin = volume.origin {
-        do { try settle(volume, origin) } catch let error as AdoptionError {
-          faults.append((volume.device, error))
-        } catch let error as DeviceMapperError {
-          faults.append((volume.device, error))
-        }
+      guard volume.hasOrigin else {
+        try activateOrCheck(volume)
         continue
       }
-      guard let info = try operations.made(volume.device, uuid: catalog.uuid(of: volume)) else {
-        try activate(volume)
-        continue
+      do {
+        if let origin = volume.origin { try settle(volume, origin) } else { try settleClone(volume) }
+      } catch let error as AdoptionError {
+        faults.append((volume.device, error))
+      } catch let error as DeviceMapperError {
+        faults.append((volume.device, error))
       }
+    }
+  }
+
+  func activateOrCheck(_ volume: PoolCatalog.Volume) throws {
+    if let info = try operations.made(volume.device, uuid: catalog.uuid(of: volume)) {
       try check(volume, info)
+    } else {
+      try activate(volume)
     }
   }
 
@@ -82,9 +88,9 @@ extension OpenPool {
       origin: origin(of: volume.device))
   }
 
-  /// The device that volumes, and snapshots of them, read what they do not hold from: that of an adopted disk.
+  /// The device that volumes, and snapshots of them, read what they do not hold from: that of an adopted disk, for its clones too.
   func origin(of device: String) throws -> DeviceNumber? {
-    guard let volume = catalog.volumes.first(where: { $0.device == device }), volume.origin != nil else { return nil }
+    guard let volume = catalog.volumes.first(where: { $0.device == device }), volume.hasOrigin else { return nil }
     return try number(of: volume.originDevice)
   }
 

@@ -10,7 +10,7 @@ final class OpenPool {
   let folder: PoolFolder
   let operations: any ThinPoolOperations
   private(set) var catalog: PoolCatalog
-  /// Adopted disks that could not be made active, and why: others of the pool are not kept from working by it.
+  /// Adopted disks, and clones of them, that could not be made active, and why: others of the pool are not kept from working by it.
   var faults: [(device: String, error: any Error)] = []
   /// Seconds to wait for whoever has a device open for an instant, as udev does.
   let patience: Double
@@ -137,7 +137,8 @@ final class OpenPool {
     case .rollBack(let swaps), .undoRollback(let swaps):
       for swap in swaps { try show(swap.old, on: swap.device) }
     case .removeVolumes(let volumes):
-      for volume in volumes where try operations.info(volume.device) == nil {
+      // After a boot the origin of a clone is not there yet: both are made when this is settled.
+      for volume in volumes where try operations.info(volume.device) == nil && hasWhatItStandsOn(volume) {
         try activate(volume)
       }
     case .createVolume, .takeEpoch, .cloneEpoch: break

@@ -19,14 +19,17 @@ struct PoolCatalog: Codable, Equatable, Sendable {
     var device: String
     /// What an adopted disk was before, and still reads what it has not written since.
     var origin: AdoptedOrigin?
+    /// Of a clone: the device of the adopted disk, in the same pool, from whose origin it reads what it does not hold.
+    var standsOn: String?
 
     /// The read-only device over the origin's data.
-    var originDevice: String { "\(device)-origin" }
+    var originDevice: String { "\(standsOn ?? device)-origin" }
 
     enum CodingKeys: String, CodingKey {
       case guest, vdev, device, origin
       case thinID = "thin_id"
       case sizeSectors = "size_sectors"
+      case standsOn = "stands_on"
     }
   }
 
@@ -100,6 +103,8 @@ struct PoolCatalog: Codable, Equatable, Sendable {
   static let formatWithOrigins = 2
   /// With adopted disks that were written past: who does not know of it would use them again.
   static let formatWithPassedOrigins = 3
+  /// With clones of adopted disks: who does not know what they stand on would show them without it, and give it away.
+  static let formatWithClonesOfAdopted = 4
 
   var format = Self.currentFormat
   var name: String

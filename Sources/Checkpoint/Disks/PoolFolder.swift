@@ -47,7 +47,7 @@ struct PoolFolder: Sendable {
     do { catalog = try JSONDecoder().decode(PoolCatalog.self, from: Data(bytes)) } catch {
       throw PoolError.damaged(path: file, why: "not a catalogue: \(error)")
     }
-    let known = PoolCatalog.currentFormat...PoolCatalog.formatWithPassedOrigins
+    let known = PoolCatalog.currentFormat...PoolCatalog.formatWithClonesOfAdopted
     guard known.contains(catalog.format) else {
       throw PoolError.damaged(
         path: file, why: "format \(catalog.format) is not \(known.lowerBound) to \(known.upperBound)")
@@ -63,6 +63,7 @@ struct PoolFolder: Sendable {
     var catalog = catalog
     if catalog.holdsOrigins { catalog.format = PoolCatalog.formatWithOrigins }
     if catalog.holdsPassedOrigins { catalog.format = PoolCatalog.formatWithPassedOrigins }
+    if catalog.holdsClonesOfAdopted { catalog.format = PoolCatalog.formatWithClonesOfAdopted }
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
     try DurableFile.replace(file, with: [UInt8](encoder.encode(catalog)))

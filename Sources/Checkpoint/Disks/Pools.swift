@@ -103,7 +103,7 @@ public struct Pools: Sendable {
   /// After a reboot: attaches loop devices, makes the pool and its volumes' devices from the catalogue, settles what a crash left.
   /// Does nothing to what is there already.
   ///
-  /// - Returns: adopted disks that could not be made active, and why, a line each.
+  /// - Returns: adopted disks, and clones of them, that could not be made active, and why, a line each.
   @discardableResult
   public func ensureActive(_ name: String) throws -> [String] { try open(name).faults.map { "\($0.error)" } }
 
