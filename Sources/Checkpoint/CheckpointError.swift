@@ -82,7 +82,7 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
     case .letGo(let guest):
       "guest '\(guest)' was resumed by another tool while it was held; it runs on, no epoch was made; take again"
     case .timedOut(let guest, let seconds):
-      "guest '\(guest)': the take was not ready for its pause within \(seconds) s; it runs on, no epoch was made"
+      "guest '\(guest)': the take did not get to its pause within \(seconds) s; it runs on, no epoch was made"
     case .noRoom(let guest, let why): "guest '\(guest)': the take is skipped, the guest was not touched: \(why)"
     case .interrupted: "interrupted; the guest runs on, no epoch was made"
     case .trackingLost(let guest):

@@ -67,8 +67,9 @@ public struct Engine: Sendable {
       }
       let memory = try memory(domain.uuid)
       let subject = try XenGuest(hypervisor, xenstore, domain, memory: memory)
+      let time = TakeTime(guest: name, seconds: options.timeoutSeconds, began: start, cancellation: cancellation)
       let disks = try GuestDisks(
-        pools: pools().waiting(seconds: 60) { try cancellation.check() }, guest: subject.identity.name,
+        pools: pools().waiting(seconds: 60) { try time.check() }, guest: subject.identity.name,
         guestUUID: subject.identity.uuid,
         disks: GuestDevices(xenstore, domain: domain.id).disks().map(GuestDisk.init))
       let folder = try store().folder(uuid: subject.identity.uuid, create: true)

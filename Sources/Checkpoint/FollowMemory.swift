@@ -44,13 +44,19 @@ extension Take {
   private func copyReturned(_ writer: EpochWriter, _ staging: Staging) throws -> Bool {
     let returned = absent.intersection(guest.present)
     guard !returned.isEmpty else { return false }
+    let start = ContinuousClock.now
+    var round = beginLiveRound(staging, pages: returned.count)
     let copier = PageCopier(guest: guest, staging: staging, threads: options.threads)
-    let outcome = try copier.copy(returned, pages: returned.count, running: true)
+    let outcome = try copier.copy(returned, pages: round.pages, running: true)
+    round.add(outcome)
     owed.formUnion(outcome.rest)
     for pfn in outcome.torn { owed.insert(pfn) }
     note(outcome)
     try flush(staging, to: writer)
-    return !outcome.copied.isEmpty || !outcome.torn.isEmpty || !outcome.rest.isEmpty
+    guard !outcome.copied.isEmpty || !outcome.torn.isEmpty || !outcome.rest.isEmpty else { return false }
+    endLiveRound(round, since: start)
+    report(.round(statistics.rounds[statistics.rounds.count - 1]))
+    return true
   }
 
   /// Whether pages that the guest wrote are gone by now, though Xen counts as many as before: then others came unlogged. A

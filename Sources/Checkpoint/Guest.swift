@@ -31,7 +31,7 @@ public protocol Guest: AnyObject {
   var identity: GuestIdentity { get }
   /// The configuration with which the guest can be built again.
   var configuration: [UInt8] { get }
-  /// The word for how the guest is asked to suspend; known once it is armed.
+  /// The word for how the guest is asked to suspend; known once it is armed, for good once the request is prepared.
   var suspendPath: String { get }
   /// Why that is not the way which the guest offered; nil when there is nothing to say.
   var suspendNote: String? { get }
@@ -95,9 +95,11 @@ public protocol Guest: AnyObject {
   func request() throws
   /// Waits until it is. When this throws, the guest runs on.
   ///
-  /// - Parameter isTaken: whether the keeper has let it go meanwhile.
-  /// - Returns: false when it did; the guest is not held for us then.
-  func awaitSuspended(unless isTaken: () -> Bool) throws -> Bool
+  /// - Parameters:
+  ///   - isTaken: whether the keeper has let it go meanwhile.
+  ///   - mayGoOn: called again and again until the guest has taken the request; throws to have it withdrawn.
+  /// - Returns: false when the keeper did; the guest is not held for us then.
+  func awaitSuspended(unless isTaken: () -> Bool, _ mayGoOn: () throws -> Void) throws -> Bool
   /// Reads CPUs and clock of the suspended guest; on any thread, beside copies.
   func readProcessors() throws
   /// The suspended guest without its memory. ``readProcessors()`` and `settle` come first.

@@ -53,16 +53,25 @@ struct PageCopier {
   ///   - pages: how many are in the set.
   ///   - running: the guest works meanwhile.
   ///   - batch: the most pages between two looks at `shouldStop`.
-  func copy(_ set: PageSet, pages: Int, running: Bool, batch: Int = GuestMemory.batchFrames) throws -> Outcome {
-    let work = Work(PageSet.Batches(set, most: batch, byStretch: byStretch))
+  ///   - most: ends the copy when so many pages are in staging RAM, and at most one batch more; those that the epoch holds already do
+  ///     not count.
+  func copy(
+    _ set: PageSet, pages: Int, running: Bool, batch: Int = GuestMemory.batchFrames, most: Int = .max
+  ) throws -> Outcome {
+    // Each thread has a part of it. What the guest keeps mapped as one piece is not cut.
+    let batch = byStretch ? batch : min(batch, most / width(pages))
+    let work = Work(PageSet.Batches(set, most: batch, byStretch: byStretch), most: most)
     // Guests are made to be copied from on any thread.
     nonisolated(unsafe) let guest = guest
     let (staging, holds, shouldStop) = (staging, holds, shouldStop)
     DispatchQueue.concurrentPerform(iterations: width(pages)) { _ in
       let receiver = Receiver(staging: staging, holds: holds)
       do {
-        while let pfns = work.next(stop: shouldStop) {
+        var spared = 0
+        while let pfns = work.next(spared: spared, stop: shouldStop) {
+          let before = receiver.outcome.copied.count
           let done = try guest.copy(pfns, running: running, to: receiver)
+          spared = pfns.count - (receiver.outcome.copied.count - before)
           guard done == pfns.count else {
             receiver.outcome.rest.formUnion(PageSet(pfns[done...]))
             break
@@ -78,20 +87,26 @@ struct PageCopier {
   private final class Work: Sendable {
     private struct State {
       var batches: PageSet.Batches
+      /// Pages that may still be copied; those that are handed out count as copied until it is known how many were.
+      var left: Int
       var outcome = Outcome()
       var error: (any Error)?
       var stopped = false
     }
     private let state: Mutex<State>
 
-    init(_ batches: PageSet.Batches) { state = Mutex(State(batches: batches)) }
+    init(_ batches: PageSet.Batches, most: Int) { state = Mutex(State(batches: batches, left: most)) }
 
-    func next(stop: () -> Bool) -> [UInt64]? {
+    /// - Parameter spared: pages of the batch before that were not copied.
+    func next(spared: Int, stop: () -> Bool) -> [UInt64]? {
       let stop = stop()
       return state.withLock { state in
+        state.left += spared
         state.stopped = state.stopped || stop
-        guard state.error == nil, !state.stopped else { return nil }
-        return state.batches.take()
+        guard state.error == nil, !state.stopped, state.left > 0 else { return nil }
+        let pfns = state.batches.take()
+        state.left -= pfns?.count ?? 0
+        return pfns
       }
     }
 
@@ -107,7 +122,7 @@ struct PageCopier {
     func outcome() throws -> Outcome {
       try state.withLock { state in
         if let error = state.error { throw error }
-        while let pfns = state.batches.take() { state.outcome.rest.formUnion(PageSet(pfns)) }
+        state.outcome.rest.formUnion(state.batches.rest)
         return state.outcome
       }
     }

@@ -14,12 +14,14 @@ struct Held {
 extension Take {
   /// From the request until the guest runs again. Nothing here but copies: no compression, no file, no allocation of pages.
   func pause(_ writer: EpochWriter, _ staging: Staging) throws -> Held {
+    _ = try step("request_prepare") { try keeper?.awaitReady() }
+    // The last of what may have taken long.
+    try mayGoOn()
     try cancellation.beginPause()
     report(.phase(.request))
     let hook = pauseHook(writer.epoch)
     defer { if let failure = hook?.finish() { note("\(failure)") } }
     let limit = try step("request_prepare") {
-      try keeper?.awaitReady()
       // Before the request, so that its waking is over by then.
       try keeper?.asked(seconds: options.mostPauseSeconds)
       do { try guest.prepareRequest() } catch {
@@ -39,7 +41,7 @@ extension Take {
       try times.measure(.request, guest.request)
       freezing = FreezeRound(self, staging)
       do {
-        let isOurs = try times.measure(.freeze) { try guest.awaitSuspended { keeper?.hasTaken == true } }
+        let isOurs = try times.measure(.freeze) { try awaitSuspended(signals) }
         guard isOurs else { throw tooLong }
       } catch {
         _ = try? freezing.end()
@@ -91,6 +93,15 @@ extension Take {
     return held
   }
 
+  /// Until the guest has taken the request, whoever wants to stop the take can.
+  private func awaitSuspended(_ signals: HeldSignals) throws -> Bool {
+    let isTaken = { [keeper] in keeper?.hasTaken == true }
+    return try guest.awaitSuspended(unless: isTaken) {
+      signals.deliver()
+      try mayGoOn()
+    }
+  }
+
   /// A hook that cannot be run keeps no epoch from being made.
   private func pauseHook(_ epoch: Int) -> PauseHook? {
     do throws(HookError) { return try hooks.preparePause(epoch: epoch) } catch {
@@ -118,6 +129,7 @@ extension Take {
     let processors = step("copy_begin", readProcessors)
     let early = try step("copy_freeze_end", freezing.end)
     var round = TakeStatistics.Round(name: "pause")
+    staging.round = round.name
     var written = PageSet()
     if tracking.hasLog {
       written = try step("copy_log", tracking.lastLook)
@@ -143,10 +155,9 @@ extension Take {
       let present = guest.present
       for pfn in unscanned where !present.contains(pfn) { moved.gone.insert(pfn) }
     }
-    let state = try step("copy_state") {
-      try processors.wait()
-      return try guest.state()
-    }
+    // Not the wait, but what reading them took, beside the copy.
+    try times.add("copy_state", milliseconds: processors.wait().milliseconds)
+    let state = try step("copy_state", guest.state)
     var gone = moved.gone
     for pfn in early.absent + outcome.absent { gone.insert(pfn) }
     for pfn in outcome.copied { gone.remove(pfn) }
@@ -159,10 +170,14 @@ extension Take {
   /// What was written since the live copy is known of no page.
   private var comparesInPause: Bool { !tracking.hasLog || isRestless }
 
-  /// A dozen hypercalls for each of a PV guest's CPUs, beside the copy of the pages.
-  private func readProcessors() -> Background<Void> {
+  /// A dozen hypercalls for each of a PV guest's CPUs, beside the copy of the pages. Tells how long they took.
+  private func readProcessors() -> Background<Duration> {
     nonisolated(unsafe) let guest = guest
-    return Background(on: helpers[1]) { try guest.readProcessors() }
+    return Background(on: helpers[1]) {
+      let start = ContinuousClock.now
+      try guest.readProcessors()
+      return ContinuousClock.now - start
+    }
   }
 
   /// Copies a set whole; what does not fit into staging RAM is written out now, or the take ends, as the policy says.
@@ -243,6 +258,7 @@ final class FreezeRound: @unchecked Sendable {
   private func run() throws -> (PageCopier.Outcome, Int, Double) {
     guard claim(), let (take, staging) = task else { return (PageCopier.Outcome(), 0, 0) }
     let start = ContinuousClock.now
+    staging.round = "freeze"
     var copier = PageCopier(guest: take.guest, staging: staging, threads: 1)
     copier.shouldStop = { [self] in isOver.load(ordering: .relaxed) }
     let owed = take.owed

@@ -23,7 +23,7 @@ extension Take {
       rounds += 1
       let began = left
       // Without a log of what was written meanwhile, what changed in this round tells how much the next one will find.
-      let copied = try round(rounds, writer, staging, &limit)
+      let copied = try round(isFirst: rounds == 1, writer, staging, &limit)
       left = tracking.hasLog ? try stillToCopy() : copied
       stalled = Double(left) > Double(began) * options.precopy.shrink ? stalled + 1 : 0
     }
@@ -32,12 +32,14 @@ extension Take {
     }
     // Rather before the guest is asked than while it is held.
     if left > staging.capacity, options.staging == .abort { throw stagingFull(staging) }
-    let ms = (ContinuousClock.now - start).milliseconds
-    if ms > 0, rounds > 0 {
-      statistics.bytesPerSecond = Double(statistics.precopyBytes) / ms * 1000
-      if tracking.hasLog {
-        statistics.dirtyPagesPerSecond = Double(statistics.rounds.reduce(0) { $0 + $1.dirtied }) / ms * 1000
-      }
+  }
+
+  /// What all live rounds come to. There is more than one live copy when the guest's memory moves, or another take has a pool.
+  func noteRates() {
+    let ms = statistics.rounds.reduce(0) { $0 + $1.ms }
+    if ms > 0 { statistics.bytesPerSecond = Double(statistics.precopyBytes) / ms * 1000 }
+    if watchedMs > 0 {
+      statistics.dirtyPagesPerSecond = Double(statistics.rounds.reduce(0) { $0 + $1.dirtied }) / watchedMs * 1000
     }
   }
 
@@ -48,20 +50,22 @@ extension Take {
   /// Pages that another round would have to copy.
   private func stillToCopy() throws -> Int {
     var pages = try tracking.peek()
-    statistics.rounds[statistics.rounds.count - 1].dirtied = pages.count
-    report(.round(statistics.rounds[statistics.rounds.count - 1]))
+    let last = statistics.rounds.count - 1
+    statistics.rounds[last].dirtied = pages.count
+    watchedMs += statistics.rounds[last].ms
+    report(.round(statistics.rounds[last]))
     pages.formUnion(owed)
     return pages.count
   }
 
   /// One live pass over all that is owed; what was torn or written meanwhile is owed after it. Returns the pages copied.
   private func round(
-    _ number: Int, _ writer: EpochWriter, _ staging: Staging, _ limit: inout RateLimit
+    isFirst: Bool, _ writer: EpochWriter, _ staging: Staging, _ limit: inout RateLimit
   ) throws -> Int {
     let start = ContinuousClock.now
     if tracking.hasLog { try collectOwed() }
-    let compares = tracking.hasLog ? number == 1 && statistics.changes == "compare" : true
-    var round = TakeStatistics.Round(name: String(number), pages: owed.count)
+    let compares = tracking.hasLog ? isFirst && statistics.changes == "compare" : true
+    var round = beginLiveRound(staging, pages: owed.count)
     var copier = PageCopier(guest: guest, staging: staging, threads: options.threads)
     if compares { copier.compare(with: writer) }
     copier.byStretch = !tracking.hasLog
@@ -70,7 +74,8 @@ extension Take {
     owed = PageSet()
     repeat {
       try mayGoOn()
-      let outcome = try copier.copy(rest, pages: rest.count, running: true)
+      let outcome = try copier.copy(
+        rest, pages: rest.count, running: true, most: limit.piece / EpochFormat.pageSize)
       round.add(outcome)
       for pfn in outcome.torn { owed.insert(pfn) }
       note(outcome)
@@ -80,12 +85,26 @@ extension Take {
       rest = outcome.rest
     } while !rest.isEmpty
     if !tracking.hasLog { owed = guest.present }
+    endLiveRound(round, since: start)
+    if !tracking.hasLog { report(.round(statistics.rounds[statistics.rounds.count - 1])) }
+    return round.copied
+  }
+
+  /// Live rounds are counted through the whole take, whatever each is for.
+  func beginLiveRound(_ staging: Staging, pages: Int) -> TakeStatistics.Round {
+    let round = TakeStatistics.Round(name: String(statistics.rounds.count + 1), pages: pages)
+    staging.round = round.name
+    return round
+  }
+
+  /// What it copied is written.
+  func endLiveRound(_ round: TakeStatistics.Round, since start: ContinuousClock.Instant) {
+    var round = round
+    round.zero = zeroPages[round.name, default: 0]
     round.ms = (ContinuousClock.now - start).milliseconds
     statistics.rounds.append(round)
     statistics.precopyBytes += round.copied * EpochFormat.pageSize
     statistics.transferredBytes += round.copied * EpochFormat.pageSize
-    if !tracking.hasLog { report(.round(round)) }
-    return round.copied
   }
 
   /// Remembers pages that were not there, and memory that came since the scan: if the suspended guest's map does not know it, it

@@ -12,6 +12,8 @@ final class Staging: @unchecked Sendable {
     let pfns: UnsafeMutableBufferPointer<UInt64>
     let types: UnsafeMutableBufferPointer<UInt8>
     fileprivate(set) var count = 0
+    /// The name of the round that fills it.
+    fileprivate(set) var round = ""
 
     fileprivate init(_ pages: UnsafeMutableRawPointer, capacity: Int) {
       self.pages = pages
@@ -45,6 +47,8 @@ final class Staging: @unchecked Sendable {
 
   /// Pages that fit.
   let capacity: Int
+  /// The name of the round that copies, set before it does.
+  var round = ""
   private let base: UnsafeMutableRawPointer
   private let blocks: [Block]
   private let claimed = Mutex(0)
@@ -86,6 +90,7 @@ final class Staging: @unchecked Sendable {
     claimed.withLock { claimed in
       guard claimed < blocks.count else { return nil }
       claimed += 1
+      blocks[claimed - 1].round = round
       return blocks[claimed - 1]
     }
   }

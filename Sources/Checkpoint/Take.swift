@@ -37,6 +37,10 @@ public final class Take {
   /// The number of the epoch, as soon as it has one.
   var epoch: Int?
   var statistics = TakeStatistics()
+  /// Pages that turned out all zero when they were written, by the round that copied them.
+  var zeroPages: [String: Int] = [:]
+  /// Milliseconds of live rounds at whose end the log told what the guest wrote in them.
+  var watchedMs = 0.0
   /// Pages that the epoch does not hold yet as they are now.
   var owed = PageSet()
   /// Pages that turned up and that the scan had not seen.
@@ -102,6 +106,7 @@ public final class Take {
         try precopy(writer, staging)
         try followMemory(writer, staging)
         try reserveDisks(writer, staging)
+        noteRates()
         return try easeFreeze(staging)
       }
       let held = try pause(writer, staging)
@@ -160,10 +165,9 @@ public final class Take {
 
   /// Thrown out of a take that was told to stop, or that had no more time to get to its pause.
   func mayGoOn() throws {
-    try cancellation.check()
-    guard let timeout = options.timeoutSeconds, (ContinuousClock.now - began + probed).milliseconds > timeout * 1000
-    else { return }
-    throw CheckpointError.timedOut(guest: guest.identity.name, seconds: timeout)
+    try TakeTime(
+      guest: guest.identity.name, seconds: options.timeoutSeconds, began: began - probed, cancellation: cancellation
+    ).check()
   }
 
   private func measure<Result>(_ phase: Phase, _ body: () throws -> Result) throws -> Result {
@@ -191,7 +195,6 @@ public final class Take {
         Double(owed.count) / Double(EpochTime.now.milliseconds - baseTime.milliseconds) * 1000
     }
     statistics.totalBytes = guest.present.count * EpochFormat.pageSize
-    if let note = guest.suspendNote { statistics.notes.append(note) }
     // The worker threads are made now; the pause finds them waiting.
     helpers = [Standby(), Standby()]
     DispatchQueue.concurrentPerform(iterations: options.threads + 2) { _ in usleep(1000) }
@@ -211,6 +214,7 @@ public final class Take {
       statistics.normalPages += counts.stored
       statistics.zeroPages += counts.zero
       statistics.unchangedPages += counts.unchanged
+      zeroPages[block.round, default: 0] += counts.zero
     }
     staging.clear()
   }
@@ -237,6 +241,11 @@ public final class Take {
   private func publish(_ writer: EpochWriter) throws -> EpochManifest {
     let identity = guest.identity
     statistics.dirtySyncs = tracking.syncs
+    if let note = guest.suspendNote { statistics.notes.append(note) }
+    for index in statistics.rounds.indices {
+      // Of what the pause copied only the writing after it tells.
+      statistics.rounds[index].zero = zeroPages[statistics.rounds[index].name, default: 0]
+    }
     statistics.totalMs = (ContinuousClock.now - began + probed).milliseconds
     return try writer.publish(
       EpochManifest(

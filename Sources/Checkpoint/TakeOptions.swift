@@ -60,7 +60,7 @@ public struct TakeOptions: Sendable, Equatable {
   public var takesAtOnce = 2
   /// Bytes per second that live rounds may copy; nil: no limit.
   public var bytesPerSecond: Int?
-  /// Seconds within which the pause must have begun; nil: no limit.
+  /// Seconds within which the pause must have begun, and the guest have taken the request; nil: no limit.
   public var timeoutSeconds: Double?
   public var space = SpaceLimits()
   /// Removes epochs of the guest when there is no room for another; empty: none.

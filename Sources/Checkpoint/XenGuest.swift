@@ -70,6 +70,11 @@ public final class XenGuest: Guest {
   public func arm() throws {
     let suspension = try Suspension(hypervisor, store, domain)
     self.suspension = suspension
+    keepPath(of: suspension)
+  }
+
+  /// It is told when the suspension is closed already.
+  private func keepPath(of suspension: Suspension) {
     suspendPath = suspension.path.rawValue
     suspendNote = suspension.note
   }
@@ -120,10 +125,14 @@ public final class XenGuest: Guest {
 
   // MARK: The pause
 
-  public func prepareRequest() throws { try suspension?.prepare() }
+  public func prepareRequest() throws {
+    guard let suspension else { return }
+    try suspension.prepare()
+    keepPath(of: suspension)
+  }
   public func request() throws { try suspension?.request() }
-  public func awaitSuspended(unless isTaken: () -> Bool) throws -> Bool {
-    try suspension?.awaitSuspended(unless: isTaken) ?? false
+  public func awaitSuspended(unless isTaken: () -> Bool, _ mayGoOn: () throws -> Void) throws -> Bool {
+    try suspension?.awaitSuspended(unless: isTaken, mayGoOn) ?? false
   }
 
   public func readProcessors() throws {

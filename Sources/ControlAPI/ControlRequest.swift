@@ -31,7 +31,7 @@ public struct TakeRequest: ControlRequest {
   public var guest: String
   /// Bytes per second that may be copied live.
   public var limitRate: Int?
-  /// Seconds within which the pause must have begun.
+  /// Seconds within which the pause must have begun, and the guest have taken the request to suspend.
   public var timeoutSeconds: Double?
   /// Seconds that the guest may be held; without it what the configuration says.
   public var maxPauseSeconds: Double?

@@ -42,8 +42,8 @@ public enum BlockDevice {
     return true
   }
 
-  /// Overwrites the first `count` bytes with zeros and flushes them: the kernel formats thin metadata whose first block
-  /// is zero.
+  /// Overwrites the first `count` bytes with zeros and flushes them, of a device that nobody has claimed: the kernel formats thin metadata
+  /// whose first block is zero.
   public static func zeroStart(_ path: String, count: Int) throws {
     let descriptor = try openDevice(path, O_WRONLY | O_EXCL, .open)
     defer { close(descriptor) }

@@ -28,6 +28,9 @@ public enum DeviceSignature: String, CaseIterable, Sendable {
   /// Enough bytes from the start of a device to recognise all of them.
   static let length = 0x10048
 
+  /// Overwrites with zeros all that ``of(_:)`` looks at, so that it finds nothing.
+  public static func wipe(_ path: String) throws { try BlockDevice.zeroStart(path, count: length) }
+
   /// nil when nothing known is found.
   public static func of(_ path: String) throws -> DeviceSignature? {
     let start = try BlockDevice.start(path, count: length)

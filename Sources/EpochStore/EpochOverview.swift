@@ -40,6 +40,8 @@ public struct EpochOverview: Sendable {
 
   /// What the last verification of an epoch found, where there was one.
   public internal(set) var verdicts: [Int: EpochVerdict] = [:]
+  /// The epoch that the last rollback names as the way back, whether or not it is still there.
+  public internal(set) var safetyEpoch: Int?
 
   /// The numbers of all published epochs, damaged ones too.
   public var allNumbers: [Int] { epochs.map(\.epoch) + damaged.map(\.epoch) }
@@ -59,6 +61,7 @@ public struct EpochOverview: Sendable {
     return (whole + rest).map { subject in
       var subject = subject
       (subject.tags, subject.isPinned) = (tags(subject.epoch), isPinned(subject.epoch))
+      subject.undoesRollback = subject.epoch == safetyEpoch
       return subject
     }
   }
@@ -96,6 +99,8 @@ extension GuestFolder {
     for (epoch, suffix) in names where suffix == .marks {
       do { overview.marks[epoch] = try marks(epoch) } catch { overview.unreadableMarks[epoch] = error }
     }
+    // Where it cannot be read there is nothing that could be undone.
+    overview.safetyEpoch = (try? lastRollback())?.safetyEpoch
     return overview
   }
 

@@ -9,14 +9,20 @@ public enum Retention {
     public var time: EpochTime
     public var tags: [String]
     public var isPinned: Bool
+    /// It is what the guest's last rollback is undone with.
+    public var undoesRollback: Bool
     /// It cannot be restored, or not be trusted.
     public var isDamaged: Bool
 
-    public init(epoch: Int, time: EpochTime, tags: [String] = [], isPinned: Bool = false, isDamaged: Bool = false) {
+    public init(
+      epoch: Int, time: EpochTime, tags: [String] = [], isPinned: Bool = false, undoesRollback: Bool = false,
+      isDamaged: Bool = false
+    ) {
       self.epoch = epoch
       self.time = time
       self.tags = tags
       self.isPinned = isPinned
+      self.undoesRollback = undoesRollback
       self.isDamaged = isDamaged
     }
   }
@@ -31,6 +37,8 @@ public enum Retention {
   public enum Reason: Hashable, Sendable, CustomStringConvertible {
     case emptyPolicy
     case pinned
+    /// The last rollback is undone with it.
+    case undo
     case tag(String)
     case within
     case last
@@ -46,6 +54,7 @@ public enum Retention {
       switch self {
       case .emptyPolicy: "the policy is empty"
       case .pinned: "pinned"
+      case .undo: "ckpt undo"
       case .tag(let tag): "tag \(tag)"
       case .within: "within"
       case .last: "last"
@@ -60,7 +69,7 @@ public enum Retention {
   /// Decides about every epoch, in order of their numbers.
   ///
   /// - An empty policy removes nothing.
-  /// - A pinned epoch stays.
+  /// - A pinned epoch stays, and so does the one that the last rollback is undone with.
   /// - A damaged epoch takes no place: where a rule keeps it, the rule keeps the next whole one as well. So does, for rules that look
   ///   at the clock, one whose time has not come yet.
   /// - `within` counts from the newest epoch whose time has come, so that a guest that is not taken any more keeps what it has.
@@ -79,6 +88,7 @@ public enum Retention {
     var verdicts: [Verdict] = []
     for epoch in epochs.sorted(by: { $0.epoch > $1.epoch }) {
       var reasons: [Reason] = epoch.isPinned ? [.pinned] : []
+      if epoch.undoesRollback { reasons.append(.undo) }
       reasons += epoch.tags.filter(policy.tags.contains).map(Reason.tag)
       if let since, epoch.time >= since { reasons.append(.within) }
       for index in rules.indices {

@@ -5,7 +5,7 @@ public struct Rollback: Codable, Hashable, Sendable {
   public var time: EpochTime
   /// The epoch that it was brought back to.
   public var epoch: Int
-  /// The epoch that was taken of it right before; nil when none was.
+  /// The epoch that was taken of it right before; nil when none was. No policy removes it until the next rollback.
   public var safetyEpoch: Int?
   /// Why none was taken; empty when one was.
   public var reason: String

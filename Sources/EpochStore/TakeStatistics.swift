@@ -16,11 +16,13 @@ public struct TakeStatistics: Codable, Hashable, Sendable {
     public var absent: Int
     /// Pages that the guest wrote during the round; 0 where nothing logs them.
     public var dirtied: Int
+    /// Pages copied that were all zero; nil before they were written, and in epochs of older releases.
+    public var zero: Int?
     public var ms: Double
 
     public init(
       name: String, pages: Int = 0, copied: Int = 0, unchanged: Int = 0, torn: Int = 0, absent: Int = 0,
-      dirtied: Int = 0, ms: Double = 0
+      dirtied: Int = 0, zero: Int? = nil, ms: Double = 0
     ) {
       self.name = name
       self.pages = pages
@@ -29,6 +31,7 @@ public struct TakeStatistics: Codable, Hashable, Sendable {
       self.torn = torn
       self.absent = absent
       self.dirtied = dirtied
+      self.zero = zero
       self.ms = ms
     }
   }
@@ -61,8 +64,8 @@ public struct TakeStatistics: Codable, Hashable, Sendable {
   public var pageSize = 4096
   /// How often the log of dirty pages was read.
   public var dirtySyncs = 0
-  /// Bytes per second that the live rounds copied, and pages per second that the guest wrote meanwhile; without a round, since
-  /// the last epoch. 0 where nothing logs them.
+  /// Bytes per second that all live rounds together copied, and pages per second that the guest wrote meanwhile; without a round,
+  /// since the last epoch. 0 where nothing logs them.
   public var bytesPerSecond = 0.0
   public var dirtyPagesPerSecond = 0.0
   /// What a person should know.

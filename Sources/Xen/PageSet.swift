@@ -145,5 +145,12 @@ public struct PageSet: Sendable, Equatable {
       }
       return pfns
     }
+
+    /// The frames that were not handed out.
+    public var rest: PageSet {
+      var rest = PageSet()
+      if next < words.count { rest.words = [UInt64](repeating: 0, count: next) + words[next...] }
+      return rest
+    }
   }
 }

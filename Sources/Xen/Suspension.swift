@@ -34,12 +34,12 @@ public final class Suspension {
     case handedOver
   }
 
-  /// Why a channel that the guest offers is not used; nil when it offers none, or it is.
-  public let note: String?
+  /// Why the guest is not asked through a channel of its own; nil when it is. ``prepare()`` may have more to say.
+  public private(set) var note: String?
   private let hypervisor: Hypervisor
   private let store: XenStore
   private let domain: Domain
-  private let port: SuspendChannel.Port
+  private var port: SuspendChannel.Port
   private let node: SuspendRequest
   private var channel: SuspendChannel?
   private var progress = Progress.nothing
@@ -72,17 +72,20 @@ public final class Suspension {
       do throws(XenError) {
         try SuspendChannel.probe(hypervisor, store, domain: domain.id, .offered(port))
         self.port = .offered(port)
-        self.note = nil
         return
       } catch {
         // A held lock means that another tool is saving the guest; a port that does not bind is the guest's mistake.
         if case .busy = error { throw error }
-        note = "the guest offers port \(port), which cannot be used: \(error)"
+        note = Suspension.unusable(port, error)
       }
     }
     try SuspendChannel.probe(hypervisor, store, domain: domain.id, .ours)
     port = .ours
     self.note = note
+  }
+
+  private static func unusable(_ port: UInt32, _ error: XenError) -> String {
+    "the guest offers port \(port), which cannot be used: \(error)"
   }
 
   /// A port as the guest wrote it: decimal digits only, from 1.
@@ -108,12 +111,28 @@ public final class Suspension {
 
   /// Puts up the note that says who is at work, and subscribes to the guest's suspend.
   ///
-  /// Only right before the request: while we are subscribed, a save by xl waits in vain.
+  /// Only right before the request: while we are subscribed, a save by xl waits in vain. ``path`` and ``note`` may be others after it.
   /// - Throws: ``XenError/busy(domain:_:)`` when another take or tool is suspending the guest.
   public func prepare() throws(XenError) {
     try SuspensionNote.claim(store, domain: domain.id)
     progress = .claimed
-    channel = try SuspendChannel(hypervisor, store, domain: domain.id, port)
+    channel = try subscribe()
+  }
+
+  /// The port that the guest offered seconds ago may be gone: its module was unloaded, or loaded anew. Then the guest is asked by
+  /// xenstore, as it would be had the port been gone before.
+  private func subscribe() throws(XenError) -> SuspendChannel {
+    if case .offered(let offered) = port {
+      do throws(XenError) {
+        return try SuspendChannel(hypervisor, store, domain: domain.id, port)
+      } catch {
+        // Another tool saves the guest by now.
+        if case .busy = error { throw error }
+        note = Suspension.unusable(offered, error)
+      }
+      port = .ours
+    }
+    return try SuspendChannel(hypervisor, store, domain: domain.id, port)
   }
 
   /// Asks the guest to suspend.
@@ -152,10 +171,14 @@ public final class Suspension {
 
   /// Waits until the hypervisor holds the guest suspended.
   ///
-  /// - Parameter isTaken: looked at again and again; when another process of ours let the guest go, it will not suspend for us any more.
+  /// - Parameters:
+  ///   - isTaken: looked at again and again; when another process of ours let the guest go, it will not suspend for us any more.
+  ///   - mayGoOn: called again and again until the guest has taken the request; throws when nobody wants the suspend any more.
   /// - Returns: false when `isTaken` says so; ``handOver()`` is to be called then.
-  /// - Throws: the state of the guest that makes waiting useless; the request is then withdrawn.
-  public func awaitSuspended(unless isTaken: () -> Bool = { false }) throws(XenError) -> Bool {
+  /// - Throws: the state of the guest that makes waiting useless, or what `mayGoOn` threw; the request is then withdrawn.
+  public func awaitSuspended(
+    unless isTaken: () -> Bool = { false }, _ mayGoOn: () throws -> Void = {}
+  ) throws -> Bool {
     let asked = ContinuousClock.now
     var taken = path == .eventChannel ? asked : nil
     // Less and less often: xenstored is busy enough with a guest that freezes its devices.
@@ -174,20 +197,39 @@ public final class Suspension {
         if taken != nil { return true }
         try refuseForeignSuspend()
       }
-      if let taken, now > taken + .seconds(Suspension.freezeSeconds) {
+      if let reason = Suspension.reasonToEnd(domain.id, path, asked: asked, taken: taken, now: now, mayGoOn) {
         // Told through its channel the guest asks itself by xenstore, and that request may still lie there.
-        _ = try node.withdraw()
-        try watchForLateSuspend()
-        throw .suspendTimedOut(domain: domain.id, seconds: Suspension.freezeSeconds)
-      }
-      if taken == nil, now > asked + .seconds(Suspension.answerSeconds), try node.withdraw() {
-        try watchForLateSuspend()
-        throw .suspendIgnored(domain: domain.id, seconds: Suspension.answerSeconds)
+        if try node.withdraw() || taken != nil {
+          try watchForLateSuspend()
+          throw reason
+        }
+        // The guest has taken it just now: it will suspend, and must be resumed then.
+        taken = now
       }
       if isTaken() { return false }
       // The event wakes us; the short limit is for one that got lost.
       wait(milliseconds: 2, rang: rang)
     }
+  }
+
+  /// Why nobody should wait any longer for a guest that is not suspended; nil as long as somebody should.
+  ///
+  /// - Parameters:
+  ///   - taken: when the guest took the request; nil when it has not, as far as we know. What is told through its channel counts as
+  ///     taken at once: nothing would tell.
+  static func reasonToEnd(
+    _ domain: UInt32, _ path: SuspendPath, asked: ContinuousClock.Instant, taken: ContinuousClock.Instant?,
+    now: ContinuousClock.Instant, _ mayGoOn: () throws -> Void
+  ) -> (any Error)? {
+    if let taken {
+      guard now > taken + .seconds(freezeSeconds) else { return nil }
+      return path == .eventChannel
+        ? XenError.channelUnanswered(domain: domain, seconds: freezeSeconds)
+        : XenError.suspendTimedOut(domain: domain, seconds: freezeSeconds)
+    }
+    do { try mayGoOn() } catch { return error }
+    guard now > asked + .seconds(answerSeconds) else { return nil }
+    return XenError.suspendIgnored(domain: domain, seconds: answerSeconds)
   }
 
   /// The guest stands suspended and has not taken our request: it was freezing for another tool when we asked. It is that

@@ -34,6 +34,8 @@ public enum XenError: Error, Equatable, CustomStringConvertible {
   case suspendIgnored(domain: UInt32, seconds: Int)
   /// The guest took the request and did not suspend in time. The guest runs on.
   case suspendTimedOut(domain: UInt32, seconds: Int)
+  /// The guest was told through the event channel that it offers, which answers nothing, and did not suspend in time. It runs on.
+  case channelUnanswered(domain: UInt32, seconds: Int)
   /// Another tool is saving this guest, or asked it to shut down. The guest was not touched.
   case busy(domain: UInt32, String)
   /// The guest could not be resumed: it is still suspended.
@@ -66,6 +68,11 @@ public enum XenError: Error, Equatable, CustomStringConvertible {
     case .suspendTimedOut(let domain, let seconds):
       "domain \(domain) took the suspend request but did not suspend in \(seconds) s; the guest runs on; "
         + "its kernel log names the task that did not freeze"
+    case .channelUnanswered(let domain, let seconds):
+      "domain \(domain) was told through the suspend event channel that it offers and did not suspend in \(seconds) s; "
+        + "the guest runs on; unless its kernel log names a task that did not freeze, nobody there serves the channel: "
+        + "load the module that does anew (in the guest: rmmod ckpt_suspend; modprobe ckpt_suspend), or take the offer "
+        + "back and be asked by xenstore: xenstore-write /local/domain/\(domain)/device/suspend/event-channel ''"
     case .busy(let domain, let text): "domain \(domain) is busy: \(text); try again when that is done"
     case .resumeFailed(let domain, let errno):
       "domain \(domain) could not be resumed: \(errorText(errno)); IT IS STILL SUSPENDED"

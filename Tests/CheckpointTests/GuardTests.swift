@@ -144,10 +144,17 @@ private final class ScriptedKeeper: PauseKeeper, Sendable {
   let takesOver: Bool
   let isDead: Bool
   let hasTaken: Bool
-  init(_ journal: Journal, takesOver: Bool = false, isDead: Bool = false, hasTaken: Bool = false) {
+  let isSlow: Bool
+  init(
+    _ journal: Journal, takesOver: Bool = false, isDead: Bool = false, hasTaken: Bool = false, isSlow: Bool = false
+  ) {
     (self.journal, self.takesOver, self.isDead, self.hasTaken) = (journal, takesOver, isDead, hasTaken)
+    self.isSlow = isSlow
   }
-  func awaitReady() { journal.note("awaitReady") }
+  func awaitReady() {
+    journal.note("awaitReady")
+    if isSlow { usleep(400_000) }
+  }
   func asked(seconds: Double) throws {
     journal.note("asked")
     if isDead { throw GuardError.died }
@@ -170,13 +177,15 @@ struct KeptTakeTests {
   private let journal = Journal()
 
   private func take(
-    _ keeper: ScriptedKeeper, fault: ScriptedGuest.Fault? = nil, mayStillSuspend: Bool = false, isLate: Bool = false
+    _ keeper: ScriptedKeeper, fault: ScriptedGuest.Fault? = nil, mayStillSuspend: Bool = false, isLate: Bool = false,
+    timeout: Double? = nil
   ) throws -> ScriptedGuest {
     let temporary = try TemporaryStore()
     let guest = ScriptedGuest(pages: [1: page(1), 2: page(2)], journal: journal)
     (guest.fault, guest.mayStillSuspend) = (fault, mayStillSuspend)
     var options = TakeOptions()
     options.stagingBytes = 64 * 4096
+    options.timeoutSeconds = timeout
     if isLate { options.mostPauseSeconds = 0.05 }
     let disks = ScriptedDisks(journal: journal, whileSnapshotting: { if isLate { usleep(300_000) } })
     let take = Take(guest, disks: disks, into: temporary.folder, options: options, keeper: { keeper })
@@ -215,6 +224,13 @@ struct KeptTakeTests {
   @Test("without a guard the guest is not asked") func dead() throws {
     #expect(throws: GuardError.died) { try take(ScriptedKeeper(journal, isDead: true)) }
     #expect(journal.position("request") == nil)
+  }
+
+  @Test("a take whose time is over when the guard is ready does not ask the guest") func slow() throws {
+    #expect(throws: CheckpointError.timedOut(guest: "web", seconds: 0.3)) {
+      try take(ScriptedKeeper(journal, isSlow: true), timeout: 0.3)
+    }
+    #expect(journal.position("asked") == nil && journal.position("request") == nil)
   }
 
   @Test("a guest that cannot be resumed is left to the guard") func resumeFails() throws {

@@ -62,7 +62,8 @@ struct NamesakesTests {
     let uuid = temporary.folder.uuid
     let error = CheckpointError.nameTaken(guest: "web", domain: 5, uuid: old, hasEpochs: true, restored: uuid)
     #expect(
-      error.description == "domain 5 is another guest named 'web', of uuid \(old) (its epochs: ckpt list \(old)); rename "
+      error.description
+        == "domain 5 is another guest named 'web', of uuid \(old) (its epochs: ckpt list \(old)); rename "
         + "or destroy it first; nothing was changed; if it is the same guest, which xl create gave a new uuid, write "
         + "into its xl configuration: uuid = \"\(uuid)\"")
     let clone = CheckpointError.nameTaken(guest: "web", domain: 5, uuid: old, hasEpochs: false, restored: nil)

@@ -124,6 +124,26 @@ struct PruneTests {
     try guest.expect([2, 4], "pinned")
   }
 
+  @Test("What the last rollback is undone with stays until the next rollback, or until it is removed by its number")
+  func wayBack() throws {
+    let guest = try PruneHouse(epochs: 4)
+    let plan = try PrunePlan(guest.folder, PruneHouse.last(1))
+    // After the plan was shown, too.
+    try guest.folder.setLastRollback(Rollback(epoch: 1, safetyEpoch: 3))
+    #expect(try guest.prune(plan).removal.epochs == [1, 2])
+    let verdicts = try PrunePlan(guest.folder, PruneHouse.last(1)).verdicts
+    #expect(verdicts.map { $0.reasons.map(\.description) } == [["ckpt undo"], ["last"]])
+    try guest.expect([3, 4], "after a rollback")
+
+    try guest.take(5)
+    try guest.folder.setLastRollback(Rollback(epoch: 3, safetyEpoch: 5))
+    try guest.take(6)
+    #expect(try guest.prune(keeping: 1).removal.epochs == [3, 4])
+    try guest.expect([5, 6], "after the next rollback")
+    _ = try RemovePlan(guest.folder, guest: "web", epochs: [5], force: false).perform(disks: { guest.house.history })
+    try guest.expect([6], "after it was removed")
+  }
+
   @Test("What was taken after the plan was shown pushes nothing out that was not shown")
   func takenMeanwhile() throws {
     let guest = try PruneHouse(epochs: 3)

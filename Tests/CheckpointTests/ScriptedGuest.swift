@@ -29,6 +29,14 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
   var whileCopied: (ScriptedGuest) -> Void = { _ in }
   /// What it does each time its log was emptied.
   var whileCollected: (ScriptedGuest) -> Void = { _ in }
+  /// It never takes the request.
+  var isDeaf = false
+  /// It offers a suspend event channel that is gone when the request comes.
+  var losesChannel = false
+  /// What happens while its CPUs are read.
+  var whileReadingProcessors: (ScriptedGuest) -> Void = { _ in }
+  /// What happens before some of it is copied while it is held.
+  var beforeHeldCopy: (ScriptedGuest) -> Void = { _ in }
   /// What happens when its CPU state is asked for.
   var beforeState: (ScriptedGuest) -> Void = { _ in }
   /// What it does from the first instant after the resume.
@@ -91,7 +99,7 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
   }
 
   func arm() throws {
-    suspendPath = "xenstore"
+    suspendPath = losesChannel ? "event-channel" : "xenstore"
     try happens("arm", .arm)
   }
   func disarm() { journal.note("disarm") }
@@ -130,6 +138,7 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
 
   func copy(_ pfns: [UInt64], running: Bool, to receiver: some PageReceiver) throws -> Int {
     try happens(running ? "live copy" : "copy", .copy)
+    if !running { beforeHeldCopy(self) }
     defer { if running { whileCopied(self) } }
     return lock.withLock {
       for (index, pfn) in pfns.enumerated() {
@@ -199,19 +208,30 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
   }
   func setTrackingNote(_ note: String?) { trackingNote = note }
 
-  func prepareRequest() throws { try happens("prepareRequest", .prepareRequest) }
+  func prepareRequest() throws {
+    try happens("prepareRequest", .prepareRequest)
+    if losesChannel { (suspendPath, suspendNote) = ("xenstore", "the channel is gone") }
+  }
   func request() throws { try happens("request", .request) }
-  func awaitSuspended(unless isTaken: () -> Bool) throws -> Bool {
+  func awaitSuspended(unless isTaken: () -> Bool, _ mayGoOn: () throws -> Void) throws -> Bool {
     // The last thing that a PV guest's kernel does is to write its start_info, which is page 1 here.
     if identity.kind == .pv, let page = pages[1] { write(1, page) }
     whileSuspending(self)
+    // Not for ever: a take that does not stop shall fail its test.
+    for _ in 0..<20_000 where isDeaf {
+      try mayGoOn()
+      usleep(1000)
+    }
     try happens("suspended", .awaitSuspended)
     // Let go by the keeper before anybody saw it suspended.
     if isTaken() { return false }
     condition = .suspended
     return true
   }
-  func readProcessors() throws { try happens("processors", .processors) }
+  func readProcessors() throws {
+    whileReadingProcessors(self)
+    try happens("processors", .processors)
+  }
   func state() throws -> GuestState {
     beforeState(self)
     try happens("state", .state)

@@ -311,6 +311,85 @@ struct TakeTests {
     #expect(temporary.files.isEmpty)
   }
 
+  @Test("that is told to stop takes back a request that the guest has not taken, and leaves nothing")
+  func cancelledWhileDeaf() throws {
+    let temporary = try TemporaryStore()
+    let guest = ScriptedGuest(pages: [1: page(1)], journal: journal)
+    guest.isDeaf = true
+    let cancellation = TakeCancellation()
+    guest.whileSuspending = { _ in cancellation.cancel() }
+    #expect(throws: CheckpointError.interrupted) {
+      try Take(
+        guest, disks: ScriptedDisks(journal: journal), into: temporary.folder, cancellation: cancellation
+      ).run()
+    }
+    #expect(journal.events.contains("request") && !journal.events.contains("resume"))
+    #expect(guest.condition == .running)
+    #expect(temporary.files.isEmpty)
+  }
+
+  @Test("whose time is over takes back a request that the guest has not taken")
+  func timedOutWhileDeaf() throws {
+    let temporary = try TemporaryStore()
+    let guest = ScriptedGuest(pages: [1: page(1)], journal: journal)
+    guest.isDeaf = true
+    var options = TakeOptions()
+    options.timeoutSeconds = 1
+    #expect(throws: CheckpointError.timedOut(guest: "web", seconds: 1)) {
+      try take(guest, into: temporary, options: options)
+    }
+    #expect(guest.condition == .running)
+    #expect(temporary.files.isEmpty)
+  }
+
+  @Test("whose time is over when its pools become free does not ask the guest")
+  func timedOutByPool() throws {
+    let temporary = try TemporaryStore()
+    let guest = ScriptedGuest(pages: [1: page(1)], journal: journal)
+    // Too short a wait for another live copy.
+    let disks = ScriptedDisks(journal: journal, whileReserving: { usleep(400_000) })
+    var options = TakeOptions()
+    options.timeoutSeconds = 0.3
+    #expect(throws: CheckpointError.timedOut(guest: "web", seconds: 0.3)) {
+      try take(guest, into: temporary, disks: disks, options: options)
+    }
+    #expect(!journal.events.contains("request"))
+  }
+
+  @Test("tells the way in which the guest was asked in the end, and why")
+  func losesChannel() throws {
+    let temporary = try TemporaryStore()
+    let guest = ScriptedGuest(pages: [1: page(1)], journal: journal)
+    guest.losesChannel = true
+    let manifest = try take(guest, into: temporary)
+    #expect(manifest.suspendPath == "xenstore")
+    #expect(try #require(manifest.statistics).notes == ["the channel is gone"])
+  }
+
+  @Test("tells how long its CPUs took to read, though that went on beside the copy")
+  func processorTime() throws {
+    let temporary = try TemporaryStore()
+    let guest = ScriptedGuest(pages: [1: page(1), 2: page(2)], journal: journal)
+    guest.whileSuspending = { $0.write(2, page(9)) }
+    guest.whileReadingProcessors = { _ in usleep(50_000) }
+    // Nothing is left to wait for when the copy is done.
+    guest.beforeHeldCopy = { while $0.journal.position("processors") == nil { usleep(1000) } }
+    let manifest = try take(guest, into: temporary)
+    #expect(try #require(manifest.phases["copy_state"]) >= 50)
+  }
+
+  @Test("counts the zero pages of each round")
+  func zeroPages() throws {
+    let temporary = try TemporaryStore()
+    let zeroes = [UInt8](repeating: 0, count: 4096)
+    let guest = ScriptedGuest(pages: [1: zeroes, 2: page(2), 3: page(3)], journal: journal)
+    guest.whileSuspending = { $0.write(3, zeroes) }
+    let statistics = try #require(try take(guest, into: temporary).statistics)
+    #expect(statistics.rounds.first?.zero == 1)
+    #expect(statistics.rounds.last?.zero == 1)
+    #expect(statistics.rounds.compactMap(\.zero).reduce(0, +) == statistics.zeroPages)
+  }
+
   @Test("tells pause, stop, every phase and every round")
   func statistics() throws {
     let temporary = try TemporaryStore()

@@ -35,7 +35,11 @@ struct TrackingTests {
     ).run()
     // Whatever was copied, the epoch is the guest.
     #expect(try content(manifest.epoch, folder) == guest.pages)
-    return try #require(manifest.statistics)
+    let statistics = try #require(manifest.statistics)
+    // Whatever it was copied for, it is in a round.
+    #expect(statistics.transferredBytes == guest.copied.count * 4096)
+    #expect(statistics.rounds.reduce(0) { $0 + $1.copied } == guest.copied.count)
+    return statistics
   }
 
   private func content(_ epoch: Int, _ folder: GuestFolder?) throws -> [UInt64: [UInt8]] {
@@ -153,6 +157,28 @@ struct TrackingTests {
     guest.whileCopied = { _ in }
     #expect(second.changes == "compare")
     #expect(second.reason == "the guest's memory was resized during the take")
+  }
+
+  @Test("live rounds are counted through the whole take, and its rates are those of all of them together")
+  func rounds() throws {
+    try take(.continuous)
+    for pfn in UInt64(10)..<30 { guest.write(pfn, page(200)) }
+    var copies = 0
+    guest.whileCopied = { guest in
+      copies += 1
+      guard copies == 1 else { return }
+      guest.give(5, page(55))
+      guest.give(50, page(50))
+    }
+    let second = try take(.continuous)
+    guest.whileCopied = { _ in }
+    let live = second.rounds.filter { Int($0.name) != nil }
+    #expect(live.count > 1)
+    #expect(live.map(\.name) == (1...live.count).map { String($0) })
+    let ms = live.reduce(0) { $0 + $1.ms }
+    #expect(second.precopyBytes == live.reduce(0) { $0 + $1.copied } * 4096)
+    #expect(second.bytesPerSecond == Double(second.precopyBytes) / ms * 1000)
+    #expect(second.dirtyPagesPerSecond == Double(live.reduce(0) { $0 + $1.dirtied }) / ms * 1000)
   }
 
   /// The balloon takes page 6, the log is emptied, and page 6 comes back unlogged: before or after the next live copy looks at it.

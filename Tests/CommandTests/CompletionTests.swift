@@ -12,6 +12,7 @@ struct CompletionTests {
       ("adopt", "config", "file"), ("release", "config", "file"), ("mount", "at", "directory"),
       ("pool create", "data", "file"), ("pool create", "metadata", "file"), ("pool create", "file", "directory"),
       ("list", "store", "directory"), ("pool show", "name", "custom"), ("pool grow", "name", "custom"),
+      ("pool remove", "name", "custom"),
       ("adopt", "pool", "custom"), ("disk create", "pool", "custom"), ("import", "pool", "custom"),
       ("restore", "vm", "custom"),
     ]

@@ -17,7 +17,7 @@ enum JSONSamples {
 
   private static var manifest: EpochManifest {
     var statistics = TakeStatistics()
-    statistics.rounds = [.init(name: "1")]
+    statistics.rounds = [.init(name: "1", zero: 1)]
     let manifest = EpochManifest(
       guest: "web", uuid: "u", epoch: 1, kind: .pv, vcpus: 1, memoryBytes: 1, disks: [disk], phases: ["copy": 1],
       statistics: statistics)
@@ -73,7 +73,9 @@ enum JSONSamples {
       AdoptedDisk(
         vdev: "xvda", pool: "main", volume: "vg0/web", oldPath: "o", path: "p", sizeBytes: 1, heldNanoseconds: 1))
     let released = ReleaseCommand.Disk(vdev: "xvda", path: "p", copiedBytes: 1)
-    let pools = ["create", "grow", "show", "start"].map { ("pool \($0)", [PoolReportView(pool)] as any Encodable) }
+    let pools = ["create", "grow", "remove", "show", "start"].map {
+      ("pool \($0)", [PoolReportView(pool)] as any Encodable)
+    }
     return pools + [
       ("disk create", disk), ("disk list", [disk]), ("disk remove", [disk]), ("mount", view), ("umount", [view]),
       ("adopt", MovedDisks(guest: "web", disks: [adopted], configurationWritten: true)),

@@ -15,6 +15,7 @@ struct NamedCommandTests {
       ("\(PoolError.unknown(pool: "p"))", "ckpt pool show"),
       ("\(PoolError.noDefault(pools: []))", "ckpt pool create --vg GROUP --size 20%"),
       ("\(DiskError.noSuchEpoch(guest: "web", epoch: 1))", "ckpt remove web 1"),
+      ("\(PoolError.beingRemoved(pool: "p"))", "ckpt pool remove p"),
       (
         "\(AdoptionError.epochInUse(guest: "web", vdev: "xvda", device: "/dev/x", uuid: uuid, epoch: 3))",
         "ckpt umount \(uuid) 3 xvda"

@@ -32,6 +32,14 @@ struct RestoreViewTests {
     #expect(RestorePlan.Disk.Fate.leftOut.rawValue == "left-out")
   }
 
+  @Test("An epoch is said to be verified only where it was: in place")
+  func verified() {
+    var plan = plan(.goesBack)
+    #expect(plan.rows[0] == ["epoch", "3 of 'web', 1970-01-01T00:00:00.000Z, 0B of memory, verified"])
+    plan.clone = "test"
+    #expect(plan.rows[0] == ["epoch", "3 of 'web', 1970-01-01T00:00:00.000Z, 0B of memory"])
+  }
+
   @Test("Disks that did not go back are not said to have")
   func disksOnly() {
     func text(_ plan: RestorePlan) -> String {

@@ -182,10 +182,13 @@ import Testing
     var rollback = Rollback(epoch: 3, safetyEpoch: 7)
     try store.folder.setLastRollback(rollback)
     #expect(try store.folder.lastRollback() == rollback)
+    #expect(try store.folder.overview().safetyEpoch == 7)
     (rollback.safetyEpoch, rollback.reason) = (nil, "the guest did not run")
     try store.folder.setLastRollback(rollback)
     #expect(try store.folder.lastRollback() == rollback)
+    #expect(try store.folder.overview().safetyEpoch == nil)
     Tamper(path: store.path("rollback")).cut(to: 10)
     #expect(throws: StoreError.self) { try store.folder.lastRollback() }
+    #expect(try store.folder.overview().safetyEpoch == nil)
   }
 }

@@ -19,7 +19,7 @@ import Testing
   struct Case: CustomTestStringConvertible, Sendable {
     let name: String
     let policy: @Sendable (inout RetentionPolicy) -> Void
-    /// Times of epochs 1, 2, 3…; `*` pinned, `!` damaged, `#x` tag x.
+    /// Times of epochs 1, 2, 3…; `*` pinned, `<` the way back, `!` damaged, `#x` tag x.
     let epochs: [String]
     var now = "12-31 23:59"
     var zone = LocalZone.utc
@@ -35,7 +35,7 @@ import Testing
         return Retention.Subject(
           epoch: index + 1, time: RetentionTests.time(time),
           tags: words.filter { $0.hasPrefix("#") }.map { String($0.dropFirst()) },
-          isPinned: words.contains("*"), isDamaged: words.contains("!"))
+          isPinned: words.contains("*"), undoesRollback: words.contains("<"), isDamaged: words.contains("!"))
       }
     }
   }
@@ -104,6 +104,10 @@ import Testing
       name: "tags and pins", policy: { $0.tags = ["a", "b"] },
       epochs: ["01-01 00:00 #a #c", "01-02 00:00 *", "01-03 00:00 #c", "01-04 00:00 #b #a"],
       kept: [1: ["tag a"], 2: ["pinned"], 4: ["tag b", "tag a"]]),
+    Case(
+      name: "the way back from the last rollback stays", policy: { $0.last = 1 },
+      epochs: ["01-01 00:00", "01-02 00:00 <", "01-03 00:00 * <", "01-04 00:00"],
+      kept: [2: ["ckpt undo"], 3: ["pinned", "ckpt undo"], 4: ["last"]]),
     Case(
       name: "a damaged epoch takes nobody's place", policy: { ($0.last, $0.daily) = (1, 2) },
       epochs: ["01-01 00:00", "01-02 00:00", "01-02 01:00 !", "01-03 00:00 !"],

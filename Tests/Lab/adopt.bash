@@ -174,6 +174,9 @@ replaced_while_it_runs() { # KIND
   check "$kind is adopted wholly" ckpt adopt "$kind"
   check "$kind is taken" ckpt take "$kind"
   check "LVM puts its own table over ours" lvchange --refresh vg0/web-data
+  check "the doctor calls it a problem" \
+    eval "ckpt doctor >/run/lab/doctor; grep '^problem  guests .*IS NOT OURS ANY MORE' /run/lab/doctor"
+  check "and writes nothing down" eval '! grep was_passed_by /var/lib/ckpt/pools/main/catalog.json'
   check "the next take shouts" refuses 12 "IS NOT OURS ANY MORE" ckpt take "$kind"
   check "so does the pool" refuses 1 "IS NOT OURS ANY MORE" ckpt pool start
   sleep 5
@@ -184,11 +187,38 @@ replaced_while_it_runs() { # KIND
   check "the pool is well again" ckpt pool start
 }
 
+# The pool goes with what was made for it, and another one of its name comes. So do pools on devices and in files.
+pools_go() { # KIND
+  local kind=$1 data metadata turn
+  check "a pool with epochs stays" refuses 1 "ckpt remove 1ab0ad09-0000-4000-8000-000000000001 " ckpt pool remove main --yes
+  check "$kind is released" ckpt release "$kind" --yes
+  check "it is not removed unasked" refuses 12 "Say --yes" ckpt pool remove main
+  check "an empty pool goes" ckpt pool remove main --yes
+  check "with its device and its volumes" test -z "$(dmsetup ls | grep ckpt-)$(lvs --noheadings @ckpt-pool)"
+  check "it is not there any more" refuses 10 "there is none of this name" ckpt pool remove main --yes
+  check "another one of its name comes" ckpt pool create --vg vg0 --size 40% --yes
+  check "it takes disks" ckpt disk create other xvda --size 64M
+  check "a pool with disks stays" refuses 1 "ckpt disk remove other" ckpt pool remove main --yes
+
+  raw_disk /var/tmp/data 256 && raw_disk /var/tmp/metadata 16
+  data=$(losetup -f --show /var/tmp/data) metadata=$(losetup -f --show /var/tmp/metadata)
+  for turn in first second; do
+    check "a $turn pool on two devices" ckpt pool create fast --data "$data" --metadata "$metadata" --yes
+    # Its disk's file system lies at the start of the device.
+    mkfs.ext4 -q -F "$(ckpt disk create db xvda --size 64M --pool fast | tail -n 1)" && ckpt disk remove db --yes
+    check "it goes" ckpt pool remove fast --yes
+  done
+  check "a pool in files" ckpt pool create trial --file /var/tmp/trial --size 128M
+  check "it goes" ckpt pool remove trial --yes
+  check "with its files and their loop devices" test -z "$(ls /var/tmp/trial)$(losetup | grep trial)"
+}
+
 mkdir -p $state
 if [[ -e $state/phase ]]; then
   after_the_boot "$1"
   released "$1"
   replaced_while_it_runs "$1"
+  pools_go "$1"
 else
   adopt_and_take "$1"
 fi

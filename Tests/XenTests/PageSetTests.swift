@@ -47,4 +47,15 @@ struct PageSetTests {
     #expect(stretches.flatMap(\.self) == pfns)
     #expect(stretches.allSatisfy { $0.first! / 1024 == $0.last! / 1024 })
   }
+
+  @Test("tells what of it was not handed out")
+  func rest() {
+    let pfns = (0..<500).map { UInt64($0 * 3) }
+    var batches = PageSet.Batches(PageSet(pfns), most: 64)
+    #expect(batches.rest.pfns == pfns)
+    let first = batches.take() ?? []
+    #expect(!first.isEmpty && batches.rest.pfns == Array(pfns.dropFirst(first.count)))
+    while batches.take() != nil {}
+    #expect(batches.rest.isEmpty)
+  }
 }

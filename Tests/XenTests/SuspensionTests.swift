@@ -75,6 +75,48 @@ struct SuspensionNoteTests {
   }
 }
 
+@Suite("The wait for a suspend")
+struct SuspendWaitTests {
+  private struct Stop: Error {}
+  private let asked = ContinuousClock.now
+
+  /// - Parameters:
+  ///   - taken: seconds after the request.
+  ///   - now: as well.
+  private func reason(
+    _ path: SuspendPath = .xenstore, taken: Double?, now: Double, isWanted: Bool = true
+  ) -> (any Error)? {
+    Suspension.reasonToEnd(
+      7, path, asked: asked, taken: taken.map { asked + .seconds($0) }, now: asked + .seconds(now)
+    ) {
+      if !isWanted { throw Stop() }
+    }
+  }
+
+  @Test("ends at once when nobody wants it any more, but not once the guest has taken the request")
+  func unwanted() {
+    #expect(reason(taken: nil, now: 0, isWanted: false) is Stop)
+    #expect(reason(taken: 0, now: 1, isWanted: false) == nil)
+    #expect(reason(.eventChannel, taken: 0, now: 1, isWanted: false) == nil)
+  }
+
+  @Test("has a limit for the answer, and one for what comes after it")
+  func limits() {
+    #expect(reason(taken: nil, now: 20) == nil)
+    #expect(reason(taken: nil, now: 20.1) as? XenError == .suspendIgnored(domain: 7, seconds: 20))
+    #expect(reason(taken: 19, now: 64) == nil)
+    #expect(reason(taken: 19, now: 64.1) as? XenError == .suspendTimedOut(domain: 7, seconds: 45))
+  }
+
+  @Test("names a channel that nobody serves, and both ways out")
+  func unserved() throws {
+    let error = try #require(reason(.eventChannel, taken: 0, now: 45.1) as? XenError)
+    #expect(error == .channelUnanswered(domain: 7, seconds: 45))
+    #expect("\(error)".contains("modprobe ckpt_suspend"))
+    #expect("\(error)".contains("xenstore-write /local/domain/7/device/suspend/event-channel ''"))
+  }
+}
+
 @Suite("A process's identity")
 struct ProcessIdentityTests {
   @Test func own() throws {

@@ -83,7 +83,7 @@ final class MemoryGuest: Guest, @unchecked Sendable {
 
   func prepareRequest() {}
   func request() {}
-  func awaitSuspended(unless isTaken: () -> Bool) -> Bool {
+  func awaitSuspended(unless isTaken: () -> Bool, _ mayGoOn: () throws -> Void) -> Bool {
     // After the round that runs while a guest freezes: what comes now is left to the pause.
     usleep(20_000)
     dirty.formUnion(dirtyAtSuspend)

@@ -5,7 +5,7 @@ import DeviceMapper
 struct PoolCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "pool", abstract: "Thin pools, which hold guests' disks and their epochs.",
-    subcommands: [Create.self, Show.self, Grow.self, Start.self])
+    subcommands: [Create.self, Show.self, Grow.self, Start.self, Remove.self])
 
   struct Create: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -127,6 +127,31 @@ extension PoolCommand {
       }
       try PoolReportView.show(pools.list(), json: common.json)
       if let status { throw status }
+    }
+  }
+
+  struct Remove: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Remove a pool in which nothing is.",
+      discussion: """
+        Refused while it has disks, or epochs of them. With it go the volumes that were made in a volume group, or a trial pool's files. \
+        Devices are wiped at their starts and free for another pool. A removal that was broken off is ended by the same command.
+        """)
+
+    @Argument(help: "Name of the pool.", completion: .pools) var name: String
+    @Flag(help: "Do not ask; needed without a terminal.") var yes = false
+    @OptionGroup var common: CommonOptions
+
+    func run() throws {
+      _ = try common.engine.existingStore()
+      let pools = try common.engine.pools()
+      let found = try pools.removable(name)
+      try Terminal.confirm("All content is lost: pool \(name), \(found.data), \(found.metadata).", yes: yes)
+      let removed = try pools.remove(name)
+      if let note = removed.note { Terminal.error("ckpt: note: \(note)") }
+      if common.json { return try Terminal.printJSON([PoolReportView(found)]) }
+      let with = removed.gone.isEmpty ? "" : ", with \(removed.gone.joined(separator: ", "))"
+      Terminal.say("pool \(name): removed\(with)")
     }
   }
 }

@@ -8,9 +8,9 @@ struct PruneCommand: ParsableCommand {
     commandName: "prune", abstract: "Remove the epochs that no rule keeps.",
     discussion: """
       What any rule keeps stays; of a minute, hour, day, week, month or year the newest epoch is kept, for as many of them \
-      as asked, those without an epoch not counted. Pinned epochs stay. Without a rule nothing is removed but what \
-      interrupted takes left. Younger epochs are never harmed: what they need of a removed one is kept. Ctrl-C ends it; \
-      the next prune gives back the room that is left.
+      as asked, those without an epoch not counted. Pinned epochs stay, and so does the one that ckpt undo goes back to, until \
+      the guest is brought back again. Without a rule nothing is removed but what interrupted takes left. Younger epochs are never \
+      harmed: what they need of a removed one is kept. Ctrl-C ends it; the next prune gives back the room that is left.
       Minutes, hours, days and so on are those of the host's time zone, also where REASON names one; TIME is in UTC.
       """)
 

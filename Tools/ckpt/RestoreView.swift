@@ -19,7 +19,9 @@ extension RestorePlan {
 
   /// What would be done, for people.
   var rows: [[String]] {
-    var rows = [["epoch", "\(epoch) of '\(guest)', \(time), \(Quantity.bytes(memoryBytes)) of memory, verified"]]
+    // A clone's pages are proven on their way only.
+    let verified = clone == nil ? ", verified" : ""
+    var rows = [["epoch", "\(epoch) of '\(guest)', \(time), \(Quantity.bytes(memoryBytes)) of memory\(verified)"]]
     if let domain { rows.append(["destroy", "domain \(domain), '\(guest)'"]) }
     if takesSafetyEpoch { rows.append(["before", "an epoch of it as it is then is taken, for `ckpt undo \(guest)`"]) }
     if let noSafetyReason { rows.append(["before", "no epoch of it is taken: \(noSafetyReason)"]) }

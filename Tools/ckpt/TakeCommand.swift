@@ -10,7 +10,7 @@ struct TakeCommand: ParsableCommand {
   @Argument(help: "Name, id or uuid of the guest.", completion: .guests) var vm: String
   @Option(help: ArgumentHelp("Copy live at most so many bytes per second, like 50M.", valueName: "bytes"))
   var limitRate: String?
-  @Option(help: ArgumentHelp("Give up when the pause has not begun after so many seconds.", valueName: "seconds"))
+  @Option(help: ArgumentHelp("Give up when the guest is not suspending after so many seconds.", valueName: "seconds"))
   var timeout: Double?
   @Option(
     help: ArgumentHelp(

@@ -16,22 +16,45 @@ extension Pools {
   public func create(_ name: String, group: String, size: PoolSize, keeping epochs: Int) throws {
     try DeviceName.check(name)
     guard !PoolFolder(store: store, name: name).exists else { throw PoolError.exists(pool: name) }
-    guard let data = LogicalVolume("\(group)/ckpt-\(name)-data"),
-      let metadata = LogicalVolume("\(group)/ckpt-\(name)-meta"),
-      let spare = LogicalVolume("\(group)/ckpt-\(name)-spare")
-    else { throw PoolError.unusable(device: group, why: "LVM knows no group of such a name") }
+    guard let volumes = PoolVolumes(of: name, group: group) else {
+      throw PoolError.unusable(device: group, why: "LVM knows no group of such a name")
+    }
     let plan = try PoolPlan(VolumeGroup(group), size, keeping: epochs)
     var made: [LogicalVolume] = []
     do {
-      for (volume, extents) in [(data, plan.data), (metadata, plan.metadata), (spare, 1)] {
+      for (volume, extents) in [(volumes.data, plan.data), (volumes.metadata, plan.metadata), (volumes.spare, 1)] {
         try volume.make(extents: extents)
         made.append(volume)
       }
-      try create(name, data: data.path, metadata: metadata.path)
+      try create(name, data: volumes.data.path, metadata: volumes.metadata.path)
     } catch {
       for volume in made.reversed() { try? volume.remove() }
       throw error
     }
+  }
+}
+
+/// What is made for a pool in a volume group.
+struct PoolVolumes: Equatable {
+  let data, metadata, spare: LogicalVolume
+
+  /// In the order in which they are removed.
+  var all: [LogicalVolume] { [spare, metadata, data] }
+
+  /// nil for what LVM would not take as the group's name.
+  init?(of pool: String, group: String) {
+    guard let data = LogicalVolume("\(group)/ckpt-\(pool)-data"),
+      let metadata = LogicalVolume("\(group)/ckpt-\(pool)-meta"),
+      let spare = LogicalVolume("\(group)/ckpt-\(pool)-spare")
+    else { return nil }
+    (self.data, self.metadata, self.spare) = (data, metadata, spare)
+  }
+
+  /// nil for a pool that lies on something else.
+  init?(under catalog: PoolCatalog) {
+    guard case .devices(let path, _) = catalog.backing, let group = LogicalVolume(path: path)?.group else { return nil }
+    self.init(of: catalog.name, group: group)
+    guard catalog.backing == .devices(data: data.path, metadata: metadata.path) else { return nil }
   }
 }
 
@@ -112,4 +135,19 @@ extension LogicalVolume {
   }
 
   func remove() throws { try Command.run(["lvremove", "--quiet", "--yes", description]) }
+
+  /// Whether LVM has it, with the tag of volumes that were made for pools.
+  func isOfPool() throws -> Bool {
+    let output = try Command.run(["lvs", "--noheadings", "--options", "vg_name,lv_name,lv_tags"])
+    return isListed(String(decoding: output, as: UTF8.self), tag: Self.poolTag)
+  }
+
+  /// - Parameter output: a line for each volume: its group, its name, its tags with commas between them.
+  func isListed(_ output: String, tag: String) -> Bool {
+    output.split(separator: "\n").contains { line in
+      let words = line.split(whereSeparator: \.isWhitespace)
+      return words.count == 3 && words[0] == group && words[1] == name
+        && words[2].split(separator: ",").contains { $0 == tag }
+    }
+  }
 }

@@ -31,9 +31,12 @@ public final class GuestDisks: DiskSet {
 
   /// Matches the guest's disks, as xenstore shows them, to the volumes of our pools by major:minor. Read-only disks are left alone.
   ///
+  /// - Parameter onlyLooking: takes no lock and changes nothing; else what another tool did to an adopted disk is written down.
   /// - Throws: `DiskError.notInPool` for a writable disk that is not ours, `DiskError.tableDiffers` when the kernel runs something else
-  ///   than the catalogue says.
-  public init(pools: Pools, guest: String, guestUUID: String, disks: [GuestDisk]) throws {
+  ///   than the catalogue says, `AdoptionError` for an adopted disk that another tool worked on.
+  public init(
+    pools: Pools, guest: String, guestUUID: String, disks: [GuestDisk], onlyLooking: Bool = false
+  ) throws {
     self.pools = pools
     self.guestUUID = guestUUID
     let catalogs = try pools.catalogs()
@@ -43,7 +46,7 @@ public final class GuestDisks: DiskSet {
       var entry = DiskEpoch(
         vdev: disk.vdev, pool: "", thinID: nil, sizeBytes: 0, device: disk.path, readOnly: disk.readOnly)
       if !disk.readOnly {
-        guard let member = try Self.find(disk, in: catalogs, pools) else {
+        guard let member = try Self.find(disk, in: catalogs, pools, onlyLooking: onlyLooking) else {
           throw DiskError.notInPool(
             guest: guest, vdev: disk.vdev, path: disk.path, sizeBytes: (try? BlockDevice.size(disk.path)) ?? 0
           )
@@ -61,7 +64,7 @@ public final class GuestDisks: DiskSet {
 
   /// The volume with the disk's number, whose live table is what the catalogue says.
   private static func find(
-    _ disk: GuestDisk, in catalogs: [PoolCatalog], _ pools: Pools
+    _ disk: GuestDisk, in catalogs: [PoolCatalog], _ pools: Pools, onlyLooking: Bool
   ) throws -> Member? {
     let operations = pools.operations
     for catalog in catalogs {
@@ -69,7 +72,7 @@ public final class GuestDisks: DiskSet {
         if let adopted = catalog.adopted(under: volume.device), let origin = adopted.origin {
           do { try operations.requireOurs(adopted, origin) } catch {
             // Whoever opens the pool writes down what was done to the disk.
-            _ = try? pools.open(catalog.name)
+            if !onlyLooking { _ = try? pools.open(catalog.name) }
             throw error
           }
         }

@@ -27,6 +27,7 @@ final class OpenPool {
     self.lock = lock
     self.patience = patience
     catalog = try folder.load()
+    guard catalog.removal == nil else { throw PoolError.beingRemoved(pool: folder.name) }
     try activatePool()
     try settle()
     try activateVolumes()

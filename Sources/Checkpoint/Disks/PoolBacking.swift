@@ -64,10 +64,24 @@ enum PoolBacking {
   /// Removes what `makeFiles` made for a pool that did not come to be.
   static func discardFiles(_ backing: PoolCatalog.Backing) {
     guard case .files(let data, let metadata) = backing else { return }
-    for file in [data, metadata] {
-      if let loop = try? LoopDevice.find(file) { try? LoopDevice.detach(loop) }
-      unlink(file)
-    }
+    for file in [data, metadata] { _ = try? removeFile(file) }
+  }
+
+  /// Removes a file that `makeFiles` made, with its loop device.
+  ///
+  /// - Returns: false when it is gone already.
+  static func removeFile(_ file: String) throws -> Bool {
+    guard access(file, F_OK) == 0 else { return false }
+    if let loop = try LoopDevice.find(file) { try LoopDevice.detach(loop) }
+    guard unlink(file) == 0 else { throw PoolError.io(operation: "remove", path: file, errno: errno) }
+    return true
+  }
+
+  /// Makes devices that were a pool's fit for another one: what it wrote at their starts, and disks that were in it, would be taken for
+  /// somebody's. Leaves alone what is not there, and what has no thin metadata: those go last, so that they say what is still to do.
+  static func wipe(data: String, metadata: String) throws {
+    guard access(metadata, F_OK) == 0, try DeviceSignature.of(metadata) == .thinMetadata else { return }
+    for device in [data, metadata] where access(device, F_OK) == 0 { try DeviceSignature.wipe(device) }
   }
 
   /// Refuses devices that are not ours to take. Files were made by us an instant ago.

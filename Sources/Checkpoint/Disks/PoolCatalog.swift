@@ -98,6 +98,14 @@ struct PoolCatalog: Codable, Equatable, Sendable {
     var change: Change
   }
 
+  /// A removal of the pool that was begun.
+  enum Removal: String, Codable, Sendable {
+    /// The pool was opened, so its devices are its own for sure: what it wrote at their starts goes.
+    case wiping
+    /// It could not be opened, so they may be somebody else's by now: they are left as they are.
+    case leaving
+  }
+
   static let currentFormat = 1
   /// With adopted disks: who does not know of their origins would show their volumes without them.
   static let formatWithOrigins = 2
@@ -121,9 +129,11 @@ struct PoolCatalog: Codable, Equatable, Sendable {
   /// Ids that nothing refers to any more, still to be deleted in the pool.
   var doomed: [ThinID] = []
   var intent: Intent?
+  /// nil for a pool that can be used.
+  var removal: Removal?
 
   enum CodingKeys: String, CodingKey {
-    case format, name, identity, backing, volumes, epochs, superseded, doomed, intent
+    case format, name, identity, backing, volumes, epochs, superseded, doomed, intent, removal
     case blockSectors = "block_sectors"
     case transactionID = "transaction_id"
     case nextThinID = "next_thin_id"

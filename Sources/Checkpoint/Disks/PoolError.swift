@@ -12,6 +12,10 @@ public enum PoolError: Error, Equatable, CustomStringConvertible {
   case nearlyFull(pool: String, what: String, have: UInt64, need: UInt64, command: String)
   /// The sizes do not fit; nothing was changed.
   case cannotGrow(pool: String, why: String)
+  /// Disks, epochs or something that uses it stand in the way of its removal.
+  case notEmpty(pool: String, what: String, command: String)
+  /// Its removal was begun and did not come to its end.
+  case beingRemoved(pool: String)
   /// Read-only, failed, out of data space, or its metadata needs a check.
   case unhealthy(pool: String, state: String, command: String)
   /// The pool's transaction id is neither ours nor the next: somebody else used it, or the device is another one.
@@ -41,6 +45,10 @@ public enum PoolError: Error, Equatable, CustomStringConvertible {
       "pool \(pool): \(what) nearly full: \(mebibytes(have)) free, \(mebibytes(need)) needed; \(command)"
     case .cannotGrow(let pool, let why):
       "pool \(pool): cannot be enlarged: \(why)"
+    case .notEmpty(let pool, let what, let command):
+      "pool \(pool): cannot be removed: \(what); nothing was changed; \(command)"
+    case .beingRemoved(let pool):
+      "pool \(pool): its removal was begun; end it: ckpt pool remove \(pool)"
     case .unhealthy(let pool, let state, let command):
       "pool \(pool): \(state); \(command)"
     case .foreignTransaction(let pool, let found, let expected):

@@ -12,6 +12,7 @@ struct PoolFolder: Sendable {
   }
 
   private var file: String { "\(path)/catalog.json" }
+  private var parent: String { String(path.dropLast(name.count + 1)) }
   var exists: Bool { access(file, F_OK) == 0 }
 
   /// The pools of a store, by their folders.
@@ -31,7 +32,6 @@ struct PoolFolder: Sendable {
 
   /// Makes the folder, mode 0700, with its parents inside the store.
   func make() throws {
-    let parent = String(path.dropLast(name.count + 1))
     for folder in [parent, path] where mkdir(folder, 0o700) != 0 && errno != EEXIST {
       throw PoolError.io(operation: "create", path: folder, errno: errno)
     }
@@ -39,6 +39,18 @@ struct PoolFolder: Sendable {
   }
 
   func removeCatalog() { unlink(file) }
+
+  /// Removes the folder with what is ours in it, the catalogue first: without it there is no pool. The caller holds the lock.
+  func remove() throws {
+    for file in ["catalog.json", "catalog.json.new", "metadata-snapshot", "lock"].map({ "\(path)/\($0)" }) {
+      guard unlink(file) == 0 || errno == ENOENT else {
+        throw PoolError.io(operation: "remove", path: file, errno: errno)
+      }
+    }
+    // A file of somebody else keeps the folder, and makes no pool of it.
+    rmdir(path)
+    try DurableFile.syncFolder(parent)
+  }
 
   func load() throws -> PoolCatalog {
     guard exists else { throw PoolError.unknown(pool: name) }
@@ -85,6 +97,9 @@ final class PoolLock: Sendable {
     descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
     guard descriptor >= 0 else { throw PoolError.io(operation: "open", path: path, errno: errno) }
     try takeFlock(descriptor, path, pool: pool, wait: wait, mayGoOn)
+    var status = stat()
+    // The pool was removed while we waited: who comes next makes another file, and would have a lock as well.
+    guard fstat(descriptor, &status) == 0, status.st_nlink > 0 else { throw PoolError.locked(pool: pool) }
   }
 
   deinit {

@@ -10,7 +10,7 @@ public struct Pools: Sendable {
   /// Called again and again while it waits; ends the wait by throwing.
   private(set) var mayGoOn: @Sendable () throws -> Void = {}
   /// Seconds to wait for whoever has a device open for an instant, as udev does.
-  private let patience: Double
+  let patience: Double
 
   public init(store: String, mapper: DeviceMapper, lockWait: Double = 5) {
     self.init(store: store, operations: mapper, lockWait: lockWait)
@@ -185,6 +185,11 @@ public struct PoolReport: Equatable, Sendable {
     volumes = catalog.volumes.count
     snapshots = catalog.epochs.count
     room = status.map { PoolRoom(catalog, $0) }
-    do { if let status { try PoolReserve.check(catalog, status) } } catch { problem = "\(error)" }
+    do {
+      guard catalog.removal == nil else { throw PoolError.beingRemoved(pool: name) }
+      if let status { try PoolReserve.check(catalog, status) }
+    } catch {
+      problem = "\(error)"
+    }
   }
 }

@@ -30,6 +30,10 @@ protocol ThinPoolOperations: AnyObject, Sendable {
   func attach(_ backing: PoolCatalog.Backing) throws -> AttachedBacking
   /// Makes a pool's file larger, and the loop device over it.
   func enlarge(file: String, to bytes: UInt64) throws
+  /// As `PoolBacking.removeFile`.
+  func remove(file: String) throws -> Bool
+  /// As `PoolBacking.wipe`.
+  func wipe(data: String, metadata: String) throws
   func prepare(_ disks: [EpochSnapshots.Disk]) throws -> any PreparedSnapshots
 
   // Content of devices, by their device-mapper names.
@@ -48,6 +52,10 @@ protocol ThinPoolOperations: AnyObject, Sendable {
   func activate(_ volume: LogicalVolume) throws
   /// Whether there is a volume, under whatever name, by the uuid that its device has or had.
   func knowsVolume(ofDevice uuid: String) throws -> Bool
+  /// Removes a volume that was made for a pool.
+  ///
+  /// - Returns: false when LVM has none of this name that bears the tag of such.
+  func removePoolVolume(_ volume: LogicalVolume) throws -> Bool
 }
 
 /// The disks' part of the pause, ready to run.
@@ -74,6 +82,9 @@ extension DeviceMapper: ThinPoolOperations {
     if let loop = try LoopDevice.find(file) { try LoopDevice.takeInSize(loop) }
   }
 
+  func remove(file: String) throws -> Bool { try PoolBacking.removeFile(file) }
+  func wipe(data: String, metadata: String) throws { try PoolBacking.wipe(data: data, metadata: metadata) }
+
   func sectorBytes(_ device: String) throws -> Int { try BlockDevice.sectorBytes("/dev/mapper/\(device)") }
 
   func flushBuffers(_ device: String) throws { try BlockDevice.flushBuffers("/dev/mapper/\(device)") }
@@ -93,6 +104,12 @@ extension DeviceMapper: ThinPoolOperations {
   func unmarkAsOrigin(_ volume: LogicalVolume) throws { try volume.unmarkAsOrigin() }
   func activate(_ volume: LogicalVolume) throws { try volume.activate() }
   func knowsVolume(ofDevice uuid: String) throws -> Bool { try LogicalVolume.exists(device: uuid) }
+
+  func removePoolVolume(_ volume: LogicalVolume) throws -> Bool {
+    guard try volume.isOfPool() else { return false }
+    try volume.remove()
+    return true
+  }
 
   func attach(_ backing: PoolCatalog.Backing) throws -> AttachedBacking {
     try require(target: "thin-pool", module: "dm_thin_pool")

@@ -88,11 +88,12 @@ extension Engine {
       guest.obstacles.append("it is an HVM guest, whose device model is not saved yet; PV and PVH guests are")
     }
     let devices = GuestDevices(store, domain: domain.id)
-    do { try devices.requireSupported() } catch { guest.obstacles.append("\(error)") }
+    do { try devices.requireSupported() } catch { guest.add(error) }
     do {
       _ = try GuestDisks(
-        pools: pools(), guest: name, guestUUID: domain.uuid, disks: devices.disks().map(GuestDisk.init))
-    } catch { guest.obstacles.append("\(error)") }
+        pools: pools(), guest: name, guestUUID: domain.uuid, disks: devices.disks().map(GuestDisk.init),
+        onlyLooking: true)
+    } catch { guest.add(error) }
     return guest
   }
 }

@@ -28,7 +28,10 @@ extension HostFacts {
         Finding(
           .warning, .guests, of: guest.name, "\(guest.name): \(others)", fix: others.advice(to: guest.uuid)))
     }
-    return findings + guest.obstacles.map { Finding(.warning, .guests, of: guest.name, told: "\(guest.name): \($0)") }
+    func all(_ level: Finding.Level, _ texts: [String]) -> [Finding] {
+      texts.map { Finding(level, .guests, of: guest.name, told: "\(guest.name): \($0)") }
+    }
+    return findings + all(.problem, guest.harm) + all(.warning, guest.obstacles)
   }
 
   private func namesakes(of guest: Guest) -> Namesakes? {
@@ -47,5 +50,15 @@ extension HostFacts {
 
   var recoveryFindings: [Finding] {
     status.recoverable.map { Finding(.problem, .recover, $0, fix: "ckpt recover") }
+  }
+}
+
+extension HostFacts.Guest {
+  /// Notes why it cannot be taken.
+  mutating func add(_ error: any Error) {
+    switch error {
+    case AdoptionError.replaced, AdoptionError.originChanged: harm.append("\(error)")
+    default: obstacles.append("\(error)")
+    }
   }
 }

@@ -92,10 +92,10 @@ extension HostFacts {
   }
 
   private func findings(_ pool: PoolReport) -> [Finding] {
+    if let problem = pool.problem { return [Finding(.problem, .pools, of: pool.name, told: problem)] }
     guard let state = pool.status, let room = pool.room else {
       return [Finding(.problem, .pools, of: pool.name, "pool \(pool.name) is not active", fix: "ckpt pool start")]
     }
-    if let problem = pool.problem { return [Finding(.problem, .pools, of: pool.name, told: problem)] }
     let use = "pool \(pool.name): data \(room.dataPercent) %, metadata \(room.metadataPercent) % used"
     if let watermark = status.store.limits.poolWatermark, max(room.dataPercent, room.metadataPercent) >= watermark {
       return [

@@ -65,6 +65,8 @@ public struct HostFacts: Sendable {
     public var refusesSuspend = false
     /// Why it cannot be taken: its devices, its disks.
     public var obstacles: [String] = []
+    /// Harm that its disks have come to, or come to as long as it runs.
+    public var harm: [String] = []
 
     public init(name: String, uuid: String, isTranslated: Bool, state: Domain.State = .running) {
       (self.name, self.uuid, self.isTranslated, self.state) = (name, uuid, isTranslated, state)

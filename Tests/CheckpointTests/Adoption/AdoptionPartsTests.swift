@@ -75,23 +75,25 @@ extension XLFileTests {
     try body(XLFile(path: path))
   }
 
-  @Test(arguments: [
-    ("name = \"web\"\n", nil), ("", nil), ("# uuid = \"x\"\n\t#uuid='x'\n", nil),
-    ("name = \"web\" # uuid = \"x\"\n", nil), ("extra = \"uuid=x\"\nuuids = \"x\"\nmy_uuid = \"x\"\n", nil),
-    ("uuid = \"x-1\"\n", "x-1"), ("\t uuid='x-1' # why\n", "x-1"), ("uuid=\"x-1\"\r\nname = \"web\"\r\n", "x-1"),
-    ("name = \"web\"; uuid = \"x-1\"", "x-1"), ("uuid = \"x-1\"\nuuid = \"x-2\"\n", "x-2"),
-  ] as [(String, String?)])
+  @Test(
+    arguments: [
+      ("name = \"web\"\n", nil), ("", nil), ("# uuid = \"x\"\n\t#uuid='x'\n", nil),
+      ("name = \"web\" # uuid = \"x\"\n", nil), ("extra = \"uuid=x\"\nuuids = \"x\"\nmy_uuid = \"x\"\n", nil),
+      ("uuid = \"x-1\"\n", "x-1"), ("\t uuid='x-1' # why\n", "x-1"), ("uuid=\"x-1\"\r\nname = \"web\"\r\n", "x-1"),
+      ("name = \"web\"; uuid = \"x-1\"", "x-1"), ("uuid = \"x-1\"\nuuid = \"x-2\"\n", "x-2"),
+    ] as [(String, String?)])
   func theUUID(text: String, uuid: String?) throws {
     try file(text) { file in #expect(file.uuid == uuid) }
   }
 
   /// Nothing but the line is new, and it ends as the others do.
-  @Test(arguments: [
-    ("name = \"web\"\n", 2, "name = \"web\"\n\(added)\n"), ("name = \"web\"", 2, "name = \"web\"\n\(added)\n"),
-    ("a = 1\r\nb = 2\r\n", 3, "a = 1\r\nb = 2\r\n\(added)\r\n"),
-    ("a = 1\r\nb = 2", 3, "a = 1\r\nb = 2\r\n\(added)\r\n"),
-    ("a = 1\n\n", 3, "a = 1\n\n\(added)\n"), ("", 1, "\(added)\n"),
-  ] as [(String, Int, String)])
+  @Test(
+    arguments: [
+      ("name = \"web\"\n", 2, "name = \"web\"\n\(added)\n"), ("name = \"web\"", 2, "name = \"web\"\n\(added)\n"),
+      ("a = 1\r\nb = 2\r\n", 3, "a = 1\r\nb = 2\r\n\(added)\r\n"),
+      ("a = 1\r\nb = 2", 3, "a = 1\r\nb = 2\r\n\(added)\r\n"),
+      ("a = 1\n\n", 3, "a = 1\n\n\(added)\n"), ("", 1, "\(added)\n"),
+    ] as [(String, Int, String)])
   func aUUIDIsAdded(text: String, number: Int, result: String) throws {
     try file(text) { file in
       let new = file.line(uuid: Self.uuid)

@@ -93,6 +93,10 @@ extension FakePool {
     }
   }
 
+  func removePoolVolume(_ volume: LogicalVolume) throws -> Bool {
+    try change { $0.poolVolumes.remove("\(volume)") != nil }
+  }
+
   func activate(_ volume: LogicalVolume) throws {
     try lvm(volume) { kernel in
       guard let (name, device) = kernel.volumes["\(volume)"], kernel.devices[name] == nil else { return }

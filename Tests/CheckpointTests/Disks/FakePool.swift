@@ -62,6 +62,10 @@ final class FakePool: ThinPoolOperations {
     var volumes: [String: (name: String, device: Device)] = [:]
     var marked: Set<String> = []
     var refuseLVM = false
+    /// Volumes of LVM that bear the tag of pools', by group and name.
+    var poolVolumes: Set<String> = []
+    /// Devices that were wiped for another pool.
+    var wiped: [String] = []
   }
 
   private let state = Mutex(Kernel())
@@ -271,6 +275,15 @@ final class FakePool: ThinPoolOperations {
     try change { kernel in
       kernel.enlarged[file] = bytes
       if file.hasSuffix(".data") { kernel.dataSectors = bytes / 512 }
+    }
+  }
+
+  func remove(file: String) throws -> Bool { try change { _ in unlink(file) == 0 } }
+
+  func wipe(data: String, metadata: String) throws {
+    try change { kernel in
+      guard kernel.formatted else { return }
+      (kernel.formatted, kernel.wiped) = (false, [data, metadata])
     }
   }
 

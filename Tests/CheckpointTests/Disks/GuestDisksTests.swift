@@ -144,6 +144,19 @@ struct GuestDisksTests {
     #expect(throws: Never.self) { _ = try patient.open("p") }
   }
 
+  @Test func aTakeWithoutTimeWaitsForNoPool() throws {
+    let house = try PoolHouse()
+    let disks = try house.guestDisks()
+    try disks.reserve(epoch: 1)
+    let cancellation = TakeCancellation()
+    let time = TakeTime(guest: "web", seconds: 0, began: .now, cancellation: cancellation)
+    let patient = house.pools.waiting(seconds: 60) { try time.check() }
+    #expect(throws: CheckpointError.timedOut(guest: "web", seconds: 0)) { _ = try patient.open("p") }
+    cancellation.cancel()
+    #expect(throws: CheckpointError.interrupted) { _ = try patient.open("p") }
+    try disks.abandon()
+  }
+
   @Test func aPoolInUseIsLocked() throws {
     let house = try PoolHouse()
     let disks = try house.guestDisks()

@@ -127,9 +127,16 @@ struct DoctorTests {
     Fault(.problem, .guests, "web is suspended already", "`ckpt recover`") { $0.guests[0].state = .suspended },
     Fault(.warning, .guests, "cannot suspend", "CONFIG_HIBERNATE") { $0.guests[0].refusesSuspend = true },
     Fault(.warning, .guests, "disk xvda (/dev/x) of web is not in a pool", "ckpt disk create web xvda") {
-      $0.guests[0].obstacles = [
-        "\(DiskError.notInPool(guest: "web", vdev: "xvda", path: "/dev/x", sizeBytes: 1 << 20))"
-      ]
+      $0.guests[0].add(DiskError.notInPool(guest: "web", vdev: "xvda", path: "/dev/x", sizeBytes: 1 << 20))
+    },
+    Fault(.problem, .guests, "DISK xvda OF web IS NOT OURS ANY MORE", "xl destroy web") {
+      $0.guests[0].add(AdoptionError.replaced(guest: "web", vdev: "xvda", volume: "vg0/web", found: "0 8 linear"))
+    },
+    Fault(.problem, .guests, "vg0/web was written to since it was adopted", "ckpt release web xvda --discard") {
+      $0.guests[0].add(AdoptionError.originChanged(guest: "web", vdev: "xvda", volume: "vg0/web"))
+    },
+    Fault(.warning, .guests, "its release was begun", "ckpt release web xvda") {
+      $0.guests[0].add(AdoptionError.releasing(guest: "web", vdev: "xvda"))
     },
     Fault(.warning, .guests, "epochs of 'web' under another uuid as well: 2", "uuid = \"1\", or uuid = \"2\"") {
       // Its own epochs, and those of one that is called otherwise, are no reason.
@@ -145,6 +152,22 @@ struct DoctorTests {
     #expect(faults.count == 1 && faults[0].level == fault.level && faults[0].area == fault.area, "\(faults)")
     #expect(faults.first?.what.contains(fault.what) == true, "\(faults)")
     #expect(faults.first?.fix?.contains(fault.fix) == true, "\(faults)")
+  }
+
+  @Test("of a disk that LVM put its own table over: what a take says, but it only looks")
+  func onlyLooking() throws {
+    let web = try AdoptionHouse()
+    try web.adopt()
+    web.refreshByLVM()
+    let before = (try web.house.catalog(), web.fake.kernel { $0.changes })
+    #expect {
+      try GuestDisks(
+        pools: web.house.pools, guest: "web", guestUUID: PoolHouse.uuid, disks: [web.disk], onlyLooking: true)
+    } throws: { "\($0)".contains("IS NOT OURS ANY MORE") }
+    #expect(try web.house.catalog() == before.0)
+    #expect(web.fake.kernel { $0.changes } == before.1)
+    #expect(throws: AdoptionError.self) { try web.guestDisks() }
+    #expect(try web.origin()?.wasPassedBy == true)
   }
 
   private static func guest(_ uuid: String = "1", named name: String = "web", epochs: Int) -> HostStatus.Guest {
