@@ -54,7 +54,10 @@ enum JSONSamples {
     DiffCommand.Report(
       EpochDifference(
         first: manifest, second: manifest, memory: [.init(start: 0, bytes: 1)],
-        disks: [.init(vdev: "xvda", sizeBytes: 1, delta: ThinDelta(), problem: "p")]))
+        disks: [
+          .init(
+            vdev: "xvda", sizeBytes: 1, delta: ThinDelta(), regions: [.init(start: 0, bytes: 1)], problem: "p")
+        ]))
   }
 
   private static var pool: PoolReport {

@@ -103,7 +103,9 @@ differences() { # KIND
   ckpt mount "$kind" 1 xvdb >/run/lab/first
   ckpt mount "$kind" 2 xvdb >/run/lab/second
   content=$(changed_blocks "$(cat /run/lab/first)" "$(cat /run/lab/second)")
-  counted=$(awk '$1 == "xvdb" { print $4 + $5 + $6 }' <<<"$text")
+  counted=$(awk '$1 == "xvdb" { print $4 + $5 + $6; exit }' <<<"$text")
+  check "$kind the regions of its disk have them all" \
+    test "$(awk '$1 == "xvdb" { if (isRegion) sum += $4 + $5 + $6; isRegion = 1 } END { print sum + 0 }' <<<"$text")" = "$counted"
   check "$kind changed blocks ($counted) hold those with another content ($content)" is_between "$content" "$counted" 1024
   check "$kind stamps were written in between" is_between 1 "$content" 1024
   check "all are unmounted" ckpt umount --all

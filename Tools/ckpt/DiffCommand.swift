@@ -7,7 +7,7 @@ struct DiffCommand: ParsableCommand {
     commandName: "diff", abstract: "Count what changed in a guest from one epoch to another.",
     discussion: """
       Memory: pages whose content differs, by where they are in the guest's physical memory. Disks: blocks of the pool that are \
-      not the same, by thin_delta; a block that was written with what it held counts as changed.
+      not the same, by thin_delta and by where they are on the disk; a block that was written with what it held counts as changed.
       """)
 
   @Argument(help: "Name or uuid of the guest.", completion: .guests) var vm: String
@@ -44,6 +44,19 @@ struct DiffCommand: ParsableCommand {
     guard !disks.isEmpty else { return }
     print()
     Table.show([["DISK", "SIZE", "BLOCK", "CHANGED", "ADDED", "REMOVED", "BYTES"]] + disks)
+    let regions = difference.disks.flatMap { disk in disk.regions.map { Self.row(disk, $0) } }
+    guard !regions.isEmpty else { return }
+    print()
+    Table.show([["DISK", "FROM", "SIZE", "CHANGED", "ADDED", "REMOVED", "BYTES"]] + regions)
+  }
+
+  private static func row(_ disk: EpochDifference.Disk, _ region: EpochDifference.DiskRegion) -> [String] {
+    let touched = region.changed + region.added + region.removed
+    return [
+      disk.vdev, Quantity.bytes(region.start), Quantity.bytes(region.bytes), String(region.changed),
+      String(region.added),
+      String(region.removed), Quantity.bytes(touched * disk.blockBytes),
+    ]
   }
 
   private static func row(_ name: String, _ region: EpochDifference.Region) -> [String] {
@@ -81,14 +94,24 @@ struct DiffCommand: ParsableCommand {
       }
     }
 
+    struct DiskRegion: Encodable {
+      let start, bytes, changed, added, removed: UInt64
+
+      init(_ region: EpochDifference.DiskRegion) {
+        (start, bytes) = (region.start, region.bytes)
+        (changed, added, removed) = (region.changed, region.added, region.removed)
+      }
+    }
+
     struct Disk: Encodable {
       let disk: String
       let sizeBytes, blockBytes: UInt64
       let same, changed, added, removed: UInt64?
+      let regions: [DiskRegion]
       let problem: String?
 
       enum CodingKeys: String, CodingKey {
-        case disk, same, changed, added, removed, problem
+        case disk, same, changed, added, removed, regions, problem
         case sizeBytes = "size_bytes"
         case blockBytes = "block_bytes"
       }
@@ -118,7 +141,8 @@ struct DiffCommand: ParsableCommand {
         Disk(
           disk: $0.vdev, sizeBytes: $0.sizeBytes, blockBytes: $0.blockBytes, same: $0.delta?.same,
           changed: $0.delta?.changed,
-          added: $0.delta?.added, removed: $0.delta?.removed, problem: $0.problem)
+          added: $0.delta?.added, removed: $0.delta?.removed, regions: $0.regions.map(DiskRegion.init),
+          problem: $0.problem)
       }
     }
   }

@@ -82,7 +82,12 @@ extension Engine {
     for (epoch, disk) in [older, younger] where try !history.holds(disk, of: epoch.epoch) {
       return "pool \(disk.pool) does not have epoch \(epoch.epoch)'s any more"
     }
-    (result.delta, result.blockBytes) = try pools.delta(younger.disk.pool, from: old, to: new)
+    let (output, blockBytes) = try pools.thinDelta(younger.disk.pool, from: old, to: new)
+    guard let delta = ThinDelta(thinDelta: output) else { throw Pools.notUnderstood }
+    (result.delta, result.blockBytes) = (delta, blockBytes)
+    var counter = DiskRegionCounter(sizeBytes: result.sizeBytes, blockBytes: blockBytes)
+    _ = ThinDelta.forEachRange(thinDelta: output) { counter.count($0, $1, $2) }
+    result.regions = counter.regions
     return nil
   }
 }

@@ -23,6 +23,8 @@ public struct EpochDifference: Sendable {
     /// In blocks.
     public var delta: ThinDelta?
     public var blockBytes: UInt64 = 0
+    /// Of one size, a power of two of blocks, those where nothing changed left out; at most ``mostRegions``.
+    public var regions: [DiskRegion] = []
     public var problem: String?
   }
 

@@ -63,16 +63,6 @@ public struct ThinDelta: Equatable, Sendable {
 }
 
 extension Pools {
-  /// Compares two volumes of a pool while guests write, by `thin_delta` of thin-provisioning-tools.
-  ///
-  /// - Returns: with it the bytes of a block.
-  /// - Throws: ``CheckpointError/tool(command:status:message:)``, `PoolError`.
-  func delta(_ name: String, from older: ThinID, to younger: ThinID) throws -> (ThinDelta, blockBytes: UInt64) {
-    let (output, blockBytes) = try thinDelta(name, from: older, to: younger)
-    guard let delta = ThinDelta(thinDelta: output) else { throw Self.notUnderstood }
-    return (delta, blockBytes)
-  }
-
   /// The same pools for who reads disks of epochs: somebody else may read the pool's metadata for minutes.
   func waiting(for cancellation: TakeCancellation) -> Pools { waiting(seconds: 300) { try cancellation.check() } }
 

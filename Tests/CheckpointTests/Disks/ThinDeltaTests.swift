@@ -27,14 +27,17 @@ struct ThinDeltaTests {
     return house
   }
 
-  private func delta(_ house: PoolHouse) throws -> ThinDelta { try house.pools.delta("p", from: 1, to: 2).0 }
+  private func delta(_ house: PoolHouse) throws -> ThinDelta { try delta(house.pools) }
+  private func delta(_ pools: Pools) throws -> ThinDelta {
+    try #require(ThinDelta(thinDelta: pools.thinDelta("p", from: 1, to: 2).0))
+  }
 
   @Test("Ranges are counted by kind") func counts() throws {
     let house = try house()
     var expected = ThinDelta()
     (expected.same, expected.changed, expected.added, expected.removed) = (3, 2, 5, 1)
     #expect(try delta(house) == expected)
-    #expect(try house.pools.delta("p", from: 1, to: 2).blockBytes == 65536)
+    #expect(try house.pools.thinDelta("p", from: 1, to: 2).blockBytes == 65536)
     #expect(house.fake.kernel { $0.metadataHeld } == false)
   }
 
@@ -86,14 +89,14 @@ struct ThinDeltaTests {
     // Written before the signal, read after it.
     nonisolated(unsafe) var waited: ThinDelta?
     DispatchQueue.global().async {
-      waited = try? patient.delta("p", from: 1, to: 2).0
+      waited = try? delta(patient)
       done.signal()
     }
     try house.take(1)
     let cancellation = TakeCancellation()
     DispatchQueue.global().asyncAfter(deadline: .now() + .milliseconds(50)) { cancellation.cancel() }
     #expect(throws: CheckpointError.interrupted) {
-      try house.pools.waiting(for: cancellation).delta("p", from: 1, to: 2)
+      try delta(house.pools.waiting(for: cancellation))
     }
     #expect(house.fake.kernel { $0.metadataHeld })
     snapshot = nil
@@ -127,6 +130,44 @@ struct ThinDeltaTests {
       try Command.run(["sleep", "600"]) { throw CheckpointError.interrupted }
     }
     #expect(try Command.run(["echo", "done"]) {} == Array("done\n".utf8))
+  }
+}
+
+@Suite("Disks by region")
+struct DiskRegionTests {
+  private func regions(_ output: String, sizeBytes: UInt64) -> [EpochDifference.DiskRegion] {
+    var counter = DiskRegionCounter(sizeBytes: sizeBytes, blockBytes: 65536)
+    _ = ThinDelta.forEachRange(thinDelta: Array(output.utf8)) { counter.count($0, $1, $2) }
+    return counter.regions
+  }
+
+  private func region(_ start: UInt64, _ changed: UInt64, _ added: UInt64, _ removed: UInt64)
+    -> EpochDifference.DiskRegion
+  {
+    var region = EpochDifference.DiskRegion(start: start << 16, bytes: 4 << 16)
+    (region.changed, region.added, region.removed) = (changed, added, removed)
+    return region
+  }
+
+  @Test("A range that lies in two regions counts in both, and each block once")
+  func split() {
+    #expect(
+      regions(ThinDeltaTests.output, sizeBytes: 64 << 16) == [
+        region(0, 1, 0, 0), region(4, 1, 0, 0), region(8, 0, 0, 1), region(12, 0, 4, 0), region(20, 0, 1, 0),
+      ])
+  }
+
+  @Test("There are at most sixteen, whatever the size, and nothing is counted behind the disk's end")
+  func bounds() {
+    for blocks in [1, 15, 16, 17, 1000, 1 << 33] as [UInt64] {
+      let text = "<different begin=\"0\" length=\"281474976710655\"/>\n"
+      let found = regions(text, sizeBytes: blocks << 16)
+      #expect((1...16).contains(found.count))
+      let counted = found.reduce(0) { $0 + $1.changed }
+      #expect(counted >= blocks && counted < 2 * blocks + 16)
+      #expect(zip(found, found.dropFirst()).allSatisfy { $0.start + $0.bytes == $1.start })
+    }
+    #expect(regions("", sizeBytes: 0) == [])
   }
 }
 
