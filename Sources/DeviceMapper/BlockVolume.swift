@@ -12,6 +12,17 @@ public final class BlockVolume {
     guard descriptor >= 0 else { throw failure(.open, errno) }
   }
 
+  /// To read what nobody is to change meanwhile: a block device, which is claimed for as long as this lives, or a regular file, which is read
+  /// through dom0's cache.
+  ///
+  /// - Throws: `DeviceMapperError.failed` with EBUSY for a device that is mounted, or part of another one.
+  public init(claiming path: String) throws {
+    self.path = path
+    let isDevice = DeviceNumber(ofDevice: path) != nil
+    descriptor = open(path, (isDevice ? O_RDONLY | O_EXCL | ckpt_O_DIRECT : O_RDONLY) | O_CLOEXEC)
+    guard descriptor >= 0 else { throw failure(.open, errno) }
+  }
+
   deinit { if descriptor >= 0 { close(descriptor) } }
 
   /// Fills the buffer.

@@ -106,10 +106,12 @@ public enum Retention {
   }
 
   private static func refuseToRemoveAll(_ epochs: [Subject], _ verdicts: [Verdict]) throws(StoreError) {
-    let kept = Set(verdicts.filter(\.isKept).map(\.epoch))
+    // What is kept for `ckpt undo` alone is no epoch that the policy is for.
+    let besides: Set<Reason> = [.undo, .damaged, .fromTheFuture]
+    let kept = Set(verdicts.filter { $0.isKept && !besides.isSuperset(of: $0.reasons) }.map(\.epoch))
     var wanted = epochs.filter { !$0.isDamaged }
     if wanted.isEmpty { wanted = epochs }
-    guard wanted.isEmpty || wanted.contains(where: { kept.contains($0.epoch) }) else {
+    guard wanted.isEmpty || verdicts.allSatisfy(\.isKept) || wanted.contains(where: { kept.contains($0.epoch) }) else {
       throw .policyRemovesAll(epochs: wanted.count)
     }
   }

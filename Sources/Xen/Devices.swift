@@ -79,6 +79,28 @@ public struct GuestDevices {
     }.compactMap { UInt32($0) }
   }
 
+  /// What backends of dom0 serve, by the names that they were given, and to whom.
+  public static func served(_ store: XenStore) -> [(domain: UInt32, path: String)] {
+    var served: [(domain: UInt32, path: String)] = []
+    for kind in ["vbd", "qdisk"] {
+      let backends = "/local/domain/0/backend/\(kind)"
+      for domain in store.list(backends) {
+        guard let number = UInt32(domain) else { continue }
+        for id in store.list("\(backends)/\(domain)") {
+          guard let parameters = store.read("\(backends)/\(domain)/\(id)/params") else { continue }
+          served.append((number, path(in: parameters)))
+        }
+      }
+    }
+    return served
+  }
+
+  /// The device or file in `params`, before which stands a format where a process serves it: `aio:/var/lib/web.img`.
+  public static func path(in parameters: String) -> String {
+    guard !parameters.hasPrefix("/"), let colon = parameters.firstIndex(of: ":") else { return parameters }
+    return String(parameters[parameters.index(after: colon)...])
+  }
+
   /// `fd:3`: hexadecimal major and minor, as the hotplug script writes `physical-device`.
   static func number(_ text: String) -> DeviceNumber? {
     let parts = text.split(separator: ":")

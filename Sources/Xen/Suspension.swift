@@ -199,8 +199,9 @@ public final class Suspension {
       }
       if let reason = Suspension.reasonToEnd(domain.id, path, asked: asked, taken: taken, now: now, mayGoOn) {
         // Told through its channel the guest asks itself by xenstore, and that request may still lie there.
-        if try node.withdraw() || taken != nil {
-          try watchForLateSuspend()
+        let isWithdrawn = try node.withdraw()
+        if isWithdrawn || taken != nil {
+          try watchForLateSuspend(isWithdrawn: isWithdrawn && taken == nil)
           throw reason
         }
         // The guest has taken it just now: it will suspend, and must be resumed then.
@@ -242,11 +243,16 @@ public final class Suspension {
   }
 
   /// A guest that suspends after we gave up would stay suspended for ever: nobody else resumes it.
-  private func watchForLateSuspend() throws(XenError) {
+  ///
+  /// - Parameter isWithdrawn: the guest had not taken the request. One that another tool saves now suspends for that one.
+  private func watchForLateSuspend(isWithdrawn: Bool) throws(XenError) {
     let end = ContinuousClock.now + .seconds(Suspension.lateSeconds)
     while ContinuousClock.now < end {
       let rang = channel?.drain() == true
-      if try hypervisor.isSuspended(domain) { try hypervisor.resume(domain) }
+      if try hypervisor.isSuspended(domain) {
+        if isWithdrawn, domain.isBeingSaved { break }
+        try hypervisor.resume(domain)
+      }
       wait(milliseconds: 50, rang: rang)
     }
     // One that `xl pause` stopped as it froze goes on with that when it is let go: its note stays.

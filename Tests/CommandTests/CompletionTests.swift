@@ -14,6 +14,7 @@ struct CompletionTests {
       ("list", "store", "directory"), ("pool show", "name", "custom"), ("pool grow", "name", "custom"),
       ("pool remove", "name", "custom"),
       ("adopt", "pool", "custom"), ("disk create", "pool", "custom"), ("import", "pool", "custom"),
+      ("disk create", "from", "file"),
       ("restore", "vm", "custom"),
     ]
     for (command, argument, kind) in expected {

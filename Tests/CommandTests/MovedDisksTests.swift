@@ -59,6 +59,13 @@ final class MovedDisksTests {
     let added = try options("--config", path, "--write-config").rename(paths, guest: "web", uuid: uuid)
     #expect(added.isWritten && added.notes == ["\(path) names none of /dev/vg0/web"])
     #expect(added.lines.last == "\(path):2: is now: uuid = \"\(uuid)\"")
+    // The file of another guest.
+    let other = "name = \"db\"\ndisk = [ 'phy:/dev/vg0/db,xvda,w' ]\n"
+    try write(other)
+    let untouched = try options("--config", path, "--write-config").rename(paths, guest: "web", uuid: uuid)
+    #expect(!untouched.isWritten && untouched.notes == ["\(path) names none of /dev/vg0/web; it was not changed"])
+    #expect(untouched.lines.last?.hasSuffix("uuid = \"\(uuid)\"") == true)
+    #expect(try String(contentsOfFile: path, encoding: .utf8) == other)
   }
 
   @Test("Another uuid is left alone and told of, the same in other letters is not")

@@ -27,8 +27,12 @@ struct NamedCommandTests {
         "ckpt undo web"
       ),
       (
-        "\(DiskError.notInPool(guest: "web", vdev: "xvda", path: "/dev/x", sizeBytes: 4096))",
-        "ckpt disk create web xvda --size 4096"
+        "\(DiskError.notInPool(guest: "web", vdev: "xvda", path: "/dev/x"))",
+        "ckpt disk create web xvda --from /dev/x"
+      ),
+      (
+        "\(AdoptionError.notAdoptable(guest: "web", vdev: "xvda", path: "aio:/srv/web.img", .noBlockBackend))",
+        "ckpt disk create web xvda --from /srv/web.img"
       ),
     ])
   func parses(message: String, command: String) throws {

@@ -93,6 +93,25 @@ struct SignatureTests {
   @Test func shortDevice() { #expect(DeviceSignature.find(in: [UInt8](repeating: 0, count: 4096)) == nil) }
 }
 
+struct ImageFormatTests {
+  @Test(arguments: [
+    ("QFI\u{fb}", ImageFormat.qcow2), ("KDMV", .vmdk), ("# Disk DescriptorFile\nversion=1", .vmdk), ("conectix", .vhd),
+    ("vhdxfile", .vhdx),
+  ])
+  func found(mark: String, format: ImageFormat) {
+    let start = mark.unicodeScalars.map { UInt8($0.value) } + [UInt8](repeating: 0, count: 100)
+    #expect(ImageFormat.find(start: start, end: []) == format)
+    #expect(ImageFormat.find(start: [0] + start, end: [0] + start) == nil)
+  }
+
+  /// Its disk begins as any raw one does.
+  @Test func aVHDOfAFixedSizeIsKnownByItsEnd() {
+    let start = [UInt8](repeating: 0, count: 4096)
+    #expect(ImageFormat.find(start: start, end: Array("conectix".utf8) + start) == .vhd)
+    #expect(ImageFormat.find(start: start, end: start) == nil)
+  }
+}
+
 struct ErrorTextTests {
   @Test(arguments: [
     (

@@ -166,6 +166,8 @@ import Testing
     (["01-01 00:00", "01-02 00:00"], 2), (["01-01 00:00 #b", "01-02 00:00"], 2), (["01-01 00:00 !"], 1),
     // What is kept could not be restored.
     (["01-01 00:00 #a !", "01-02 00:00"], 1),
+    // What `ckpt undo` goes back to is not what the policy is for.
+    (["01-01 00:00 <", "01-02 00:00"], 2),
   ])
   func aPolicyThatLeavesNothingIsRefused(epochs: [String], lost: Int) {
     var policy = RetentionPolicy()

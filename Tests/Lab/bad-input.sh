@@ -73,6 +73,11 @@ deaf=$(guest_nonce deaf)
 check "a guest that ignores the request" refuses 1 "did not answer the suspend request" ckpt take deaf
 check "its request is withdrawn" test -z "$(xenstore-read "/local/domain/$(guest_domid deaf)/control/shutdown")"
 check "it runs on" guest_is_right deaf "$deaf"
+check "a take of it ends when its time is over" refuses 1 "did not get to its pause" ckpt take deaf --timeout 5
+check "that request is withdrawn too" test -z "$(xenstore-read "/local/domain/$(guest_domid deaf)/control/shutdown")"
+check "^C ends one that waits for it" eval 'ckpt take deaf & sleep 8; kill -INT $!; wait $!; [[ $? == 130 ]]'
+check "and withdraws its request" test -z "$(xenstore-read "/local/domain/$(guest_domid deaf)/control/shutdown")"
+check "it runs on after that" guest_is_right deaf "$deaf"
 guest_stop deaf
 guest_start pv stubborn memory=128 area=4 rate=1 stamps=5 refuse=1
 stubborn=$(guest_nonce stubborn)

@@ -139,8 +139,7 @@ changes() { # KIND
   nonce=$(guest_nonce "$kind-busy")
   printf "%s\n" "tracking = continuous" "staging = 4M" >/run/lab/ckpt.conf
   check "it is taken" eval "ckpt take $kind-busy --json >/run/lab/taken"
-  check "no live round left little: $(grep '"precopy_end"' /run/lab/taken | xargs)" not grep -q '"precopy_end" : "small"' /run/lab/taken
-  check "what did not fit into 4 MiB was written in the pause" test "$(json_number spilled_bytes </run/lab/taken)" -gt 0
+  check "it wrote so much meanwhile that 4 MiB did not hold it, and some was written in the pause" test "$(json_number spilled_bytes </run/lab/taken)" -gt 0
   echo "staging-full = abort" >>/run/lab/ckpt.conf
   check "a take that must not do that is given up" refuses 1 "changed more than the 4 MiB set aside" ckpt take "$kind-busy"
   check "after it: nothing is held" nothing_is_held "$kind-busy"
@@ -150,7 +149,6 @@ changes() { # KIND
   guest_stop "$kind-busy"
   [[ $kind != pv ]] || check "page tables changed while they were copied: $torn times" test "$torn" -gt 0
 }
-not() { ! "$@"; }
 
 ckpt pool create main --data /dev/vdc --metadata /dev/vdd --yes >/dev/null
 changes "$1"

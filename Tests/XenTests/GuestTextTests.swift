@@ -21,6 +21,14 @@ struct GuestTextTests {
       ("", nil), ("fd", nil), ("fd:", nil), ("1:2:3", nil), ("x:1", nil),
     ])
   func device(text: String, number: DeviceNumber?) { #expect(GuestDevices.number(text) == number) }
+
+  @Test(
+    "params is a path, behind a format where a process serves it",
+    arguments: [
+      ("/dev/sda3", "/dev/sda3"), ("aio:/srv/web.img", "/srv/web.img"), ("qcow2:/srv/a:b", "/srv/a:b"), ("", ""),
+      ("/srv/a:b", "/srv/a:b"), ("aio:", ""),
+    ])
+  func path(parameters: String, path: String) { #expect(GuestDevices.path(in: parameters) == path) }
 }
 
 @Suite("Text from a guest, in messages of ours")

@@ -7,24 +7,53 @@ struct DiskCommand: ParsableCommand {
 
   struct Create: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Make an empty disk; the last line printed is its device path for the xl config.",
+      abstract: "Make a disk, empty or a copy; the last line printed is its device path for the xl config.",
       discussion: """
+        With --from it gets the content of a partition, a disk, a volume or a raw file, which `ckpt adopt` cannot bring in. The guest must \
+        be shut down. Blocks of zeros take no room in the pool. Both are read once more before the disk exists; whatever goes wrong, \
+        also Ctrl-C, no disk is left. The old one is only read: keep it until the guest was seen to run on the new one.
         Give the guest a uuid there, too (/proc/sys/kernel/random/uuid has one): without it each xl create makes another guest \
         of it, without the epochs that it had.
         """)
 
     @Argument(help: "Name of the guest.", completion: .guests) var vm: String
     @Argument(help: "Name of the disk in the guest, like xvda.") var vdev: String
-    @Option(help: "Size, like 10G.") var size: String
+    @Option(help: "Size of an empty disk, like 10G.") var size: String?
+    @Option(help: "Block device or raw file to copy.", completion: .file()) var from: String?
     @Option(help: "Pool; may be left out when there is only one.", completion: .pools) var pool: String?
     @OptionGroup var common: CommonOptions
 
+    func validate() throws {
+      guard (size == nil) != (from == nil) else { throw ValidationError("Name either --size SIZE or --from PATH.") }
+    }
+
     func run() throws {
-      let bytes = try Quantity.parseBytes(size)
+      let bytes = try size.map(Quantity.parseBytes)
       let disks = Disks(try common.engine.pools())
-      let path = try disks.create(guest: vm, vdev: vdev, size: bytes, pool: pool)
-      guard common.json else { return Terminal.say(path) }
+      let path: String
+      if let from {
+        path = try copy(from, disks)
+      } else {
+        path = try disks.create(guest: vm, vdev: vdev, size: bytes ?? 0, pool: pool)
+      }
+      guard common.json else {
+        if let from { Terminal.say("\(from) is as it was; keep it until \(vm) was seen to run on the new disk:") }
+        return Terminal.say(path)
+      }
       if let entry = try disks.list().first(where: { $0.path == path }) { try Terminal.printJSON(View(entry)) }
+    }
+
+    private func copy(_ source: String, _ disks: Disks) throws -> String {
+      let cancellation = TakeCancellation()
+      Interrupts.cancel(cancellation)
+      defer { Terminal.status("") }
+      var last: UInt64 = 0
+      return try disks.create(guest: vm, vdev: vdev, from: source, pool: pool, cancellation: cancellation) {
+        what, bytes in
+        guard bytes < last || bytes >= last + (16 << 20) else { return }
+        last = bytes
+        Terminal.status("\(source): \(Quantity.bytes(bytes)) \(what)")
+      }
     }
   }
 

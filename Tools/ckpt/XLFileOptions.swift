@@ -50,9 +50,11 @@ struct XLFileOptions: ParsableArguments {
       return Outcome(lines: byHand, failure: writeConfig ? error : nil)
     }
     let changes = file.changes(paths)
-    var outcome = write(changes, file.uuid == nil ? uuid.map(file.line(uuid:)) : nil, to: file)
+    // A file that names neither the old paths nor the new ones is another guest's: it must not get this one's uuid.
+    let isOurs = !changes.isEmpty || !file.changes(paths.map { (old: $0.new, new: $0.old) }).isEmpty
+    var outcome = write(changes, isOurs && file.uuid == nil ? uuid.map(file.line(uuid:)) : nil, to: file)
     if changes.isEmpty {
-      outcome.lines = renames + outcome.lines
+      outcome.lines = (isOurs ? renames : byHand) + outcome.lines
       let unchanged = outcome.isWritten ? "" : "; it was not changed"
       let note = "\(path) names none of \(paths.map(\.old).joined(separator: ", "))\(unchanged)"
       if writeConfig { outcome.notes.append(note) }

@@ -1,3 +1,5 @@
+import Xen
+
 /// Why a disk cannot be adopted or released, and what to do.
 public enum AdoptionError: Error, Equatable, CustomStringConvertible {
   /// The disk is not one that can be moved under a running guest; nothing was changed.
@@ -50,21 +52,19 @@ public enum AdoptionError: Error, Equatable, CustomStringConvertible {
     /// The guest has learnt how many bytes can be read and written at a time.
     case sectors(bytes: Int, ofPool: Int)
 
-    var text: String {
-      let byHand =
-        "make a disk with `ckpt disk create`, shut the guest down, copy this one to it, and name it in the guest's "
-        + "configuration"
+    /// - Parameter copy: what to do instead.
+    fileprivate func text(orElse copy: String) -> String {
       switch self {
       case .noBlockBackend:
-        return "a process (qemu, tapdisk) or another domain serves it, no block device of this host; \(byHand)"
-      case .loopFile: return "it is a file behind a loop device; \(byHand)"
+        return "a process (qemu, tapdisk) or another domain serves it, no block device of this host; \(copy)"
+      case .loopFile: return "it is a file behind a loop device; \(copy)"
       case .noMapping:
-        return "it is a partition or a whole disk, which cannot be moved while it is in use; \(byHand)"
+        return "it is a partition or a whole disk, which cannot be moved while it is in use; \(copy)"
       case .notLVM(let uuid):
-        return "its device is no volume of LVM (uuid '\(uuid)'); \(byHand)"
+        return "its device is no volume of LVM (uuid '\(uuid)'); \(copy)"
       case .kind(let type):
         return "its volume is of LVM's type '\(type)'; only linear, striped and thin ones can be adopted: convert it "
-          + "(lvconvert), or \(byHand)"
+          + "(lvconvert), or \(copy)"
       case .sectors(let bytes, let ofPool):
         return "its sectors have \(bytes) bytes, those of the pool \(ofPool), which the guest would not understand; "
           + "use a pool on devices with sectors of \(bytes) bytes (--pool; ckpt pool create)"
@@ -75,10 +75,16 @@ public enum AdoptionError: Error, Equatable, CustomStringConvertible {
     }
   }
 
+  private static func copy(_ guest: String, _ vdev: String, _ path: String) -> String {
+    "shut the guest down, copy the disk: ckpt disk create \(guest) \(vdev) --from \(GuestDevices.path(in: path)), and name the "
+      + "one that this prints in the guest's configuration"
+  }
+
   public var description: String {
     switch self {
     case .notAdoptable(let guest, let vdev, let path, let obstacle):
-      "disk \(vdev) (\(path)) of \(guest) cannot be adopted: \(obstacle.text); nothing was changed"
+      "disk \(vdev) (\(path)) of \(guest) cannot be adopted: \(obstacle.text(orElse: Self.copy(guest, vdev, path))); "
+        + "nothing was changed"
     case .noSuchDisk(let guest, let vdev, let known):
       "guest \(guest) has no writable disk '\(vdev)'; it has \(known.isEmpty ? "none" : known.joined(separator: ", "))"
     case .noDisks(let guest): "guest \(guest) has no writable disk"

@@ -25,20 +25,14 @@ final class ImportedDisks {
     var content: (any DiskContent)?
   }
 
-  /// A pool in which something was begun.
-  private struct Touched {
-    let catalog: PoolCatalog
-    /// Given to it since it was last looked at.
-    var bytes: UInt64 = 0
-  }
-
   private let pools: Pools
   private let access: DiskAccess
   private let guestUUID: String
   private let epoch: Int
   private let file: String
   private var staged: [Int: Staged] = [:]
-  private var touched: [String: Touched] = [:]
+  /// Pools in which something was begun.
+  private var touched: [String: FilledPool] = [:]
   private var isCommitted = false
 
   init(_ pools: Pools, _ access: DiskAccess, guestUUID: String, epoch: Int, file: String) {
@@ -89,7 +83,7 @@ final class ImportedDisks {
     var snapshot = PoolCatalog.Snapshot(
       guestUUID: guestUUID, epoch: epoch, vdev: wanted.disk.vdev, thinID: 0, sizeSectors: wanted.disk.sizeBytes / 512,
       device: device)
-    touched[name] = Touched(catalog: pool.catalog)
+    touched[name] = FilledPool(pool.catalog)
     try pool.change { catalog in
       snapshot.thinID = try catalog.takeThinID()
       catalog.doomed.append(snapshot.thinID)
@@ -127,23 +121,8 @@ final class ImportedDisks {
   }
 
   private func write(_ bytes: UnsafeRawBufferPointer, to disk: Staged, at offset: UInt64) throws {
-    try give(disk, offset..<(offset + UInt64(bytes.count)))
+    try touched[disk.pool]?.give(offset..<(offset + UInt64(bytes.count)), pools.operations)
     try disk.content?.write(bytes, at: offset)
-  }
-
-  /// Bytes after which a pool is looked at again: half of the smallest reserve, so that guests have the other half until it is seen.
-  private static let bytesPerLook: UInt64 = 32 << 20
-
-  /// Counts what a pool is asked for: whole blocks, however few bytes of each are written.
-  private func give(_ disk: Staged, _ range: Range<UInt64>) throws {
-    guard !range.isEmpty, var pool = touched[disk.pool] else { return }
-    let blocks = (range.upperBound - 1) / disk.blockBytes - range.lowerBound / disk.blockBytes + 1
-    pool.bytes += blocks * disk.blockBytes
-    if pool.bytes >= Self.bytesPerLook {
-      try PoolReserve.check(pool.catalog, pools.operations.poolStatus(pool.catalog.poolDevice))
-      pool.bytes = 0
-    }
-    touched[disk.pool] = pool
   }
 
   /// Makes a range read as zeros.

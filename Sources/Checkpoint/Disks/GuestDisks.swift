@@ -47,9 +47,7 @@ public final class GuestDisks: DiskSet {
         vdev: disk.vdev, pool: "", thinID: nil, sizeBytes: 0, device: disk.path, readOnly: disk.readOnly)
       if !disk.readOnly {
         guard let member = try Self.find(disk, in: catalogs, pools, onlyLooking: onlyLooking) else {
-          throw DiskError.notInPool(
-            guest: guest, vdev: disk.vdev, path: disk.path, sizeBytes: (try? BlockDevice.size(disk.path)) ?? 0
-          )
+          throw DiskError.notInPool(guest: guest, vdev: disk.vdev, path: disk.path)
         }
         members.append(member)
         entry.pool = member.pool

@@ -130,6 +130,7 @@ final class OpenPool {
     } else if found != catalog.transactionID {
       throw PoolError.foreignTransaction(pool: name, found: found, expected: catalog.transactionID)
     }
+    try removeDeadCopies()
     try deleteDoomed()
   }
 

@@ -102,7 +102,7 @@ struct PoolCatalog: Codable, Equatable, Sendable {
   enum Removal: String, Codable, Sendable {
     /// The pool was opened, so its devices are its own for sure: what it wrote at their starts goes.
     case wiping
-    /// It could not be opened, so they may be somebody else's by now: they are left as they are.
+    /// It could not be opened, so they may be somebody else's by now, or full of disks: they are left as they are.
     case leaving
   }
 

@@ -1,3 +1,5 @@
+import Xen
+
 /// What went wrong with a pool, where, and what to do about it.
 public enum PoolError: Error, Equatable, CustomStringConvertible {
   case unknown(pool: String)
@@ -69,7 +71,7 @@ public enum PoolError: Error, Equatable, CustomStringConvertible {
 /// What went wrong with a guest's disk.
 public enum DiskError: Error, Equatable, CustomStringConvertible {
   /// A writable disk that no pool of ours holds: an epoch of it is not possible.
-  case notInPool(guest: String, vdev: String, path: String, sizeBytes: UInt64)
+  case notInPool(guest: String, vdev: String, path: String)
   /// The device is ours by name, but what the kernel runs is not what the catalogue says.
   case tableDiffers(device: String, found: String, expected: String)
   case badName(String, why: String)
@@ -89,11 +91,11 @@ public enum DiskError: Error, Equatable, CustomStringConvertible {
 
   public var description: String {
     switch self {
-    case .notInPool(let guest, let vdev, let path, let size):
+    case .notInPool(let guest, let vdev, let path):
       "disk \(vdev) (\(path)) of \(guest) is not in a pool, so it cannot be part of an epoch; if it is a "
-        + "volume of LVM, bring it in while the guest runs: ckpt adopt \(guest) \(vdev); else move it: "
-        + "ckpt disk create \(guest) \(vdev) --size \(size == 0 ? "SIZE" : String(size)), "
-        + "shut the guest down, copy \(path) to the new device, name that in the guest's configuration"
+        + "volume of LVM, bring it in while the guest runs: ckpt adopt \(guest) \(vdev); else shut the guest down and copy it: "
+        + "ckpt disk create \(guest) \(vdev) --from \(GuestDevices.path(in: path)), "
+        + "then name the disk that this prints in the guest's configuration"
     case .tableDiffers(let device, let found, let expected):
       "disk \(device): the kernel runs '\(found)', the catalogue says '\(expected)'; nothing was changed"
     case .badName(let name, let why):

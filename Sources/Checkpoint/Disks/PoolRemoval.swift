@@ -41,6 +41,8 @@ extension Pools {
       // What a dead process began has come to its end now.
       try requireEmpty(catalog)
       catalog.removal = opened == nil ? .leaving : .wiping
+      // Nothing is to be made of it any more, nor asked of it.
+      (catalog.doomed, catalog.intent) = ([], nil)
       try folder.save(catalog)
     }
     if let device = try device(of: catalog) { try operations.remove(device.name) }
@@ -59,12 +61,13 @@ extension Pools {
   }
 
   private func removeBacking(of catalog: PoolCatalog) throws -> [String] {
+    guard catalog.removal == .wiping else { return [] }
     switch catalog.backing {
     case .files(let data, let metadata):
       return try [data, metadata].filter { try operations.remove(file: $0) }
     case .devices(let data, let metadata):
       let gone = try PoolVolumes(under: catalog)?.all.filter { try operations.removePoolVolume($0) } ?? []
-      if gone.isEmpty, catalog.removal == .wiping { try operations.wipe(data: data, metadata: metadata) }
+      if gone.isEmpty { try operations.wipe(data: data, metadata: metadata) }
       return gone.map(\.path)
     }
   }
@@ -89,12 +92,7 @@ extension Pools {
     }
     guard let device = try device(of: catalog) else { return }
     if let user = try user(of: device) {
-      let isCarried = EpochView(user, in: catalog, mounts: Mounts(""))?.kind == .carried
-      throw refused(
-        "/dev/mapper/\(user.name) stands on it",
-        isCarried
-          ? "wait for the export or import that made it, or where that was killed: ckpt recover"
-          : "take that away first: dmsetup remove \(user.name)")
+      throw refused("/dev/mapper/\(user.name) stands on it", catalog.commandThatEnds(user))
     }
     if try operations.openers(of: device.name, atMost: 0, patience: patience) > 0 {
       throw refused("somebody has /dev/mapper/\(device.name) open", "end that, then: ckpt pool remove \(catalog.name)")
@@ -123,10 +121,24 @@ extension PoolCatalog {
     volumes.first { $0.device == snapshot.device }?.guest ?? snapshot.guestUUID
   }
 
+  /// What takes away a device that shows something of the pool.
+  fileprivate func commandThatEnds(_ user: DeviceInfo) -> String {
+    if isCopy(user) { return "wait for the `ckpt disk create` that made it, or where that was killed: ckpt pool start" }
+    if EpochView(user, in: self, mounts: Mounts(""))?.kind == .carried {
+      return "wait for the export or import that made it, or where that was killed: ckpt recover"
+    }
+    return "take that away first: dmsetup remove \(user.name)"
+  }
+
   /// What is to be told of devices that a removal left as they are.
   fileprivate var noteOnDevices: String? {
-    guard removal == .leaving, case .devices(let data, let metadata) = backing else { return nil }
-    return "pool \(name) could not be opened, so \(data) and \(metadata) were left as they are; `ckpt pool create` "
-      + "says what has to go before it takes them"
+    guard removal == .leaving else { return nil }
+    let (data, metadata) =
+      switch backing {
+      case .devices(let data, let metadata), .files(let data, let metadata): (data, metadata)
+      }
+    return
+      "pool \(name) could not be opened, so \(data) and \(metadata) were left as they are: nobody knows what is in "
+      + "them; remove them yourself (lvremove, rm, wipefs -a)"
   }
 }

@@ -7,7 +7,7 @@ import Testing
 @Suite("An import into a pool that guests use")
 struct ImportedDisksTests {
   /// A device whose new blocks take room in the pool, and which takes none back.
-  private final class Filling: DiskContent {
+  final class Filling: DiskContent {
     private let fake: FakePool
     private var blocks: Set<UInt64> = []
     init(_ fake: FakePool) { self.fake = fake }

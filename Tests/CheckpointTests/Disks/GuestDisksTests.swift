@@ -67,7 +67,7 @@ struct GuestDisksTests {
     let error = #expect(throws: DiskError.self) {
       try GuestDisks(pools: house.pools, guest: "web", guestUUID: PoolHouse.uuid, disks: [foreign])
     }
-    #expect(error?.description.contains("ckpt disk create web xvdc --size") == true)
+    #expect(error?.description.contains("ckpt disk create web xvdc --from /dev/vg/web") == true)
 
     var cdrom = foreign
     cdrom.readOnly = true

@@ -127,7 +127,7 @@ struct DoctorTests {
     Fault(.problem, .guests, "web is suspended already", "`ckpt recover`") { $0.guests[0].state = .suspended },
     Fault(.warning, .guests, "cannot suspend", "CONFIG_HIBERNATE") { $0.guests[0].refusesSuspend = true },
     Fault(.warning, .guests, "disk xvda (/dev/x) of web is not in a pool", "ckpt disk create web xvda") {
-      $0.guests[0].add(DiskError.notInPool(guest: "web", vdev: "xvda", path: "/dev/x", sizeBytes: 1 << 20))
+      $0.guests[0].add(DiskError.notInPool(guest: "web", vdev: "xvda", path: "/dev/x"))
     },
     Fault(.problem, .guests, "DISK xvda OF web IS NOT OURS ANY MORE", "xl destroy web") {
       $0.guests[0].add(AdoptionError.replaced(guest: "web", vdev: "xvda", volume: "vg0/web", found: "0 8 linear"))

@@ -1,7 +1,7 @@
 import Checkpoint
 import Glibc
 
-/// SIGINT, SIGTERM and SIGHUP end in order what this process is at: a take, an export, an import, a comparison.
+/// SIGINT, SIGTERM and SIGHUP end in order what this process is at: a take, an export, an import, a comparison, a copy of a disk.
 enum Interrupts {
   /// A signal handler may touch nothing but this.
   nonisolated(unsafe) private static var target: TakeCancellation?
