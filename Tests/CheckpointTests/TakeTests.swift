@@ -311,7 +311,7 @@ struct TakeTests {
     #expect(temporary.files.isEmpty)
   }
 
-  @Test("that is told to stop takes back a request that the guest has not taken, and leaves nothing")
+  @Test("that is told to stop while the guest has not taken the request stops, and leaves nothing")
   func cancelledWhileDeaf() throws {
     let temporary = try TemporaryStore()
     let guest = ScriptedGuest(pages: [1: page(1)], journal: journal)
@@ -328,7 +328,7 @@ struct TakeTests {
     #expect(temporary.files.isEmpty)
   }
 
-  @Test("whose time is over takes back a request that the guest has not taken")
+  @Test("whose time is over while the guest has not taken the request stops")
   func timedOutWhileDeaf() throws {
     let temporary = try TemporaryStore()
     let guest = ScriptedGuest(pages: [1: page(1)], journal: journal)

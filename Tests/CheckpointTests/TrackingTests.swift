@@ -142,8 +142,8 @@ struct TrackingTests {
     #expect(!guest.journal.events.contains("scan suspended"))
   }
 
-  @Test("a page that came in the place of another one during the take is the new one, although nothing was logged")
-  func exchangedMeanwhile() throws {
+  /// The second take: pages come unlogged while it copies live, so that it copies live once more.
+  private func takeWhilePagesCome() throws -> TakeStatistics {
     try take(.continuous)
     for pfn in UInt64(10)..<30 { guest.write(pfn, page(200)) }
     var copies = 0
@@ -153,25 +153,20 @@ struct TrackingTests {
       guest.give(5, page(55))
       guest.give(50, page(50))
     }
-    let second = try take(.continuous)
-    guest.whileCopied = { _ in }
+    defer { guest.whileCopied = { _ in } }
+    return try take(.continuous)
+  }
+
+  @Test("a page that came in the place of another one during the take is the new one, although nothing was logged")
+  func exchangedMeanwhile() throws {
+    let second = try takeWhilePagesCome()
     #expect(second.changes == "compare")
     #expect(second.reason == "the guest's memory was resized during the take")
   }
 
   @Test("live rounds are counted through the whole take, and its rates are those of all of them together")
   func rounds() throws {
-    try take(.continuous)
-    for pfn in UInt64(10)..<30 { guest.write(pfn, page(200)) }
-    var copies = 0
-    guest.whileCopied = { guest in
-      copies += 1
-      guard copies == 1 else { return }
-      guest.give(5, page(55))
-      guest.give(50, page(50))
-    }
-    let second = try take(.continuous)
-    guest.whileCopied = { _ in }
+    let second = try takeWhilePagesCome()
     let live = second.rounds.filter { Int($0.name) != nil }
     #expect(live.count > 1)
     #expect(live.map(\.name) == (1...live.count).map { String($0) })

@@ -6,11 +6,9 @@
 export DM_DISABLE_UDEV=1 # no udevd here: LVM makes its nodes itself
 state=/var/lib/lab-adopt # what is to be remembered over the power cut
 
-# Always the same guest: `xl create` would give it another uuid each time.
+uuid=1ab0ad09-0000-4000-8000-000000000001
 start() { # KIND
-  local config
-  config=$(guest_config "$1" "$1" disks="phy:/dev/vg0/web-root,xvda,w;phy:/dev/vg0/web-data,xvdb,w") &&
-    echo 'uuid = "1ab0ad09-0000-4000-8000-000000000001"' >>"$config" && guest_boot "$1"
+  guest_start "$1" "$1" uuid=$uuid disks="phy:/dev/vg0/web-root,xvda,w;phy:/dev/vg0/web-data,xvdb,w"
 }
 
 volume_has() { # VOLUME OPTION VALUE
@@ -190,7 +188,7 @@ replaced_while_it_runs() { # KIND
 # The pool goes with what was made for it, and another one of its name comes. So do pools on devices and in files.
 pools_go() { # KIND
   local kind=$1 data metadata turn
-  check "a pool with epochs stays" refuses 1 "ckpt remove 1ab0ad09-0000-4000-8000-000000000001 " ckpt pool remove main --yes
+  check "a pool with epochs stays" refuses 1 "ckpt remove $uuid " ckpt pool remove main --yes
   check "$kind is released" ckpt release "$kind" --yes
   check "it is not removed unasked" refuses 12 "Say --yes" ckpt pool remove main
   check "an empty pool goes" ckpt pool remove main --yes

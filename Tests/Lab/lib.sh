@@ -68,6 +68,7 @@ guest_domid() { xl domid "$1" 2>/dev/null; }
 
 # guest_config KIND NAME [KEY=VALUE…]: writes /run/lab/NAME.cfg and prints its name.
 #   memory= (MiB) vcpus=     as in xl
+#   uuid=                    for a guest that is to be the same after another `xl create`, which else gives it a new one
 #   disks=                   xl disk specifications, ';' between them, in the order xvda, xvdb, …
 #   area= rate= stamps= busy=   the probe's memory area (MiB), its dirtying rate (MiB/s), stamps per second, busy threads
 #   forks=                   threads that fork without a break: children map, fill, unmap and check memory, and end
@@ -77,9 +78,9 @@ guest_domid() { xl domid "$1" 2>/dev/null; }
 guest_config() {
   local kind=$1 name=$2 config=/run/lab/$2.cfg word line disk list= count=0 extra=
   shift 2
-  local memory=256 vcpus=1 disks= area=64 rate=8 stamps=20 busy=0 forks=0 module=0 ignore=0 refuse=0
+  local memory=256 vcpus=1 uuid= disks= area=64 rate=8 stamps=20 busy=0 forks=0 module=0 ignore=0 refuse=0
   for word in "$@"; do
-    [[ $word =~ ^(memory|vcpus|disks|area|rate|stamps|busy|forks|module|ignore|refuse|extra)= ]] || { echo "guest_config: $word?" >&2; return 1; }
+    [[ $word =~ ^(memory|vcpus|uuid|disks|area|rate|stamps|busy|forks|module|ignore|refuse|extra)= ]] || { echo "guest_config: $word?" >&2; return 1; }
     local "$word"
   done
   local IFS=';'
@@ -97,6 +98,7 @@ guest_config() {
   sed -e "s/^name = .*/name = \"$name\"/" -e "s/^memory = .*/memory = $memory/" -e "s/^vcpus = .*/vcpus = $vcpus/" \
     -e "s/probe\.area=[0-9]*/$line${extra:+ $extra}/" "/lab/guests/$kind.cfg" >"$config"
   echo "disk = [ ${list%, } ]" >>"$config"
+  [[ -z $uuid ]] || echo "uuid = \"$uuid\"" >>"$config"
   echo "$config"
 }
 

@@ -8,9 +8,7 @@ export DM_DISABLE_UDEV=1 # no udevd here: LVM makes its nodes itself
 kind=pvh
 
 start() {
-  local config
-  config=$(guest_config $kind web disks="phy:/dev/vg0/striped,xvda,w;phy:/dev/vg0/thin,xvdb,w") &&
-    echo 'uuid = "1ab0ad09-0000-4000-8000-000000000002"' >>"$config" && guest_boot web
+  guest_start $kind web uuid=1ab0ad09-0000-4000-8000-000000000002 disks="phy:/dev/vg0/striped,xvda,w;phy:/dev/vg0/thin,xvdb,w"
 }
 number_of() { dmsetup info -c --noheadings -o major,minor "$1"; }
 sum() { md5sum <"$1"; }

@@ -7,11 +7,7 @@ set -uo pipefail
 export DM_DISABLE_UDEV=1 # no udevd here: LVM makes its nodes itself
 kind=pvh
 
-# start DISKS: always the same guest.
-start() {
-  local config
-  config=$(guest_config $kind web disks="$1") && echo 'uuid = "1ab0ad09-0000-4000-8000-000000000003"' >>"$config" && guest_boot web
-}
+start() { guest_start $kind web uuid=1ab0ad09-0000-4000-8000-000000000003 disks="$1"; } # DISKS
 sum() { md5sum <"$1"; }
 free_bytes() { ckpt pool show --json | json_number data_free_bytes; }
 path_for() { ckpt disk create web "$1" --from "$2" | tail -n 1; } # VDEV SOURCE

@@ -92,10 +92,8 @@ struct Candidate {
       throw DiskError.exists(device: device)
     }
     // Imported epochs are whole: what they have no block for must not be read from the old volume.
-    guard try !pools.catalogs().contains(where: { $0.epochs.contains { $0.device == device } }) else {
-      throw DiskError.badName(
-        guest, why: "epochs that were imported are restored to \(device); remove them first: ckpt remove \(guest)")
-    }
+    let imported = try pools.catalogs().flatMap(\.epochs).filter { $0.device == device }
+    if let first = imported.first { throw refused(.imported(uuid: first.guestUUID, epochs: imported.map(\.epoch))) }
     let openers = try operations.openers(of: name, atMost: 1, patience: patience)
     guard openers <= 1 else { throw refused(.shared(openers: openers)) }
     (self.guest, vdev, path, self.volume, old) = (guest, disk.vdev, disk.path, volume, info)

@@ -51,6 +51,8 @@ public enum AdoptionError: Error, Equatable, CustomStringConvertible {
     case shared(openers: Int)
     /// The guest has learnt how many bytes can be read and written at a time.
     case sectors(bytes: Int, ofPool: Int)
+    /// Epochs that came from another host have a disk of this name, which was not made here yet.
+    case imported(uuid: String, epochs: [Int])
 
     /// - Parameter copy: what to do instead.
     fileprivate func text(orElse copy: String) -> String {
@@ -68,6 +70,9 @@ public enum AdoptionError: Error, Equatable, CustomStringConvertible {
       case .sectors(let bytes, let ofPool):
         return "its sectors have \(bytes) bytes, those of the pool \(ofPool), which the guest would not understand; "
           + "use a pool on devices with sectors of \(bytes) bytes (--pool; ckpt pool create)"
+      case .imported(let uuid, let epochs):
+        return "epochs that were imported are restored to the disk that it would become, and are whole; remove them "
+          + "first: ckpt remove \(uuid) \(epochs.sorted().prefix(8).map(String.init).joined(separator: " "))"
       case .shared(let openers):
         return
           "\(openers) users have it open, the guest should be the only one; unmount it, or detach it from the other guest"

@@ -85,6 +85,28 @@ struct AdoptionTests {
     try web.expectPlain("refused adoptions")
   }
 
+  /// They are whole: over an origin, what they have no block for would read as the old volume.
+  @Test func aDiskIsNotAdoptedUnderTheNameOfImportedEpochs() throws {
+    let web = try AdoptionHouse()
+    try web.house.pools.ensureActive("p")
+    let folder = PoolFolder(store: web.house.store, name: "p")
+    let plain = try folder.load()
+    var catalog = plain
+    for epoch in [9, 7] {
+      catalog.epochs.append(
+        PoolCatalog.Snapshot(
+          guestUUID: PoolHouse.uuid, epoch: epoch, vdev: "xvda", thinID: 99, sizeSectors: 2048, device: "ckpt-web-xvda")
+      )
+    }
+    try folder.save(catalog)
+    let imported = AdoptionError.Obstacle.imported(uuid: PoolHouse.uuid, epochs: [9, 7])
+    let refused = AdoptionError.notAdoptable(guest: "web", vdev: "xvda", path: "/dev/vg0/web", imported)
+    #expect(refused.description.contains("ckpt remove \(PoolHouse.uuid) 7 9;"))
+    #expect(throws: refused) { try web.adopt() }
+    try folder.save(plain)
+    try web.expectPlain("a refused adoption")
+  }
+
   @Test func whatWasAdoptedBeforeAnotherDiskFailsIsTold() throws {
     let web = try AdoptionHouse()
     let data = web.addData()
