@@ -23,7 +23,7 @@ struct Startup: Sendable {
 
   private func recoverNow() {
     do {
-      let recovery = try service.recover(RecoverRequest(), Call())
+      let recovery = try recovered()
       for line in recovery.lines { logger.notice("recovered: \(line)") }
       for failure in recovery.failures { logger.error("not recovered: \(failure)") }
       if recovery.lines.isEmpty, recovery.failures.isEmpty { logger.info("nothing to recover") }
@@ -33,6 +33,16 @@ struct Startup: Sendable {
       )
     } catch {
       logger.error("not recovered: \(error)")
+    }
+  }
+
+  /// A take or a restore of another process may hold a guest just now: it will soon have ended.
+  private func recovered() throws -> RecoverAnswer {
+    let end = ContinuousClock.now + .seconds(75)
+    while true {
+      do { return try service.recover(RecoverRequest(), Call()) } catch CheckpointError.takeRuns where .now < end {
+        usleep(500_000)
+      }
     }
   }
 

@@ -28,6 +28,8 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
   case incomplete(guest: String, pfn: UInt64)
   /// A take of this guest is in its pause; nothing was touched.
   case takeRuns(guest: String)
+  /// Another process of ours holds the guest; it was not touched.
+  case inPause(guest: String)
   /// Some of what killed takes left could not be ended; the rest was.
   case notRecovered([String])
   /// The store has nothing of this guest.
@@ -58,6 +60,8 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
   case restoreFailed(guest: String, epoch: Int, message: String, safetyEpoch: Int?, disks: String?)
   /// No epoch of the running guest could be taken, so it was not brought back.
   case noSafetyEpoch(guest: String, String)
+  /// The guest, which was to stand still until its end, runs; it was not destroyed.
+  case ranOn(guest: String, epoch: Int)
   /// The guest cannot have a clone; nothing was changed.
   case cannotClone(guest: String, String)
   /// A clone could not be started; the guest that it is made of was not touched.
@@ -92,6 +96,7 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
     case .incomplete(let guest, let pfn):
       "guest '\(guest)': the epoch would lack its page \(pfn); it was thrown away and the guest runs on; take again, and "
         + "report this"
+    case .inPause(let guest): "guest '\(guest)' is held by a take or a restore; try again when that has ended"
     case .takeRuns(let guest): "a take of guest '\(guest)' is in its pause; recover when it has ended, or was killed"
     case .notRecovered(let failures):
       "not all could be recovered: \(failures.joined(separator: "; ")); run `ckpt recover` again when that is mended"
@@ -129,6 +134,9 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
     case .noSafetyEpoch(let guest, let text):
       "guest '\(guest)' was not touched: no epoch of it as it is now could be taken: \(text); say --no-safety to go back "
         + "without one"
+    case .ranOn(let guest, let epoch):
+      "guest '\(guest)' runs on: it stood still for longer than \(Int(HeldGuest.mostSeconds)) s, or something else let it go, and what it does now "
+        + "is not in epoch \(epoch); it was not brought back; try again"
     case .cannotClone(let guest, let text): "guest '\(guest)' cannot be cloned: \(text); nothing was changed"
     case .cloneFailed(let clone, let guest, let epoch, let message, let leftDisks):
       "'\(clone)' could not be started from epoch \(epoch) of '\(guest)': \(message); '\(guest)' was not touched, "

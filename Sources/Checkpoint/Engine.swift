@@ -44,10 +44,12 @@ public struct Engine: Sendable {
   ///   - options: how, by the guest's name.
   ///   - memory: by the guest's uuid; kept by an engine that stays, it saves the next take the reading of hashes.
   ///   - lock: of the guest's folder, exclusive, when the caller has it already.
+  ///   - held: the guest is not to run again; it is told of the guest, which stands still when the epoch is there.
   public func take(
     _ guest: String, options: (String) -> TakeOptions = { _ in TakeOptions() },
     memory: (_ uuid: String) throws -> TakeMemory = { _ in TakeMemory() }, under lock: FolderLock? = nil,
-    cancellation: TakeCancellation = TakeCancellation(), report: @escaping (TakeEvent) -> Void = { _ in }
+    held: ((HeldGuest) -> Void)? = nil, cancellation: TakeCancellation = TakeCancellation(),
+    report: @escaping (TakeEvent) -> Void = { _ in }
   ) throws -> EpochManifest {
     let signals = TakeSignals(report, awaited: awaited)
     return try signals.run {
@@ -78,8 +80,10 @@ public struct Engine: Sendable {
         keeper: { [storePath] in
           try PauseGuard(store: storePath, domain: domain.id, uuid: domain.uuid, devices: disks.devices)
         },
-        cancellation: cancellation, report: signals.report)
-      return try take.run(probed: ContinuousClock.now - start)
+        holdsOn: held != nil, cancellation: cancellation, report: signals.report)
+      let manifest = try take.run(probed: ContinuousClock.now - start)
+      if let guest = take.held { held?(guest) }
+      return manifest
     }
   }
 

@@ -65,7 +65,7 @@ public enum ExitStatus: Int32, Error, Sendable {
     switch error {
     case .noEpochs, .noSuchEpoch, .nothingToUndo, .noStore: self = .notFound
     case .isDomainZero, .policyRefused, .pinned, .badName, .cannotClone: self = .badConfiguration
-    case .takeRuns, .beingSaved: self = .locked
+    case .takeRuns, .inPause, .beingSaved: self = .locked
     case .interrupted: self = .interrupted
     default: self = .failed
     }

@@ -40,6 +40,8 @@ public protocol Guest: AnyObject {
   func arm() throws
   /// Lets go of everything; the guest runs, unless ``resume()`` has failed.
   func disarm()
+  /// Lets go of its memory for good, and of nothing else: Xen keeps a destroyed guest for as long as anybody has its memory mapped.
+  func dropMemory()
 
   // MARK: Memory
 
@@ -104,6 +106,8 @@ public protocol Guest: AnyObject {
   func readProcessors() throws
   /// The suspended guest without its memory. ``readProcessors()`` and `settle` come first.
   func state() throws -> GuestState
+  /// What Xen has of the guest that is held.
+  var presence: Suspension.Presence { get }
   /// Lets the guest go on in place. When this throws, the guest is still suspended.
   ///
   /// - Returns: false when somebody else had let it go before.

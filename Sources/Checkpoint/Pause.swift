@@ -69,16 +69,18 @@ extension Take {
     let inTime = snapshot.isDone(by: deadline)
     hook?.await(until: deadline)
     // Whatever happened to the copy: first the guest.
-    do { try times.measure(.resume, limit.end) } catch {
-      // Nobody may undo the pools while the snapshots are still being made.
-      _ = try? snapshot.wait()
-      throw error
+    if !isToStay(limit, inTime, copied) {
+      do { try times.measure(.resume, limit.end) } catch {
+        // Nobody may undo the pools while the snapshots are still being made.
+        _ = try? snapshot.wait()
+        throw error
+      }
+      isHeld = false
     }
-    isHeld = false
-    let resumed = ContinuousClock.now
-    pauseMs = (resumed - requested).milliseconds
-    stopMs = (resumed - suspended).milliseconds
-    afterHook = startAfterHook(writer.epoch)
+    let end = ContinuousClock.now
+    pauseMs = (end - requested).milliseconds
+    stopMs = (end - suspended).milliseconds
+    if !isHeld { startAfterHook(writer.epoch) }
     let snapshotted: (steps: [String: Double], took: Duration)
     do { snapshotted = try snapshot.wait() } catch {
       times.breaks(.disks)
@@ -110,10 +112,21 @@ extension Take {
     }
   }
 
-  private func startAfterHook(_ epoch: Int) -> RunningHook? {
-    do throws(HookError) { return try hooks.startAfter(epoch: epoch, pauseMs: pauseMs, stopMs: stopMs) } catch {
+  /// Whether the guest stands still from here on, because it is not to run again.
+  private func isToStay(_ limit: PauseLimit, _ inTime: Bool, _ copied: Result<Held, any Error>) -> Bool {
+    // The resume tells whether another tool let it go while it was copied; here nothing else does.
+    guard holdsOn, inTime, case .success = copied, guest.presence == .suspended,
+      limit.prolong(seconds: HeldGuest.mostSeconds)
+    else { return false }
+    prolonged = limit
+    return true
+  }
+
+  func startAfterHook(_ epoch: Int) {
+    do throws(HookError) {
+      afterHook = try hooks.startAfter(epoch: epoch, pauseMs: pauseMs, stopMs: stopMs)
+    } catch {
       note("\(error)")
-      return nil
     }
   }
 

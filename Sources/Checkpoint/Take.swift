@@ -8,7 +8,7 @@ import Xen
 /// One take: from a running guest to a published epoch, with the guest held as shortly as possible.
 ///
 /// The guest runs again whatever happens: from the moment it is suspended until it is resumed nothing can leave
-/// ``pause(_:)`` without the resume.
+/// ``pause(_:)`` without the resume; but for one that is held on, as ``HeldGuest`` has it.
 public final class Take {
   let guest: any Guest
   let options: TakeOptions
@@ -28,6 +28,12 @@ public final class Take {
   private(set) var helpers: [Standby] = []
   /// The guest is suspended, as far as we know.
   var isHeld = false
+  /// It is not to run again.
+  let holdsOn: Bool
+  /// The limit of a pause that goes on.
+  var prolonged: PauseLimit?
+  /// The guest that stands still since its epoch was taken.
+  private(set) var held: HeldGuest?
   private let began = ContinuousClock.now
   private var probed = Duration.zero
 
@@ -61,11 +67,12 @@ public final class Take {
   ///   - lock: of the folder, exclusive, when the caller has it already.
   ///   - hooks: programs to run on the way.
   ///   - keeper: starts whoever lets the guest go when this process cannot; called once, before the guest is touched.
+  ///   - holdsOn: the guest is not to run again, and so stands still when all is done: ``held``.
   ///   - report: told of every phase and round, outside the pause.
   public init(
     _ guest: any Guest, disks: any DiskSet, into folder: GuestFolder, options: TakeOptions = TakeOptions(),
     memory: TakeMemory = TakeMemory(), under lock: FolderLock? = nil, hooks: TakeHooks = TakeHooks(),
-    keeper: @escaping () throws -> (any PauseKeeper)? = { nil },
+    keeper: @escaping () throws -> (any PauseKeeper)? = { nil }, holdsOn: Bool = false,
     cancellation: TakeCancellation = TakeCancellation(), report: @escaping (TakeEvent) -> Void = { _ in }
   ) {
     self.guest = guest
@@ -76,6 +83,7 @@ public final class Take {
     outerLock = lock
     self.hooks = hooks
     startKeeper = keeper
+    self.holdsOn = holdsOn
     self.cancellation = cancellation
     self.report = report
     tracking = Tracking(guest, folder, memory, options.tracking)
@@ -110,7 +118,7 @@ public final class Take {
         return try easeFreeze(staging)
       }
       let held = try pause(writer, staging)
-      disarm(calm: true)
+      if !isHeld { disarm(calm: true) }
       try tracking.confirm(witness: held.state.canary, in: held.written)
       // Frees the pools for other guests; the snapshots are garbage until a manifest names them.
       try disks.commit()
@@ -122,8 +130,10 @@ public final class Take {
       // The epoch exists; a note that cannot be written only makes the next take compare.
       try? tracking.published(writer.nextBase, witness: held.state.canary)
       learnFreeze(freeze, written: held.written)
+      holdOn(writer.epoch)
       return manifest
     } catch {
+      let error = letGo(writer.epoch, after: error)
       disarm(calm: !isHeld && !guest.mayStillSuspend)
       writer.abandon()
       tracking.failed()
@@ -140,6 +150,27 @@ public final class Take {
     lock = nil
     if hadBegun, let failure = hooks.runFailed(epoch: epoch, phase: times.broken, error: error) { note("\(failure)") }
     report(.failed(TakeFailure(error, in: times.broken)))
+  }
+
+  /// All is done, and the guest stands still.
+  private func holdOn(_ epoch: Int) {
+    guard let limit = prolonged else { return }
+    for helper in helpers { helper.dismiss() }
+    guest.dropMemory()
+    memory.image = nil
+    held = HeldGuest(guest, keeper, limit, report) { [hooks, pauseMs, stopMs] () throws(HookError) in
+      try hooks.startAfter(epoch: epoch, pauseMs: pauseMs, stopMs: stopMs)
+    }
+    keeper = nil
+  }
+
+  /// A guest that was to be held on runs instead. Returns what is to be said: that it does not, if so.
+  private func letGo(_ epoch: Int, after error: any Error) -> any Error {
+    guard let limit = prolonged else { return error }
+    do { try limit.end() } catch { return error }
+    isHeld = false
+    startAfterHook(epoch)
+    return error
   }
 
   private func finishAfterHook() {
@@ -242,6 +273,7 @@ public final class Take {
     let identity = guest.identity
     statistics.dirtySyncs = tracking.syncs
     if let note = guest.suspendNote { statistics.notes.append(note) }
+    if prolonged != nil { statistics.notes.append("the guest was held on after its pause, for it was to be destroyed") }
     for index in statistics.rounds.indices {
       // Of what the pause copied only the writing after it tells.
       statistics.rounds[index].zero = zeroPages[statistics.rounds[index].name, default: 0]

@@ -25,7 +25,8 @@ public struct TakeFailure: Sendable, Equatable {
     kind =
       switch error {
       case CheckpointError.noRoom, StoreError.full, PoolError.nearlyFull: .skipped
-      case CheckpointError.beingSaved, CheckpointError.takeRuns, StoreError.locked, PoolError.locked, XenError.busy:
+      case CheckpointError.beingSaved, CheckpointError.takeRuns, CheckpointError.inPause, StoreError.locked,
+        PoolError.locked, XenError.busy:
         .busy
       case CheckpointError.interrupted: .interrupted
       default: .failed

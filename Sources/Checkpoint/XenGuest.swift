@@ -10,7 +10,12 @@ public final class XenGuest: Guest {
   public let domain: Domain
   private let hypervisor: Hypervisor
   private let store: XenStore
-  private let image: GuestImage
+  /// Until its memory is dropped.
+  private var kept: GuestImage?
+  private var image: GuestImage {
+    guard let kept else { preconditionFailure("its memory was dropped") }
+    return kept
+  }
   private let log: LogDirty
   private var suspension: Suspension?
   private let keepsMappings: Bool
@@ -24,6 +29,10 @@ public final class XenGuest: Guest {
   init(_ hypervisor: Hypervisor, _ store: XenStore, _ domain: Domain, memory: TakeMemory) throws {
     guard domain.id != 0 else { throw CheckpointError.isDomainZero }
     let name = store.name(of: domain.id) ?? "domain \(domain.id)"
+    // Our own, in its pause or held until it is destroyed: nothing is wrong with it.
+    if domain.state == .suspended, AbandonedSuspension(hypervisor, store, domain)?.isAlive == true {
+      throw CheckpointError.inPause(guest: name)
+    }
     if let state = XenGuest.obstacle(domain.state) { throw CheckpointError.notRunning(guest: name, state: state) }
     try GuestDevices(store, domain: domain.id).requireSupported()
     let listed = try Command.run(["xl", "list", "-l", String(domain.id)])
@@ -40,15 +49,15 @@ public final class XenGuest: Guest {
     self.domain = domain
     configuration = config.encoded()
     if let known = memory.image, known.domain.id == domain.id, known.domain.uuid == domain.uuid {
-      image = known
+      kept = known
     } else {
-      image = try GuestImage(hypervisor, store, domain)
+      kept = try GuestImage(hypervisor, store, domain)
     }
     keepsMappings = memory.isResident
-    memory.image = keepsMappings ? image : nil
+    memory.image = keepsMappings ? kept : nil
     log = try LogDirty(hypervisor, store, domain)
     identity = GuestIdentity(
-      name: name, uuid: domain.uuid, kind: image.kind == .pv ? .pv : .pvh, vcpus: Int(config.maximumVCPUs),
+      name: name, uuid: domain.uuid, kind: kept?.kind == .pv ? .pv : .pvh, vcpus: Int(config.maximumVCPUs),
       memoryBytes: domain.maximumKiB << 10, xenVersion: Hypervisor.release)
   }
 
@@ -82,7 +91,12 @@ public final class XenGuest: Guest {
   public func disarm() {
     suspension?.close()
     suspension = nil
-    image.memory.release(forNextTake: keepsMappings)
+    kept?.memory.release(forNextTake: keepsMappings)
+  }
+
+  public func dropMemory() {
+    kept?.memory.release(forNextTake: false)
+    kept = nil
   }
 
   // MARK: Memory
@@ -148,6 +162,7 @@ public final class XenGuest: Guest {
     return GuestState(records: records)
   }
 
+  public var presence: Suspension.Presence { suspension?.presence ?? .running }
   public func resume() throws -> Bool { try suspension?.resume() ?? false }
   public var mayStillSuspend: Bool { suspension?.isOpen == true }
   public func handOver() { suspension?.handOver() }

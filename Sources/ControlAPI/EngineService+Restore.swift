@@ -17,11 +17,18 @@ extension EngineService {
     if request.dryRun == true { return answer(nil) }
     if request.yes != true { try call.confirm(plan) }
     try call.mayGoOn()
-    if plan.takesSafetyEpoch { try takeSafetyEpoch(before: restore, call) }
+    let outcome = Result { try perform(restore, call) }
+    // That a guest stands suspended outranks why.
+    try restore.letGo()
+    return answer(try outcome.get())
+  }
+
+  private func perform(_ restore: Restore, _ call: Call) throws -> Restore.Outcome {
+    if restore.plan.takesSafetyEpoch { try takeSafetyEpoch(before: restore, call) }
     // Xen keeps a destroyed domain, and libxl its backends, for as long as its memory is mapped.
-    memories?.forget(uuid)
+    memories?.forget(restore.manifest.uuid)
     call.begins()
-    return answer(try restore.perform())
+    return try restore.perform()
   }
 
   public func undo(_ request: UndoRequest, _ call: Call) throws -> RestoreAnswer {

@@ -30,7 +30,9 @@ extension DeviceMapper {
   }
 
   /// Drops a loaded table that was not made live.
-  public func clear(_ device: String) throws { try simple(.clear, DM_DEVICE_CLEAR, device) }
+  public func clear(_ device: String) throws {
+    try exclusively { try DeviceTask(.clear, DM_DEVICE_CLEAR, device: device).run() }
+  }
 
   /// Holds back new requests and waits for those already at the disk.
   ///
@@ -49,7 +51,16 @@ extension DeviceMapper {
 
   /// Makes a loaded table live, if there is one, and lets held requests go. Harmless on a running device.
   public func resume(_ device: String) throws {
-    do { try simple(.resume, DM_DEVICE_RESUME, device) } catch let error as DeviceMapperError {
+    do {
+      try exclusively {
+        let task = try DeviceTask(.resume, DM_DEVICE_RESUME, device: device)
+        // What LVM made stays as its rules have it.
+        if device.hasPrefix(DeviceName.namePrefix) { try task.keepPrivate() }
+        try task.run()
+        // The library only notes the nodes to make; with a cookie they would be made while waiting for it.
+        dm_task_update_nodes()
+      }
+    } catch let error as DeviceMapperError {
       throw error.leaving(.unknown)
     }
   }
@@ -79,15 +90,6 @@ extension DeviceMapper {
           operation, device: device, errno: code, detail: "\(text)\(detail.isEmpty ? "" : ": ")\(detail)",
           left: left)
       }
-    }
-  }
-
-  private func simple(_ operation: DeviceMapperError.Operation, _ type: Int, _ device: String) throws {
-    try exclusively {
-      let task = try DeviceTask(operation, type, device: device)
-      try task.run()
-      // The library only notes the nodes to make; with a cookie they would be made while waiting for it.
-      dm_task_update_nodes()
     }
   }
 }

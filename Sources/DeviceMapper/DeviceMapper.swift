@@ -8,9 +8,9 @@ import Synchronization
 /// under one process-wide lock. The pause must not wait for that lock: it uses `EpochSnapshots`, which shares
 /// nothing with this class and may run on its own thread.
 ///
-/// udev: no call uses a cookie, so none waits for udevd, and none hangs where udevd does not run. The library makes
-/// the nodes in /dev/mapper itself. Without a cookie udev's rules treat our devices as private and do not probe them,
-/// which is what a guest's disk wants.
+/// udev: no call waits for udevd, so none hangs where it does not run; the library makes the nodes in /dev/mapper itself. A resume
+/// tells udev's rules to leave a device of ours alone. Else they would read it, and what a guest keeps in its disk would
+/// be shown in /dev/disk/by-uuid; a volume group in there would be offered to LVM in dom0 (69-lvm.rules).
 public final class DeviceMapper: Sendable {
   private static let library = Mutex<Void>(())
 

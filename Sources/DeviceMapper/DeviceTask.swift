@@ -32,6 +32,16 @@ struct DeviceTask: ~Copyable {
     }
   }
 
+  /// For the task that makes a table live: udev's rules shall neither read the device nor tell LVM or anybody of it. udevd keeps that, and
+  /// goes by it at every later event of the device that does not say otherwise, such as the resume in the pause.
+  func keepPrivate() throws {
+    // libdevmapper.h, "Udev flags". Without synchronisation there is no cookie to wait for, only the flags.
+    let flags =
+      DM_UDEV_DISABLE_SUBSYSTEM_RULES_FLAG | DM_UDEV_DISABLE_DISK_RULES_FLAG | DM_UDEV_DISABLE_OTHER_RULES_FLAG
+    var cookie: UInt32 = 0
+    try check(dm_task_set_cookie(handle, &cookie, UInt16(flags)))
+  }
+
   func run() throws {
     guard dm_task_run(handle) != 0 else {
       let code = dm_task_get_errno(handle)

@@ -281,6 +281,20 @@ public final class Suspension {
   /// From here on another process of ours ends what was begun, as ``AbandonedSuspension``; we touch the guest no more.
   public func handOver() { progress = .handedOver }
 
+  public enum Presence: Sendable, Equatable {
+    case suspended
+    /// It runs, or could.
+    case running
+    /// It ended, or is about to.
+    case gone
+  }
+
+  /// What Xen has of the guest now.
+  public var presence: Presence {
+    guard let state = try? hypervisor.liveState(of: domain) else { return .gone }
+    return state == .suspended ? .suspended : .running
+  }
+
   /// The guest was asked and may suspend yet.
   public var isOpen: Bool { progress == .asked }
 

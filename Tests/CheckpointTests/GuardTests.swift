@@ -1,4 +1,5 @@
 import Dispatch
+import EpochStore
 import Foundation
 import Synchronization
 import Testing
@@ -116,6 +117,27 @@ struct GuardTests {
     watch.end()
   }
 
+  @Test("a guest that is held on stays the engine's beyond the limit of its pause, until that dies")
+  func prolonged() throws {
+    let watch = try Watch()
+    watch.ask(milliseconds: 1)
+    #expect(watch.engine.prolong(deadline: PauseClaim.now + 60_000_000_000))
+    usleep(1_200_000)
+    #expect(watch.engine.state == .asked && watch.done == [])
+    watch.die()
+    watch.end()
+    #expect(watch.done == ["letGo", "cleanUp"])
+  }
+
+  @Test("one that the guard has taken is not held on") func prolongedTooLate() throws {
+    let watch = try Watch()
+    watch.ask(milliseconds: 1)
+    watch.wait(for: .taken)
+    #expect(!watch.engine.prolong(deadline: PauseClaim.now + 60_000_000_000))
+    watch.die()
+    watch.end()
+  }
+
   @Test("one that was stopped while it let go loses it too") func stoppedAtTheLastStep() throws {
     let watch = try Watch()
     watch.engine.ask(deadline: PauseClaim.now)
@@ -161,6 +183,10 @@ private final class ScriptedKeeper: PauseKeeper, Sendable {
   }
   /// As with a claim: what was given once is not given again.
   private let isGiven = Mutex(false)
+  func prolong(seconds: Double) -> Bool {
+    journal.note("prolong")
+    return !hasTaken
+  }
   func release() -> Bool {
     isGiven.withLock { isGiven in
       defer { isGiven = true }
@@ -195,6 +221,93 @@ struct KeptTakeTests {
 
   private func order(_ events: [String]) throws -> [Int] {
     try events.map { try #require(journal.position($0), "\($0) did not happen") }
+  }
+
+  /// A take after which the guest is not to run again.
+  private func hold(
+    _ keeper: ScriptedKeeper, fault: ScriptedGuest.Fault? = nil, isLetGo: Bool = false
+  ) throws -> (ScriptedGuest, HeldGuest?, EpochManifest) {
+    let temporary = try TemporaryStore()
+    let guest = ScriptedGuest(pages: [1: page(1), 2: page(2)], journal: journal)
+    (guest.fault, guest.isLetGo) = (fault, isLetGo)
+    var options = TakeOptions()
+    options.stagingBytes = 64 * 4096
+    let take = Take(
+      guest, disks: ScriptedDisks(journal: journal), into: temporary.folder, options: options, keeper: { keeper },
+      holdsOn: true)
+    let manifest = try take.run()
+    return (guest, take.held, manifest)
+  }
+
+  @Test("a guest that is not to run again stands still when its epoch is there, with nothing of it mapped")
+  func heldOn() throws {
+    let (guest, held, manifest) = try hold(ScriptedKeeper(journal))
+    #expect(guest.condition == .suspended && held?.standsStill == true)
+    #expect(try #require(manifest.statistics).notes.contains { $0.contains("held on") })
+    let positions = try order(["request", "prolong", "dropMemory"])
+    #expect(positions == positions.sorted())
+    #expect(journal.position("resume") == nil && journal.position("dismiss true") == nil)
+
+    guest.isDestroyed = true
+    held?.wasDestroyed()
+    #expect(held?.standsStill == false)
+    #expect(journal.position("resume") == nil)
+    _ = try order(["disarm", "dismiss true"])
+    // It is gone: there is nobody to let go.
+    try held?.letGo()
+    #expect(journal.position("resume") == nil)
+  }
+
+  @Test("one that is not destroyed after all runs on, and the guard is let go") func heldInVain() throws {
+    let (guest, held, _) = try hold(ScriptedKeeper(journal))
+    try held?.letGo()
+    #expect(guest.condition == .running)
+    let positions = try order(["resume", "resumed", "disarm", "dismiss true"])
+    #expect(positions == positions.sorted())
+  }
+
+  @Test("one that is gone has nobody to let go") func heldAndGone() throws {
+    let (guest, held, _) = try hold(ScriptedKeeper(journal))
+    guest.isDestroyed = true
+    #expect(held?.standsStill == false)
+    try held?.letGo()
+    #expect(journal.position("resume") == nil)
+    _ = try order(["disarm", "dismiss true"])
+  }
+
+  @Test("one that another tool let go does not stand still, and one that was let go while it was copied makes no epoch")
+  func heldAndLost() throws {
+    let (guest, held, _) = try hold(ScriptedKeeper(journal))
+    guest.isLetGo = true
+    #expect(held?.standsStill == false)
+    #expect(throws: CheckpointError.letGo(guest: "web")) { try hold(ScriptedKeeper(Journal()), isLetGo: true) }
+  }
+
+  @Test("one whose epoch fails runs on", arguments: [ScriptedGuest.Fault.processors, .state, .lastLook])
+  func heldForNothing(fault: ScriptedGuest.Fault) throws {
+    #expect(throws: fault) { try hold(ScriptedKeeper(journal), fault: fault) }
+    let positions = try order(["resume", "dismiss true"])
+    #expect(positions == positions.sorted())
+    #expect(journal.position("prolong") == nil)
+  }
+
+  @Test("one whose disks fail runs on", arguments: [ScriptedDisks.Fault.snapshot, .commit])
+  func heldWithoutDisks(fault: ScriptedDisks.Fault) throws {
+    let temporary = try TemporaryStore()
+    let guest = ScriptedGuest(pages: [1: page(1)], journal: journal)
+    let keeper = ScriptedKeeper(journal)
+    let disks = ScriptedDisks(journal: journal, fault: fault)
+    let take = Take(guest, disks: disks, into: temporary.folder, keeper: { keeper }, holdsOn: true)
+    #expect(throws: fault) { try take.run() }
+    #expect(guest.condition == .running && take.held == nil)
+    let positions = try order(["prolong", "resume", "resumed", "disarm", "dismiss true"])
+    #expect(positions == positions.sorted())
+  }
+
+  @Test("one that cannot be resumed then is left to the guard") func heldAndStuck() throws {
+    let (_, held, _) = try hold(ScriptedKeeper(journal), fault: .resume)
+    #expect(throws: ScriptedGuest.Fault.resume) { try held?.letGo() }
+    _ = try order(["dismiss false"])
   }
 
   @Test("the guard knows before the guest is asked, and is let go when the guest runs") func order() throws {

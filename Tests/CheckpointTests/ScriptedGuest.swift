@@ -103,6 +103,7 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
     try happens("arm", .arm)
   }
   func disarm() { journal.note("disarm") }
+  func dropMemory() { journal.note("dropMemory") }
 
   private(set) var present = PageSet()
   private(set) var pageTotal: UInt64 = 0
@@ -239,6 +240,11 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
   }
   /// Another tool has resumed it before the take does.
   var isLetGo = false
+  /// Its domain does not exist any more.
+  var isDestroyed = false
+  var presence: Suspension.Presence {
+    isDestroyed ? .gone : condition == .suspended && !isLetGo ? .suspended : .running
+  }
   func resume() throws -> Bool {
     try happens("resume", .resume)
     if isLetGo { return false }

@@ -32,6 +32,52 @@ before_lap() { # NAME GEN
   ((gen < $2))
 }
 
+# Asks again and again until the guest is gone; FILE has how many questions it had answered by then.
+hear_last_words() { # DOMID FILE
+  local home=/local/domain/$1/data answer
+  while xenstore-exists "/local/domain/$1/vm" 2>/dev/null; do
+    xenstore-write "$home/ask" "quick-last$RANDOM$RANDOM" 2>/dev/null || break
+    sleep 0.05
+    answer=$(xenstore-read "$home/answer" 2>/dev/null) && answer_field "$answer" answers >"$2.new" && mv "$2.new" "$2"
+  done
+  # What was asked of a guest that went at that moment.
+  xenstore-exists "/local/domain/$1/vm" 2>/dev/null || xenstore-rm "/local/domain/$1" 2>/dev/null || true
+}
+# rolled_back NAME EPOCH FILE: under these questions.
+rolled_back() {
+  local listener status=0
+  hear_last_words "$(guest_domid "$1")" "$3" &
+  listener=$!
+  until_true 20 test -s "$3" && ckpt restore "$1" "$2" --yes || status=1
+  ((status == 0)) || kill "$listener"
+  wait "$listener"
+  return $status
+}
+knows_its_last_words() { # NAME FILE: the first question since it came back
+  local answers
+  answers=$(answer_field "$(guest_ask "$1" 60 quick)" answers)
+  echo "it had answered $(cat "$2") questions before it was destroyed, and now $answers"
+  (($(cat "$2") > 0 && answers > $(cat "$2")))
+}
+
+# A rollback that ends while its safety epoch is written: the guest stands still then, and runs on.
+breaks_off() { # SIGNAL PHASE
+  local engine fault=/run/lab/fault
+  rm -rf $fault && mkdir -p $fault
+  CKPT_FAULT=$2=$fault ckpt restore web first --yes >/run/lab/broken 2>&1 &
+  engine=$!
+  until_true 60 test -e $fault/reached
+  check "$kind: a rollback in its phase $2: the guest stands still" eval 'state_of web; [[ $(state_of web) == *s* ]]'
+  kill "-$1" $engine
+  : >$fault/go
+  wait $engine
+  cat /run/lab/broken
+  check "$kind: after SIG$1 it is the same domain" test "$(guest_domid web)" = "$domid"
+  check "$kind: it works on" guest_goes_on web
+  check "$kind: it is right" guest_is_right web "$nonce"
+  check "$kind: nothing of it is suspended" eval '! dmsetup info -c --noheadings -o name,suspended | grep -i ":suspended"'
+}
+
 one_clone() { # KIND
   local kind=$1
   before=$(host_now)
@@ -92,15 +138,18 @@ undoing() { # KIND
   before=$(host_now)
   check "$kind: a restore is planned" eval 'ckpt restore web first --dry-run | tee /run/lab/plan | grep "destroy *domain $domid"'
   check "$kind: and nothing was changed" host_is_as_before
+  breaks_off TERM write
+  breaks_off KILL publish
   answer=$(guest_ask web 60)
   gen=$(answer_field "$answer" gen) stamps=$(answer_field "$answer" stamps)
-  check "$kind: back to epoch 1" ckpt restore web first --yes
+  check "$kind: back to epoch 1" rolled_back web first /run/lab/answers
   check "$kind: it is right" guest_is_right web "$nonce"
   check "$kind: it is at its epoch" before_lap web "$second"
   restored=$(guest_ask web 60)
   check "$kind: what it was before has its tag" eval 'ckpt list web --json | grep "before-restore"'
 
   check "$kind: undone" ckpt undo web --yes
+  check "$kind: all that it did before its end is there" knows_its_last_words web /run/lab/answers
   check "$kind: it is right" guest_is_right web "$nonce"
   check "$kind: it is where it was before the rollback" at_or_after web "$gen" "$stamps"
   check "$kind: it works on" guest_goes_on web
@@ -128,11 +177,13 @@ through_the_service() { # KIND
   guest_stop served
   answer=$(guest_ask web 60)
   domid=$(guest_domid web)
-  check "$kind: it goes back" ckpt restore web first --yes
+  rm /run/lab/answers
+  check "$kind: it goes back" rolled_back web first /run/lab/answers
   check "$kind: it is right" guest_is_right web "$nonce"
   check "$kind: it is at its epoch" before_lap web "$second"
   check "$kind: nothing is left of the old domain" guest_is_gone "$domid"
   check "$kind: it undoes" ckpt undo web --yes
+  check "$kind: all that it did before its end is there" knows_its_last_words web /run/lab/answers
   check "$kind: it is right" guest_is_right web "$nonce"
   check "$kind: it is where it was before" at_or_after web "$(answer_field "$answer" gen)" "$(answer_field "$answer" stamps)"
   kill "$service"

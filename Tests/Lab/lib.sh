@@ -64,6 +64,11 @@ answer_field() {
   return 1
 }
 
+# As on a host, udevd beside device-mapper, which LVM waits for. Once after each boot; the lab starts none, for it costs time.
+start_udevd() {
+  mkdir -p /run/udev && /lib/systemd/systemd-udevd --daemon && udevadm trigger --action=add && udevadm settle --timeout=120
+}
+
 guest_domid() { xl domid "$1" 2>/dev/null; }
 
 # guest_config KIND NAME [KEY=VALUE…]: writes /run/lab/NAME.cfg and prints its name.

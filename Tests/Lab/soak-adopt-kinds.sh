@@ -4,7 +4,7 @@
 # time limit: 1200
 set -uo pipefail
 . /lab/lib.sh
-export DM_DISABLE_UDEV=1 # no udevd here: LVM makes its nodes itself
+check "udevd starts" start_udevd
 kind=pvh
 
 start() {

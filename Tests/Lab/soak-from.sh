@@ -4,7 +4,7 @@
 # time limit: 1200
 set -uo pipefail
 . /lab/lib.sh
-export DM_DISABLE_UDEV=1 # no udevd here: LVM makes its nodes itself
+check "udevd starts" start_udevd
 kind=pvh
 
 start() { guest_start $kind web uuid=1ab0ad09-0000-4000-8000-000000000003 disks="$1"; } # DISKS

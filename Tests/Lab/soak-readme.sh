@@ -6,7 +6,7 @@
 set -uo pipefail
 . /lab/lib.sh
 
-export DM_DISABLE_UDEV=1 # no udevd here: LVM makes its nodes itself
+check "udevd starts" start_udevd
 export SHELL=/bin/bash
 work=/var/tmp/reader # the folder that the reader stands in
 

@@ -36,6 +36,8 @@ final class MemoryGuest: Guest, @unchecked Sendable {
 
   func arm() {}
   func disarm() {}
+  func dropMemory() {}
+  var presence: Suspension.Presence { .suspended }
   func scan() {}
   func assume(_ known: PageSet, pages: UInt64) -> Bool { true }
   var pageTotal: UInt64 { UInt64(pages.count / 4096) }

@@ -95,6 +95,12 @@ final class PauseClaim: @unchecked Sendable {
     shared.pointee.state.store(State.asked.rawValue, ordering: .sequentiallyConsistent)
   }
 
+  /// Moves the deadline of a guest that is held, never to an earlier one. False when the guard was first.
+  func prolong(deadline: UInt64) -> Bool {
+    shared.pointee.deadline.store(max(deadline, self.deadline), ordering: .sequentiallyConsistent)
+    return state == .asked
+  }
+
   /// Goes on to `next` if the state still is `before`; false when the other side was first.
   func change(_ before: State, to next: State) -> Bool {
     shared.pointee.state.compareExchange(

@@ -119,6 +119,8 @@ final class PauseGuard: PauseKeeper, @unchecked Sendable {
     guard say(.look) else { throw GuardError.died }
   }
 
+  func prolong(seconds: Double) -> Bool { claim.prolong(deadline: PauseClaim.now + UInt64(seconds * 1e9)) }
+
   func release() -> Bool { claim.change(.asked, to: .lettingGo) }
 
   var hasTaken: Bool { claim.state == .taken }

@@ -1,6 +1,6 @@
 /// The engine's word to whoever lets the guest go when the engine cannot: a process of its own, or a script in unit tests.
 ///
-/// Called in this order; `release`, `resumed` and `released` only after `asked`.
+/// Called in this order; `prolong`, `release`, `resumed` and `released` only after `asked`.
 public protocol PauseKeeper: AnyObject, Sendable {
   /// Waits until it can do its work.
   ///
@@ -11,6 +11,8 @@ public protocol PauseKeeper: AnyObject, Sendable {
   ///
   /// - Throws: when there is no keeper any more; the guest must not be asked.
   func asked(seconds: Double) throws
+  /// The guest, which is held, is to be held on for `seconds` from now, or longer. False: the keeper has taken the guest.
+  func prolong(seconds: Double) -> Bool
   /// Asks for the right to let the guest go. False: the keeper has taken the guest; the engine must not touch it any more.
   func release() -> Bool
   /// It has taken the guest away from the engine.

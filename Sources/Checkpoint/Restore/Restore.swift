@@ -32,6 +32,8 @@ public final class Restore {
   private(set) var safety = Safety.none("it was not prepared")
   /// The epoch that was taken of the guest before.
   public internal(set) var safetyEpoch: Int?
+  /// The guest, which stands still since then.
+  var held: HeldGuest?
 
   /// - Throws: `StoreError.notFound` for an unknown epoch.
   public init(
@@ -89,6 +91,21 @@ public final class Restore {
     }
   }
 
+  /// The guest that stands still since its safety epoch runs on, unless it was destroyed.
+  ///
+  /// - Throws: `XenError.resumeFailed`: it does not.
+  public func letGo() throws {
+    defer { held = nil }
+    try held?.letGo()
+    held?.awaitHook()
+  }
+
+  /// What it did since would be lost.
+  private func requireStandingStill() throws {
+    guard let held, let safetyEpoch, !held.standsStill else { return }
+    throw CheckpointError.ranOn(guest: manifest.guest, epoch: safetyEpoch)
+  }
+
   /// Destroys the old guest, turns its disks back and starts the epoch.
   ///
   /// - Throws: ``CheckpointError/restoreFailed(guest:epoch:message:safetyEpoch:disks:)`` when nothing runs afterwards.
@@ -103,12 +120,14 @@ public final class Restore {
     if options.start != .nothing { try stream.requireOtherDisks(disks.pools) }
     // It loads while the old guest goes. A host that has no xl, or no room for another process, costs nobody.
     let restorer = options.start == .nothing ? nil : try XLRestore(paused: options.start == .paused)
+    try requireStandingStill()
     try rememberRollback()
     if let running {
       try steps.step("destroy") {
         try Command.run(["xl", "destroy", String(running.id)])
         try awaitGone(running)
       }
+      held?.wasDestroyed()
     }
     try requireGone()
     var rolledBack = DiskHistory.RolledBack()

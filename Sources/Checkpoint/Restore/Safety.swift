@@ -45,9 +45,10 @@ extension Rollback {
 }
 
 extension Engine {
-  /// Takes an epoch of the guest that a prepared restore is about to destroy, under the restore's lock, and tags it.
+  /// Takes an epoch of the guest that a prepared restore is about to destroy, under the restore's lock, and tags it. The guest then
+  /// stands still, for the restore to destroy it or to let it go.
   ///
-  /// - Parameters: as ``take(_:options:memory:under:cancellation:report:)`` has them.
+  /// - Parameters: as ``take(_:options:memory:under:held:cancellation:report:)`` has them.
   /// - Returns: nil when none is to be taken.
   /// - Throws: ``CheckpointError/noSafetyEpoch(guest:_:)``; the guest runs on. ``CheckpointError/interrupted``.
   public func takeSafetyEpoch(
@@ -65,7 +66,8 @@ extension Engine {
           // To make room it could remove the very epoch that the guest is to go back to.
           options.retention = RetentionPolicy()
           return options
-        }, memory: memory, under: restore.lock, cancellation: cancellation, report: report)
+        }, memory: memory, under: restore.lock, held: { restore.held = $0 },
+        cancellation: cancellation, report: report)
     } catch CheckpointError.interrupted {
       throw CheckpointError.interrupted
     } catch {

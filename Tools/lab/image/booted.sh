@@ -6,6 +6,7 @@ booted_key() { # HYPERVISOR
     base_key
     machine_key
     hypervisor_key "$1"
+    hypervisor_xenstored "$1"
     key_of "$lab_dir"/dom0/* "$lab_dir/machine/delivery.sh" "$lab_dir/image/booted.sh"
   )
 }
@@ -13,7 +14,7 @@ booted_key() { # HYPERVISOR
 # booted_build FOLDER BASE HYPERVISOR: leaves root.qcow2 and memory there.
 booted_build() {
   local folder=$1 base=$2 machine_xen line
-  machine_xen=$(hypervisor_xen "$3")
+  machine_xen=$(hypervisor_xen "$3") machine_xenstored=$(hypervisor_xenstored "$3")
   machine_prepare "$base/root.raw" raw
   delivery_pack dom0
   machine_start "$base"

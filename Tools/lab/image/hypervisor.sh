@@ -12,6 +12,10 @@ hypervisor_xen() {
   echo "$layer/xen"
 }
 
+# hypervisor_xenstored NAME: prints the store's daemon that dom0 runs on it. Debian starts oxenstored unless it is told otherwise; the
+# other one is xen's reference, and was Debian's where somebody chose it.
+hypervisor_xenstored() { if [[ $1 == stock ]]; then echo oxenstored; else echo xenstored; fi; }
+
 # hypervisor_key NAME: what a booted snapshot depends on beside the base.
 hypervisor_key() { [[ $1 == stock ]] || "$1_key"; }
 

@@ -40,7 +40,8 @@ machine_prepare() {
   truncate -s 2G "$machine_dir/vde"
 }
 
-# machine_start BASE [FLAG…]: starts QEMU on the disks of machine_prepare. $machine_xen is the hypervisor to boot.
+# machine_start BASE [FLAG…]: starts QEMU on the disks of machine_prepare. $machine_xen is the hypervisor to boot,
+# $machine_xenstored the store's daemon in dom0.
 machine_start() {
   local base=$1 disk format disks=() shell=(-chardev null,id=shell)
   shift
@@ -59,7 +60,7 @@ machine_start() {
   # nice: beside a busy compiler dom0's hotplug scripts (dozens of forks each) would pass libxl's limit of 40 s. It needs root.
   nice -n -10 setpriv --pdeathsig KILL qemu-system-x86_64 "${machine_flags[@]}" \
     -kernel "$machine_xen" -append "$machine_xen_line" \
-    -initrd "$base/vmlinuz $machine_dom0_line,$base/initrd" \
+    -initrd "$base/vmlinuz $machine_dom0_line lab.xenstored=$machine_xenstored,$base/initrd" \
     "${disks[@]}" \
     -serial "file:$machine_dir/serial" \
     -chardev "pipe,id=monitor,path=$machine_dir/monitor" -mon chardev=monitor,mode=readline \

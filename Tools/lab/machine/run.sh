@@ -11,7 +11,7 @@ run_other_host=223
 run_start() {
   local booted flags=()
   run_base=$(cache_get base)
-  machine_xen=$(hypervisor_xen "$lab_hypervisor")
+  machine_xen=$(hypervisor_xen "$lab_hypervisor") machine_xenstored=$(hypervisor_xenstored "$lab_hypervisor")
   if [[ -n ${run_fresh:-} ]]; then
     machine_prepare "$run_base/root.raw" raw
   else

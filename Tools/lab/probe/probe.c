@@ -105,6 +105,7 @@ static void *be_busy(void *unused) {
 // module to come or go, "do:WORD-…" for a deed of the hostile module, all else for a check of everything.
 static void answer_question(void) {
   static char last[64];
+  static unsigned long answers;
   char question[64], answer[1024], disks[512];
   if (!xenstore_read("data/ask", question, sizeof question) || !*question || !strcmp(question, last)) return;
   strcpy(last, question);
@@ -124,9 +125,10 @@ static void answer_question(void) {
   stamper_describe(disks, sizeof disks);
   snprintf(answer, sizeof answer,
            "%s nonce=%016lx%016lx uptime=%ld gen=%lu cursor=%lu walk_errors=%lu stamps=%lu stamp_errors=%lu stuck=%d "
-           "forks=%lu module=%d done=%d %s first_error=%s",
+           "forks=%lu module=%d done=%d answers=%lu %s first_error=%s",
            question, nonce[0], nonce[1], now() / 1000000000, walker.generation, walker.cursor, fault_counts[walk_fault],
-           stamps, fault_counts[stamp_fault], !checked, forks, module_loaded, done, disks, first_fault);
+           stamps, fault_counts[stamp_fault], !checked, forks, module_loaded, done, ++answers, disks,
+           first_fault);
   if (!xenstore_write("data/answer", answer)) last[0] = 0; // ask ourselves again
 }
 
