@@ -22,18 +22,28 @@ struct Startup: Sendable {
   }
 
   private func recoverNow() {
-    do {
-      let recovery = try recovered()
-      for line in recovery.lines { logger.notice("recovered: \(line)") }
-      for failure in recovery.failures { logger.error("not recovered: \(failure)") }
-      if recovery.lines.isEmpty, recovery.failures.isEmpty { logger.info("nothing to recover") }
-    } catch XenError.noXen {
+    do { tell(try recovered()) } catch XenError.noXen {
       logger.warning(
         "no Xen here: /dev/xen/privcmd is missing; no guest can be taken or restored; epochs can be verified, marked and pruned"
       )
+      settle()
     } catch {
       logger.error("not recovered: \(error)")
+      if error is XenError { settle() }
     }
+  }
+
+  /// Pools and store, which need no Xen.
+  private func settle() {
+    do { tell(try service.recover(RecoverRequest(storeOnly: true), Call())) } catch {
+      logger.error("not settled: \(error)")
+    }
+  }
+
+  private func tell(_ recovery: RecoverAnswer) {
+    for line in recovery.lines { logger.notice("recovered: \(line)") }
+    for failure in recovery.failures { logger.error("not recovered: \(failure)") }
+    if recovery.lines.isEmpty, recovery.failures.isEmpty { logger.info("nothing to recover") }
   }
 
   /// A take or a restore of another process may hold a guest just now: it will soon have ended.

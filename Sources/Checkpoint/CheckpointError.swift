@@ -60,6 +60,8 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
   case restoreFailed(guest: String, epoch: Int, message: String, safetyEpoch: Int?, disks: String?)
   /// No epoch of the running guest could be taken, so it was not brought back.
   case noSafetyEpoch(guest: String, String)
+  /// The guest was saved when the host shut down and did not come back; what it was would be lost. It and its disks were not touched.
+  case savedByXendomains(guest: String, file: String)
   /// The guest, which was to stand still until its end, runs; it was not destroyed.
   case ranOn(guest: String, epoch: Int)
   /// The guest cannot have a clone; nothing was changed.
@@ -134,6 +136,10 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
     case .noSafetyEpoch(let guest, let text):
       "guest '\(guest)' was not touched: no epoch of it as it is now could be taken: \(text); say --no-safety to go back "
         + "without one"
+    case .savedByXendomains(let guest, let file):
+      "guest '\(guest)' was not touched: it does not run, and its newest state is what xendomains saved of it when the host "
+        + "shut down, \(file), with its disks as they are; bring that back first: `xl restore \(file)`, then remove the file; "
+        + "to lose it, remove the file, or say --no-safety"
     case .ranOn(let guest, let epoch):
       "guest '\(guest)' runs on: it stood still for longer than \(Int(HeldGuest.mostSeconds)) s, or something else let it go, and what it does now "
         + "is not in epoch \(epoch); it was not brought back; try again"

@@ -35,13 +35,15 @@ extension Engine {
     let domains = try guest.map { [try hypervisor.find($0, store: store)] } ?? hypervisor.domains()
     // A take that lives suspends devices on purpose; whose it is cannot be told from the devices.
     for domain in try hypervisor.domains() {
-      guard let pending = AbandonedSuspension(hypervisor, store, domain), pending.isAlive else { continue }
+      guard let pending = try AbandonedSuspension(hypervisor, store, domain), pending.isAlive else { continue }
       throw CheckpointError.takeRuns(guest: store.name(of: domain.id) ?? "domain \(domain.id)")
     }
     var recovery = Recovery()
     do { recovery.devices = try pools().resumeSuspended() } catch { recovery.failures.append("disks: \(error)") }
 
-    let abandoned = domains.compactMap { AbandonedSuspension(hypervisor, store, $0) }
+    let abandoned = try domains.compactMap { try AbandonedSuspension(hypervisor, store, $0) == nil ? nil : $0 }
+      // Each by a connection of its own: one that a guest keeps waiting is lost, and nobody else's shall be.
+      .compactMap { try AbandonedSuspension(hypervisor, XenStore(), $0) }
     let results = endSideBySide(abandoned, wait: { usleep(20_000) }, step: { try $0.step() })
     for (domain, result) in zip(abandoned.map(\.domain), results) {
       let name = store.name(of: domain.id) ?? "domain \(domain.id)"
@@ -56,21 +58,33 @@ extension Engine {
         recovery.failures.append("\(name): \(error)")
       }
     }
-    let sweep = Sweep((try? folders(of: guest)) ?? [], try? pools())
-    recovery.swept = sweep.swept
-    recovery.failures += sweep.failures
+    let settled = settle(guest)
+    recovery.swept = settled.swept
+    recovery.failures += settled.failures
+    return recovery
+  }
+
+  /// The last part of ``recover(_:)`` alone: pools and store, without guests and their devices. Needs no Xen.
+  ///
+  /// - Parameter guest: by name or uuid; nil for all.
+  public func settle(_ guest: String?) -> Recovery {
+    // Device-mapper is asked only where there are pools: a trial of the store alone needs none.
+    let pools = try? (poolNames.isEmpty ? nil : self.pools())
+    let sweep = Sweep((try? folders(of: guest)) ?? [], pools)
+    var recovery = Recovery()
+    (recovery.swept, recovery.failures) = (sweep.swept, sweep.failures)
     return recovery
   }
 
   /// Switches off a log of dirty pages that a dead take left on. One that is armed from epoch to epoch stays.
   func endAbandonedLog(_ hypervisor: Hypervisor, _ store: XenStore, _ domain: Domain) throws -> Bool {
     let note = XenGuest.trackingNote(store, domain)
-    func isAbandoned() -> Bool { note.read().flatMap(TrackingNote.init)?.isAbandoned == true }
-    guard isAbandoned() else { return false }
+    func isAbandoned() throws -> Bool { try note.read().flatMap(TrackingNote.init)?.isAbandoned == true }
+    guard try isAbandoned() else { return false }
     // A take that begins now would lose its log under its hands.
     let lock = try (try? existingStore().folder(uuid: domain.uuid, create: false))?.lock(.exclusive)
     defer { _ = lock }
-    guard isAbandoned() else { return false }
+    guard try isAbandoned() else { return false }
     // Another saver uses the log by now, and ends it itself.
     if !domain.isBeingSaved { LogDirty.end(hypervisor, domain: domain.id) }
     try note.clear()

@@ -30,7 +30,7 @@ public final class XenGuest: Guest {
     guard domain.id != 0 else { throw CheckpointError.isDomainZero }
     let name = store.name(of: domain.id) ?? "domain \(domain.id)"
     // Our own, in its pause or held until it is destroyed: nothing is wrong with it.
-    if domain.state == .suspended, AbandonedSuspension(hypervisor, store, domain)?.isAlive == true {
+    if domain.state == .suspended, try AbandonedSuspension(hypervisor, store, domain)?.isAlive == true {
       throw CheckpointError.inPause(guest: name)
     }
     if let state = XenGuest.obstacle(domain.state) { throw CheckpointError.notRunning(guest: name, state: state) }
@@ -131,7 +131,8 @@ public final class XenGuest: Guest {
   static func trackingNote(_ store: XenStore, _ domain: Domain) -> DomainNote {
     DomainNote(store, domain: domain.id, "tracking")
   }
-  public var trackingNote: String? { XenGuest.trackingNote(store, domain).read() }
+  // One that cannot be read is none: everything is compared then.
+  public var trackingNote: String? { (try? XenGuest.trackingNote(store, domain).read()) ?? nil }
   public func setTrackingNote(_ note: String?) throws {
     let place = XenGuest.trackingNote(store, domain)
     if let note { try place.write(note) } else { try place.clear() }

@@ -88,12 +88,19 @@ public struct RecoverRequest: ControlRequest {
   public static let path = ControlPath.recover
 
   public var guest: String?
+  /// Only what is in the pools and the store, which needs no Xen.
+  public var storeOnly: Bool?
 
-  public init(guest: String? = nil) { self.guest = guest }
+  public init(guest: String? = nil, storeOnly: Bool? = nil) { (self.guest, self.storeOnly) = (guest, storeOnly) }
 
   public var target: String? { guest }
   public func perform(by service: some ControlService, _ call: Call) throws -> Answer {
     try service.recover(self, call)
+  }
+
+  enum CodingKeys: String, CodingKey {
+    case guest
+    case storeOnly = "store_only"
   }
 }
 

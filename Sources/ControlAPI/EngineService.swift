@@ -43,7 +43,7 @@ public struct EngineService: ControlService {
   }
 
   public func recover(_ request: RecoverRequest, _ call: Call) throws -> RecoverAnswer {
-    let recovery = try engine.recover(request.guest)
+    let recovery = try request.storeOnly == true ? engine.settle(request.guest) : engine.recover(request.guest)
     return RecoverAnswer(
       devices: recovery.devices,
       guests: recovery.guests.map { .init(guest: $0.name, domain: $0.domain, outcome: .init($0.outcome)) },

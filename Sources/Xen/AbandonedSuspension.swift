@@ -24,8 +24,10 @@ public struct AbandonedSuspension {
   private var watched: (until: Int, outcome: Outcome)?
 
   /// Nil when nobody of ours is suspending the guest.
-  public init?(_ hypervisor: Hypervisor, _ store: XenStore, _ domain: Domain) {
-    guard let note = SuspensionNote.read(store, domain: domain.id) else { return nil }
+  ///
+  /// - Throws: what keeps its note from being read.
+  public init?(_ hypervisor: Hypervisor, _ store: XenStore, _ domain: Domain) throws(XenError) {
+    guard let note = try SuspensionNote.read(store, domain: domain.id) else { return nil }
     self.domain = domain
     self.hypervisor = hypervisor
     self.store = store

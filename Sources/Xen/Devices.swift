@@ -42,8 +42,12 @@ public struct GuestDevices {
 
   /// - Throws: ``XenError/unsupported(domain:_:)`` for a device whose state an epoch cannot hold.
   public func requireSupported() throws(XenError) {
-    let kinds = store.list("/libxl/\(domain)/device").filter { !store.list("/libxl/\(domain)/device/\($0)").isEmpty }
-    if kinds.contains("pci") || !store.list("/local/domain/0/backend/pci/\(domain)").isEmpty {
+    var kinds: [String] = []
+    for kind in try store.list("/libxl/\(domain)/device") {
+      if try !store.list("/libxl/\(domain)/device/\(kind)").isEmpty { kinds.append(kind) }
+    }
+    let backends = try store.list("/local/domain/0/backend/pci/\(domain)")
+    if kinds.contains("pci") || !backends.isEmpty {
       throw .unsupported(
         domain: domain,
         "it has a PCI device passed through, whose state cannot be saved; detach it first: xl pci-detach \(domain) BDF")
@@ -54,40 +58,49 @@ public struct GuestDevices {
   }
 
   /// All block devices, in the order of their names.
-  public func disks() -> [GuestDisk] {
+  public func disks() throws(XenError) -> [GuestDisk] {
     var disks: [GuestDisk] = []
-    for id in store.list("/libxl/\(domain)/device/vbd") {
-      let backend = store.read("/libxl/\(domain)/device/vbd/\(id)/backend") ?? ""
+    for id in try store.list("/libxl/\(domain)/device/vbd") {
+      let backend = try store.read("/libxl/\(domain)/device/vbd/\(id)/backend") ?? ""
       let isBlockBackend = backend.hasPrefix("/local/domain/0/backend/vbd/")
       disks.append(
-        GuestDisk(
-          vdev: store.read("\(backend)/dev") ?? "vbd-\(id)",
-          path: store.read("\(backend)/params") ?? backend,
-          device: isBlockBackend ? store.read("\(backend)/physical-device").flatMap(GuestDevices.number) : nil,
+        try GuestDisk(
+          vdev: store.read("\(backend)/dev") ?? "vbd-\(id)", path: store.read("\(backend)/params") ?? backend,
+          device: isBlockBackend ? GuestDevices.device(behind: backend, store) : nil,
           isReadOnly: store.read("\(backend)/mode") == "r"))
     }
     return disks.sorted { $0.vdev < $1.vdev }
   }
 
   /// The domains that a backend of dom0 serves from a block device.
-  public static func domains(using device: DeviceNumber, _ store: XenStore) -> [UInt32] {
+  public static func domains(using device: DeviceNumber, _ store: XenStore) throws(XenError) -> [UInt32] {
     let backends = "/local/domain/0/backend/vbd"
-    return store.list(backends).filter { domain in
-      store.list("\(backends)/\(domain)").contains {
-        store.read("\(backends)/\(domain)/\($0)/physical-device").flatMap(number) == device
+    var domains: [UInt32] = []
+    for domain in try store.list(backends) {
+      guard let number = UInt32(domain) else { continue }
+      for id in try store.list("\(backends)/\(domain)") {
+        guard try self.device(behind: "\(backends)/\(domain)/\(id)", store) == device else { continue }
+        domains.append(number)
+        break
       }
-    }.compactMap { UInt32($0) }
+    }
+    return domains
+  }
+
+  private static func device(behind backend: String, _ store: XenStore) throws(XenError) -> DeviceNumber? {
+    guard let text = try store.read("\(backend)/physical-device") else { return nil }
+    return number(text)
   }
 
   /// What backends of dom0 serve, by the names that they were given, and to whom.
-  public static func served(_ store: XenStore) -> [(domain: UInt32, path: String)] {
+  public static func served(_ store: XenStore) throws(XenError) -> [(domain: UInt32, path: String)] {
     var served: [(domain: UInt32, path: String)] = []
     for kind in ["vbd", "qdisk"] {
       let backends = "/local/domain/0/backend/\(kind)"
-      for domain in store.list(backends) {
+      for domain in try store.list(backends) {
         guard let number = UInt32(domain) else { continue }
-        for id in store.list("\(backends)/\(domain)") {
-          guard let parameters = store.read("\(backends)/\(domain)/\(id)/params") else { continue }
+        for id in try store.list("\(backends)/\(domain)") {
+          guard let parameters = try store.read("\(backends)/\(domain)/\(id)/params") else { continue }
           served.append((number, path(in: parameters)))
         }
       }
@@ -111,7 +124,10 @@ public struct GuestDevices {
   }
 
   /// Whether dom0's backends of this domain are all gone, so that no write of it is still under way.
-  public var areGone: Bool {
-    ["vbd", "qdisk", "vif"].allSatisfy { store.list("/local/domain/0/backend/\($0)/\(domain)").isEmpty }
+  public func areGone() throws(XenError) -> Bool {
+    for kind in ["vbd", "qdisk", "vif"] {
+      guard try store.list("/local/domain/0/backend/\(kind)/\(domain)").isEmpty else { return false }
+    }
+    return true
   }
 }

@@ -16,15 +16,17 @@ public struct DomainNote {
   }
 
   /// The note's text; nil or empty for none.
-  public func read(in transaction: XenStoreTransaction? = nil) -> String? { store.read(path, in: transaction) }
+  public func read(in transaction: XenStoreTransaction? = nil) throws(XenError) -> String? {
+    try store.read(path, in: transaction)
+  }
 
   /// Not for a domain that is being destroyed: that would make its folder anew, which then nobody removes.
   ///
   /// - Throws: ``XenError/domainGone(_:)`` when its folder is gone.
   public func write(_ text: String, in transaction: XenStoreTransaction) throws(XenError) {
     // In the pause the note is there already: one look is enough.
-    if store.read(path, in: transaction) == nil {
-      guard store.name(of: domain, in: transaction) != nil else { throw .domainGone(domain) }
+    if try store.read(path, in: transaction) == nil {
+      guard try store.read("/local/domain/\(domain)/name", in: transaction) != nil else { throw .domainGone(domain) }
       try store.makePrivate(folder, in: transaction)
     }
     try store.write(path, text, in: transaction)

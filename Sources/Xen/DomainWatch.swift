@@ -7,7 +7,7 @@ public final class DomainWatch {
 
   /// - Throws: ``XenError/unreachable(service:errno:)``, ``XenError/store(operation:path:errno:)``.
   public init() throws(XenError) {
-    store = try XenStore()
+    store = try XenStore(isBounded: false)
     // xenstored's own event (docs/misc/xenstore.txt): a domain was shut down, suspended, or is gone.
     guard xs_watch(store.handle, "@releaseDomain", "ckpt") else {
       throw .store(operation: "watch", path: "@releaseDomain", errno: errno)

@@ -23,7 +23,7 @@ struct FrameSpace: Sendable {
     let most = min(domain.maximumKiB, try hypervisor.machineFrames() * 4)
     // `xl mem-set` lowers Xen's maximum with the guest's memory, but the frames that are left keep their numbers. What
     // the guest was built with stands in a node that only its toolstack writes.
-    let built = store.read("/local/domain/\(domain.id)/memory/static-max").flatMap { UInt64($0) } ?? 0
+    let built = try store.read("/local/domain/\(domain.id)/memory/static-max").flatMap { UInt64($0) } ?? 0
     self.init(domain: domain.id, mostKiB: max(most, built))
   }
 

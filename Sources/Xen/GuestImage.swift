@@ -57,7 +57,7 @@ public final class GuestImage {
     let pages = XenDomainMemory(hypervisor: hypervisor, space: try FrameSpace(hypervisor, store, domain))
     if domain.isTranslated {
       try GuestImage.refuseMissingMemory(hypervisor, domain.id)
-      guard store.read("/libxl/\(domain.id)/type") == "pvh" else {
+      guard try store.read("/libxl/\(domain.id)/type") == "pvh" else {
         throw .unsupported(
           domain: domain.id, "it is an HVM guest, whose device model is not saved yet; PV and PVH guests are")
       }
@@ -78,7 +78,7 @@ public final class GuestImage {
       pv = frameMap
       var rings: [String: UInt64] = [:]
       for ring in ["store", "console"] {
-        rings[ring] = store.read("/local/domain/\(domain.id)/\(ring)/ring-ref").flatMap { UInt64($0) }
+        rings[ring] = try store.read("/local/domain/\(domain.id)/\(ring)/ring-ref").flatMap { UInt64($0) }
       }
       self.rings = rings
       hvmStateSize = 0

@@ -95,7 +95,7 @@ final class SuspendChannel {
     _ hypervisor: Hypervisor, _ store: XenStore, _ events: OpaquePointer, _ domain: UInt32
   ) throws(XenError) -> (guest: UInt32, local: Int32) {
     let note = portNote(store, domain)
-    if let port = note.read().flatMap({ UInt32($0) }) {
+    if let port = try note.read().flatMap({ UInt32($0) }) {
       let local = xenevtchn_bind_interdomain(events, domain, port)
       if local >= 0 { return (port, local) }
     }

@@ -51,7 +51,7 @@ struct SuspendRequest {
   var node: String { "/local/domain/\(domain)/control/shutdown" }
 
   /// The guest took it, or nobody asked.
-  var isTaken: Bool { store.read(node) != SuspendRequest.word }
+  func isTaken() throws(XenError) -> Bool { try store.read(node) != SuspendRequest.word }
 
   /// Takes an unanswered request back, so that the guest cannot act on it later.
   ///
@@ -59,9 +59,9 @@ struct SuspendRequest {
   /// - Throws: ``XenError/restless(path:)``; the guest may still act on it.
   func withdraw() throws(XenError) -> Bool {
     // A look first: a guest that writes other things there without a break lets no transaction end.
-    guard !isTaken else { return false }
+    guard try !isTaken() else { return false }
     return try store.transaction(node) { (transaction) throws(XenError) -> Bool in
-      guard store.read(node, in: transaction) == SuspendRequest.word else { return false }
+      guard try store.read(node, in: transaction) == SuspendRequest.word else { return false }
       try store.write(node, "", in: transaction)
       return true
     }

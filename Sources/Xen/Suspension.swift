@@ -54,18 +54,18 @@ public final class Suspension {
     self.domain = domain
     node = SuspendRequest(store: store, domain: domain.id)
     let guest = "/local/domain/\(domain.id)"
-    if store.read("\(guest)/control/feature-suspend") == "0" {
+    if try store.read("\(guest)/control/feature-suspend") == "0" {
       throw .suspendRefused(domain: domain.id, "its kernel says control/feature-suspend = 0")
     }
-    let there = SuspensionNote.read(store, domain: domain.id)
+    let there = try SuspensionNote.read(store, domain: domain.id)
     if let obstacle = there?.obstacle(at: SuspensionNote.now, isOpen: SuspensionNote.isOpen(domain.id)) {
       throw .busy(domain: domain.id, obstacle)
     }
     let state = try hypervisor.liveState(of: domain)
-    if let obstacle = Suspension.obstacle(state, pending: store.read(node.node) ?? "") {
+    if let obstacle = Suspension.obstacle(state, pending: try store.read(node.node) ?? "") {
       throw .busy(domain: domain.id, obstacle)
     }
-    let offer = store.read("\(guest)/device/suspend/event-channel") ?? ""
+    let offer = try store.read("\(guest)/device/suspend/event-channel") ?? ""
     var note =
       offer.isEmpty ? "the guest offers no suspend event channel" : "the guest offers a channel that is no port"
     if let port = Suspension.port(offer) {
@@ -158,7 +158,7 @@ public final class Suspension {
 
   /// Request and note in one step. Returns what is in the way.
   private func write(in transaction: XenStoreTransaction) throws(XenError) -> String? {
-    let pending = store.read(node.node, in: transaction) ?? ""
+    let pending = try store.read(node.node, in: transaction) ?? ""
     if let obstacle = Suspension.obstacle(try hypervisor.liveState(of: domain), pending: pending) { return obstacle }
     // Whoever finds the guest suspended and us dead shall know that it was us.
     try SuspensionNote(owner: .own, asked: SuspensionNote.now).write(store, domain: domain.id, in: transaction)
@@ -189,7 +189,7 @@ public final class Suspension {
       let isSuspended = try hypervisor.isSuspended(domain)
       let now = ContinuousClock.now
       if taken == nil, isSuspended || now >= nextLook {
-        if node.isTaken { taken = now }
+        if try node.isTaken() { taken = now }
         interval = min(interval * 2, .milliseconds(50))
         nextLook = now + interval
       }
@@ -313,7 +313,7 @@ public final class Suspension {
     try? store.resumed(domain: domain.id)
     var note: SuspensionNote?
     if progress == .asked {
-      let asked = SuspensionNote.read(store, domain: domain.id)?.asked
+      let asked = ((try? SuspensionNote.read(store, domain: domain.id)) ?? nil)?.asked
       note = SuspensionNote(owner: .nobody, asked: asked ?? SuspensionNote.now)
     }
     try? SuspensionNote.replace(by: note, hypervisor, store, domain)

@@ -73,10 +73,13 @@ struct SuspensionNote: Equatable {
   }
 
   /// As it stands there; nil when it cannot be read, or never was.
-  static func text(_ store: XenStore, domain: UInt32) -> String? { node(store, domain).read() }
+  static func text(_ store: XenStore, domain: UInt32) -> String? { (try? node(store, domain).read()) ?? nil }
 
-  static func read(_ store: XenStore, domain: UInt32, in transaction: XenStoreTransaction? = nil) -> SuspensionNote? {
-    node(store, domain).read(in: transaction).flatMap(SuspensionNote.init)
+  static func read(
+    _ store: XenStore, domain: UInt32, in transaction: XenStoreTransaction? = nil
+  ) throws(XenError) -> SuspensionNote? {
+    guard let text = try node(store, domain).read(in: transaction) else { return nil }
+    return SuspensionNote(text)
   }
 
   func write(_ store: XenStore, domain: UInt32, in transaction: XenStoreTransaction) throws(XenError) {
@@ -97,7 +100,7 @@ struct SuspensionNote: Equatable {
 
   private static func put(_ store: XenStore, domain: UInt32) throws(XenError) {
     let obstacle = try store.transaction(node(store, domain).path) { (transaction) throws(XenError) -> String? in
-      let there = read(store, domain: domain, in: transaction)
+      let there = try read(store, domain: domain, in: transaction)
       if let obstacle = there?.obstacle(at: now, isOpen: false) { return obstacle }
       try SuspensionNote(owner: .own, asked: nil).write(store, domain: domain, in: transaction)
       return nil
@@ -119,7 +122,7 @@ struct SuspensionNote: Equatable {
     guard let now = try? hypervisor.domain(domain.id), now.uuid == domain.uuid else { return }
     let node = SuspensionNote.node(store, domain.id)
     try store.transaction(node.path) { (transaction) throws(XenError) in
-      guard let text = node.read(in: transaction), stands(text) else { return }
+      guard let text = try node.read(in: transaction), stands(text) else { return }
       try node.write("", in: transaction)
     }
   }

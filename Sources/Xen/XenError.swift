@@ -22,6 +22,8 @@ public enum XenError: Error, Equatable, CustomStringConvertible {
   case call(String, domain: UInt32, errno: Int32)
   /// A xenstore operation failed.
   case store(operation: String, path: String, errno: Int32)
+  /// xenstored did not answer in time. The connection is of no use any more.
+  case storeSilent(seconds: Int)
   /// A node was written again and again while we wanted to change it; it is as its last writer left it.
   case restless(path: String)
   /// The guest's own data contradicts itself or Xen's rules; it may be broken or hostile.
@@ -56,6 +58,9 @@ public enum XenError: Error, Equatable, CustomStringConvertible {
       "domain \(domain) \(state.words) meanwhile; it does not run any more, there is nothing to resume"
     case .call(let call, let domain, let errno): "\(call) on domain \(domain): \(errorText(errno))"
     case .store(let operation, let path, let errno): "xenstore \(operation) \(path): \(errorText(errno))"
+    case .storeSilent(let seconds):
+      "xenstored has not answered for \(seconds) s: oxenstored waits for the guest that was written to, which does not read its store; it "
+        + "hangs, or means harm: look at its console, and destroy it if so"
     case .restless(let path):
       "xenstore \(path) is being written without a break, which only its guest or a broken tool does; nothing was changed there"
     case .guestData(let domain, let text): "domain \(domain): \(text); the guest was left running"

@@ -1,42 +1,109 @@
 import CXen
 import Glibc
+import Synchronization
 
 /// A connection to xenstore, the small shared tree through which dom0 and guests find each other.
 ///
 /// Values under a guest's own nodes are written by the guest: they are arbitrary bytes of up to 4096 bytes
 /// (XENSTORE_PAYLOAD_MAX) and come back as text only if they are valid UTF-8. That text may hold line ends and escapes: a
 /// message quotes it as ``Printable``.
+///
+/// Every call here throws ``XenError/storeSilent(seconds:)`` when xenstored does not answer in time, and ``XenError/store(operation:path:errno:)``
+/// when it refuses. A connection that was silent once is of no use any more.
 public final class XenStore: @unchecked Sendable {
   let handle: OpaquePointer
 
+  /// xenstored answers in milliseconds. But oxenstored lets whoever wrote to a node that a guest watches wait until the guest has read of it:
+  /// a guest that hangs, or means harm, and has some thousand events to read would keep us waiting for ever.
+  static let answerSeconds = 15
+
+  /// - Parameter isBounded: false for a connection that waits for events.
   /// - Throws: ``XenError/unreachable(service:errno:)``.
-  public init() throws(XenError) {
-    guard let handle = xs_open(0) else { throw .unreachable(service: "xenstore", errno: errno) }
+  public init(isBounded: Bool = true) throws(XenError) {
+    let opened = XenStore.sockets.withLock { _ in
+      let before = XenStore.connectedSockets()
+      let handle = xs_open(0)
+      let code = errno
+      // libxenstore tells no descriptor of its own.
+      if isBounded { XenStore.connectedSockets().subtracting(before).forEach(XenStore.bound) }
+      return (handle: Int(bitPattern: handle), code: code)
+    }
+    guard let handle = OpaquePointer(bitPattern: opened.handle) else {
+      throw .unreachable(service: "xenstore", errno: opened.code)
+    }
     self.handle = handle
   }
 
-  deinit { xs_close(handle) }
+  deinit { XenStore.sockets.withLock { _ in xs_close(handle) } }
+
+  /// Held while connections come and go, so that a new one is known by what was not there before.
+  private static let sockets = Mutex<Void>(())
+
+  /// Descriptors of this process that lead to xenstored.
+  private static func connectedSockets() -> Set<Int32> {
+    guard let folder = opendir("/proc/self/fd") else { return [] }
+    defer { closedir(folder) }
+    var found: Set<Int32> = []
+    while let entry = readdir(folder) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) {
+        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+      }
+      if let number = Int32(name), leadsToStore(number) { found.insert(number) }
+    }
+    return found
+  }
+
+  private static func leadsToStore(_ descriptor: Int32) -> Bool {
+    var address = sockaddr_un()
+    var length = socklen_t(MemoryLayout<sockaddr_un>.size)
+    let isSocket = withUnsafeMutablePointer(to: &address) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { getpeername(descriptor, $0, &length) == 0 }
+    }
+    guard isSocket, Int32(address.sun_family) == AF_UNIX else { return false }
+    return withUnsafeBytes(of: address.sun_path) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+      .hasSuffix("/xenstored/socket")
+  }
+
+  private static func bound(_ descriptor: Int32) {
+    var limit = timeval(tv_sec: answerSeconds, tv_usec: 0)
+    for side in [SO_RCVTIMEO, SO_SNDTIMEO] {
+      setsockopt(descriptor, SOL_SOCKET, side, &limit, socklen_t(MemoryLayout<timeval>.size))
+    }
+  }
+
+  /// libxenstore closes its socket when an answer is late (EAGAIN), and has none from then on (EBADF).
+  private static func failure(_ operation: String, _ path: String, _ code: Int32) -> XenError {
+    code == EAGAIN || code == EBADF
+      ? .storeSilent(seconds: answerSeconds) : .store(operation: operation, path: path, errno: code)
+  }
 
   /// The text of a node, or nil when it is absent or not text.
-  public func read(_ path: String, in transaction: XenStoreTransaction? = nil) -> String? {
+  public func read(_ path: String, in transaction: XenStoreTransaction? = nil) throws(XenError) -> String? {
     var length: UInt32 = 0
-    guard let bytes = xs_read(handle, transaction?.id ?? 0, path, &length) else { return nil }
+    guard let bytes = xs_read(handle, transaction?.id ?? 0, path, &length) else {
+      let code = errno
+      guard code == ENOENT else { throw XenStore.failure("read", path, code) }
+      return nil
+    }
     defer { free(bytes) }
     return String(validating: UnsafeRawBufferPointer(start: bytes, count: Int(min(length, 4096))), as: UTF8.self)
   }
 
   /// Names below a node; empty when it is absent.
-  public func list(_ path: String) -> [String] {
+  public func list(_ path: String) throws(XenError) -> [String] {
     var count: UInt32 = 0
-    guard let names = xs_directory(handle, 0, path, &count) else { return [] }
+    guard let names = xs_directory(handle, 0, path, &count) else {
+      let code = errno
+      guard code == ENOENT else { throw XenStore.failure("list", path, code) }
+      return []
+    }
     defer { free(names) }
     return (0..<Int(count)).compactMap { names[$0].map { String(cString: $0) } }
   }
 
-  /// - Throws: ``XenError/store(operation:path:errno:)``.
   public func write(_ path: String, _ value: String, in transaction: XenStoreTransaction? = nil) throws(XenError) {
     guard xs_write(handle, transaction?.id ?? 0, path, value, UInt32(value.utf8.count)) else {
-      throw .store(operation: "write", path: path, errno: errno)
+      throw XenStore.failure("write", path, errno)
     }
   }
 
@@ -48,14 +115,16 @@ public final class XenStore: @unchecked Sendable {
   ) throws(XenError) -> Result {
     try XenStore.untilUndisturbed(path) { () throws(XenError) -> Result? in
       let id = xs_transaction_start(handle)
-      guard id != 0 else { throw .store(operation: "transaction", path: path, errno: errno) }
+      guard id != 0 else { throw XenStore.failure("transaction", path, errno) }
       let result: Result
       do throws(XenError) { result = try body(XenStoreTransaction(id: id)) } catch {
         _ = xs_transaction_end(handle, id, true)
         throw error
       }
       if xs_transaction_end(handle, id, false) { return result }
-      guard errno == EAGAIN else { throw .store(operation: "transaction", path: path, errno: errno) }
+      let code = errno
+      guard code == EAGAIN else { throw XenStore.failure("transaction", path, code) }
+      // Another writer was in the way; or no answer came, as the next attempt finds.
       return nil
     }
   }
@@ -75,22 +144,20 @@ public final class XenStore: @unchecked Sendable {
   func makePrivate(_ path: String, in transaction: XenStoreTransaction) throws(XenError) {
     var owner = xs_permissions(id: Hypervisor.ownDomain, perms: UInt32(XS_PERM_NONE))
     guard xs_mkdir(handle, transaction.id, path), xs_set_permissions(handle, transaction.id, path, &owner, 1) else {
-      throw .store(operation: "mkdir", path: path, errno: errno)
+      throw XenStore.failure("mkdir", path, errno)
     }
   }
 
-  /// The name of a domain, as `xl list` shows it.
-  public func name(of domain: UInt32, in transaction: XenStoreTransaction? = nil) -> String? {
-    read("/local/domain/\(domain)/name", in: transaction)
-  }
+  /// The name of a domain, as `xl list` shows it; nil when it has none, or none can be read.
+  public func name(of domain: UInt32) -> String? { (try? read("/local/domain/\(domain)/name")) ?? nil }
 
   /// Forgets that the domain was seen shut down, so that xenstored announces its next shutdown again.
   ///
   /// Needed after every resume: C xenstored fires `@releaseDomain` once per domain until told (XS_RESUME).
-  /// - Throws: ``XenError/store(operation:path:errno:)``; the guest already runs.
+  /// The guest already runs when it throws.
   public func resumed(domain: UInt32) throws(XenError) {
     guard xs_resume_domain(handle, domain) else {
-      throw .store(operation: "resume", path: "/local/domain/\(domain)", errno: errno)
+      throw XenStore.failure("resume", "/local/domain/\(domain)", errno)
     }
   }
 }

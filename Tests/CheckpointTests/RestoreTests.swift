@@ -18,7 +18,26 @@ struct RestoreTests {
 
   @Test("The guest is taken before it goes, where it can lose something", arguments: cases)
   func safety(state: Domain.State?, wanted: Bool, safety: Safety) throws {
-    #expect(try Safety(wanted: wanted, guest: "web", state) == safety)
+    #expect(try Safety(wanted: wanted, guest: "web", state, saved: nil) == safety)
+  }
+
+  @Test("A guest that xendomains saved and that did not come back is not brought back over it, unless that is wanted")
+  func savedByXendomains() throws {
+    let file = "/var/lib/xen/save/web"
+    func safety(_ state: Domain.State?, wanted: Bool = true) throws -> Safety {
+      try Safety(wanted: wanted, guest: "web", state, saved: file)
+    }
+    #expect {
+      try safety(nil)
+    } throws: { error in
+      let words = ["was not touched", "`xl restore \(file)`", "--no-safety"]
+      return ExitStatus(error) == .failed && words.allSatisfy { "\(error)".contains($0) }
+    }
+    #expect(try safety(nil, wanted: false) == Safety.none("the guest did not run"))
+    // Since then it was there again.
+    #expect(try safety(.running) == Safety.take)
+    #expect(try safety(.crashed) == Safety.none("the guest had crashed"))
+    #expect(XendomainsSave.warning(file).hasPrefix(file))
   }
 
   @Test(
@@ -28,7 +47,7 @@ struct RestoreTests {
     ])
   func cannotBeTaken(state: Domain.State, words: String) {
     #expect {
-      try Safety(wanted: true, guest: "web", state)
+      try Safety(wanted: true, guest: "web", state, saved: nil)
     } throws: { "\($0)".contains("was not touched") && "\($0)".contains(words) && "\($0)".contains("--no-safety") }
   }
 

@@ -94,6 +94,18 @@ struct EngineServiceTests {
     #expect(try store.folder.verdict(4) == nil)
   }
 
+  @Test("Pools and store are settled without Xen")
+  func settle() throws {
+    let store = try Store()
+    let partial = try store.folder.path + "/00000004.epoch.partial"
+    try Data([1]).write(to: URL(fileURLWithPath: partial))
+    let request = try ControlJSON.decode(RecoverRequest.self, from: Data(#"{"store_only": true}"#.utf8))
+    let answer = try store.service.recover(request, Call())
+    #expect(answer.swept == ["web: 00000004.epoch.partial was never published, it is removed"])
+    #expect(answer.failures == [] && !FileManager.default.fileExists(atPath: partial))
+    #expect(try store.folder.epochs().allNumbers == [1, 2, 3])
+  }
+
   @Test("Where nobody was asked, nobody waits: room is given back a part at a time")
   func budget() {
     #expect(PruneRequest(guest: "web", keep: last(1)).budget == 1 << 30)

@@ -16,7 +16,7 @@ struct LifeTests {
 
   @Test("begins with what a dead one left, and says what it did")
   func recovery() async throws {
-    let service = ScriptedService(recovery: {
+    let service = ScriptedService(recovery: { _ in
       RecoverAnswer(
         devices: ["ckpt-web-xvda"], guests: [.init(guest: "web", domain: 5, outcome: .resumed)], logs: [],
         swept: ["web: 00000003.epoch.partial was never published, it is removed"], failures: ["db: EIO"])
@@ -30,14 +30,38 @@ struct LifeTests {
     for words in words { #expect(try #require(log.all.firstIndex { $0.contains(words) }) < ready) }
   }
 
-  @Test("without Xen it says what cannot be done, and does the rest")
-  func noXen() async throws {
-    let service = ScriptedService(recovery: { throw XenError.noXen })
+  @Test(
+    "without Xen, or xenstored, it says what cannot be done, settles the store, and does the rest",
+    arguments: [
+      (XenError.noXen, "no Xen here"), (.unreachable(service: "xenstore", errno: ENOENT), "cannot reach xenstore"),
+    ])
+  func noXen(error: XenError, words: String) async throws {
+    let service = ScriptedService(recovery: { request in
+      guard request.storeOnly == true else { throw error }
+      return RecoverAnswer(devices: [], guests: [], logs: [], swept: ["pool p: settled"], failures: [])
+    })
     try await withDaemon(service, log: log) { client, _ in
       let marks = try await blocking { try client.mark(MarkRequest(guest: "web", epoch: 1, pin: true), Call()) }
       #expect(marks.pinned)
     }
-    #expect(log.all.filter { $0.contains("no Xen here") }.count == 1)
+    #expect(log.all.filter { $0.contains(words) }.count == 1)
+    #expect(log.all.contains("notice: recovered: pool p: settled"))
+  }
+
+  @Test("notices that guests end as soon as Xen comes, and again when xenstored does, and says each once")
+  func domains() {
+    let absent = XenError.unreachable(service: "xenstore", errno: ECONNREFUSED)
+    // nil: it watches until xenstored ends.
+    var attempts: [XenError?] = [.noXen, absent, nil, absent, nil]
+    DomainKeeper.keep(
+      log.logger,
+      watch: { begun in
+        if let error = attempts.removeFirst() { throw error }
+        begun()
+      }, pause: { !attempts.isEmpty })
+    let levels = log.all.map { line in String(line.prefix { $0 != ":" }) }
+    #expect(levels == ["warning", "notice", "warning", "notice", "warning"])
+    #expect(log.all[0].contains("no Xen here") && log.all[2].contains("xenstored does not answer"))
   }
 
   @Test("says what is wrong with its store", .enabled(if: !FileManager.default.fileExists(atPath: "/dev/xen/privcmd")))

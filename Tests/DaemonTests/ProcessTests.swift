@@ -169,6 +169,15 @@ struct ProcessTests {
     #expect(!FileManager.default.fileExists(atPath: socket))
   }
 
+  @Test("It settles its store, though there is no Xen")
+  func settles() async throws {
+    let partial = store + "/11111111-2222-3333-4444-555555555555/00000003.epoch.partial"
+    try Data([1]).write(to: URL(fileURLWithPath: partial))
+    let log = try await withDaemon { _, _ in }
+    #expect(log.contains("recovered: web: 00000003.epoch.partial was never published"))
+    #expect(!FileManager.default.fileExists(atPath: partial))
+  }
+
   @Test("Bad configuration is told whole, a line each, and the daemon does not start")
   func badConfiguration() async throws {
     let path = folder.path + "/conf"

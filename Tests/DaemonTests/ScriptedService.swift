@@ -7,7 +7,7 @@ import Synchronization
 /// An engine that does what the test says.
 final class ScriptedService: ControlService {
   private let script: @Sendable (TakeRequest, Call) throws -> Void
-  let recovery: @Sendable () throws -> RecoverAnswer
+  let recovery: @Sendable (RecoverRequest) throws -> RecoverAnswer
   /// The steps of the restore that were done.
   let restored = Mutex<[String]>([])
   /// The guests that were pruned.
@@ -17,7 +17,7 @@ final class ScriptedService: ControlService {
 
   init(
     _ take: @escaping @Sendable (TakeRequest, Call) throws -> Void = { _, _ in },
-    recovery: @escaping @Sendable () throws -> RecoverAnswer = {
+    recovery: @escaping @Sendable (RecoverRequest) throws -> RecoverAnswer = { _ in
       RecoverAnswer(devices: [], guests: [], logs: [], swept: [], failures: [])
     },
     verification: @escaping @Sendable (Call) throws -> Void = { _ in }
@@ -58,7 +58,7 @@ final class ScriptedService: ControlService {
     throw CheckpointError.nothingToUndo(guest: request.guest, "it was never brought back to an epoch")
   }
 
-  func recover(_ request: RecoverRequest, _ call: Call) throws -> RecoverAnswer { try recovery() }
+  func recover(_ request: RecoverRequest, _ call: Call) throws -> RecoverAnswer { try recovery(request) }
 
   func verify(_ request: VerifyRequest, _ call: Call) throws -> [VerifiedAnswer] {
     try verification(call)

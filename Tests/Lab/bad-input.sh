@@ -137,6 +137,12 @@ check "a disk that somebody has open, of a guest that is down" refuses 1 "it is 
 check "the same without a start" refuses 1 "it is in use" ckpt restore web 1 --yes --disks-only
 check "nothing was changed" diff <(echo "$before") <(guests_and_disks)
 exec 8<&-
+mkdir -p /var/lib/xen/save
+echo saved >/var/lib/xen/save/web
+check "a guest that xendomains saved and that did not come back" \
+  refuses 1 "\`xl restore /var/lib/xen/save/web\`" ckpt restore web 1 --yes
+check "nothing was changed" diff <(echo "$before") <(guests_and_disks)
+rm /var/lib/xen/save/web
 check "then it restores" ckpt restore web 1 --yes
 check "and is right" guest_is_right web "$nonce"
 lab_finish

@@ -102,6 +102,25 @@ false_guest() {
   guest_stop false
 }
 
+# A kernel that stands still and reads nothing of its store, while thousands of writes wait for it there. oxenstored then never answers
+# again who wrote to it.
+deaf() {
+  local domid node pairs=() turn
+  check "$kind hangs: a guest starts" small_guest deaf
+  domid=$(guest_domid deaf)
+  check "$kind hangs: the guest will" do_deed deaf hang
+  sleep 5
+  node=/local/domain/$domid/control/shutdown
+  for ((turn = 0; turn < 500; turn++)); do pairs+=("$node" ""); done
+  for turn in 1 2 3 4 5 6; do timeout 20 xenstore-write "${pairs[@]}" || break; done
+  check "$kind hangs: it is not taken, and nobody waits for ever" refuses 1 "answer" timeout 120 ckpt take deaf
+  check "$kind hangs: the honest guest is taken right after" timeout 60 ckpt take honest
+  check "$kind hangs: recover comes to its end" eval 'timeout 200 ckpt recover; (($? != 124))'
+  check "$kind hangs: the honest guest is taken after that" timeout 60 ckpt take honest
+  check "$kind hangs: it can be destroyed" eval 'timeout 60 xl destroy deaf; until_true 30 is_gone deaf'
+  check "$kind hangs: nothing is left" until_true 60 nothing_is_left "$domid"
+}
+
 # A kernel that answers a request with its own end.
 ends() {
   local domid disk

@@ -1,6 +1,6 @@
 #!/bin/bash
 # hypervisors: stock
-# time limit: 1200
+# time limit: 1500
 set -uo pipefail
 . /lab/lib.sh
-. /lab/hostile.bash pvh wild false_guest ends
+. /lab/hostile.bash pvh wild false_guest deaf ends

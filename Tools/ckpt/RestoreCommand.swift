@@ -58,7 +58,8 @@ struct UndoCommand: ParsableCommand {
 /// What restore and undo have in common.
 struct RestoreOptionGroup: ParsableArguments {
   @Flag(help: "Leave what is started paused, for `xl unpause`.") var paused = false
-  @Flag(help: "Take no epoch of the running guest before it is destroyed.") var noSafety = false
+  @Flag(help: "Take no epoch of the guest before it is destroyed, and give up what xendomains saved of it.")
+  var noSafety = false
   @Flag(name: [.long, .customShort("n")], help: "Only show what would be done.") var dryRun = false
   @Flag(help: "Do not ask; needed without a terminal.") var yes = false
 

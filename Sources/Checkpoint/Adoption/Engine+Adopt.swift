@@ -15,7 +15,7 @@ extension Engine {
     let domain = try hypervisor.find(guest, store: xenstore)
     guard domain.id != 0 else { throw CheckpointError.isDomainZero }
     let name = xenstore.name(of: domain.id) ?? "domain \(domain.id)"
-    let disks = GuestDevices(xenstore, domain: domain.id).disks().map(GuestDisk.init)
+    let disks = try GuestDevices(xenstore, domain: domain.id).disks().map(GuestDisk.init)
     try pools().adopt(guest: name, disks: disks, named: named, pool: pool, adopted: adopted)
   }
 

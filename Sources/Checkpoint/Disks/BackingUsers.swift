@@ -11,11 +11,11 @@ extension PoolBacking {
   /// - Throws: `PoolError.unusable`.
   static func checkUsers(
     _ backing: PoolCatalog.Backing, _ attached: AttachedBacking, _ operations: any ThinPoolOperations, patience: Double,
-    domains: (DeviceNumber) -> [UInt32] = { PoolBacking.domains(using: $0) }
+    domains: (DeviceNumber) throws -> [UInt32] = { try PoolBacking.domains(using: $0) }
   ) throws {
     guard case .devices(let data, let metadata) = backing else { return }
     for (path, number) in [(data, attached.data), (metadata, attached.metadata)] {
-      if let domain = domains(number).first {
+      if let domain = try domains(number).first {
         throw PoolError.unusable(device: path, why: "it is in use: a disk of domain \(domain)")
       }
       let name = try operations.list().first { $0.number == number }?.name
@@ -26,8 +26,8 @@ extension PoolBacking {
   }
 
   /// None where there is no Xen.
-  static func domains(using number: DeviceNumber) -> [UInt32] {
+  static func domains(using number: DeviceNumber) throws -> [UInt32] {
     guard let store = try? XenStore() else { return [] }
-    return GuestDevices.domains(using: .init(major: number.major, minor: number.minor), store)
+    return try GuestDevices.domains(using: .init(major: number.major, minor: number.minor), store)
   }
 }

@@ -65,11 +65,11 @@ extension DiskSource {
   ///
   /// - Parameter domains: those whose disk it is.
   /// - Throws: ``DiskSourceError/inUse(path:why:)``, ``DiskSourceError/inPool(path:)``.
-  func requireUnused(_ pools: Pools, domains: (SourceIdentity) -> [UInt32] = { $0.domains }) throws {
+  func requireUnused(_ pools: Pools, domains: (SourceIdentity) throws -> [UInt32] = { try $0.domains }) throws {
     if case .device(let number) = identity, try Self.isInPool(number, pools) {
       throw DiskSourceError.inPool(path: path)
     }
-    if let domain = domains(identity).first {
+    if let domain = try domains(identity).first {
       throw DiskSourceError.inUse(path: path, why: "a disk of domain \(domain); shut the guest down first")
     }
     switch identity {

@@ -23,6 +23,8 @@ extension Engine {
     facts.lvm = LVMScan.ofHost()
     addKernel(&facts)
     addXen(&facts)
+    let save = XendomainsSave()
+    for guest in facts.status.guests { facts.saved[guest.name] = save.file(of: guest.name) }
     return facts
   }
 
@@ -71,27 +73,27 @@ extension Engine {
       let (hypervisor, store) = (try Hypervisor(), try XenStore())
       facts.hypervisor.hasShadowPaging = try hypervisor.hasShadowPaging()
       for domain in try hypervisor.domains() where domain.id != 0 {
-        facts.guests.append(guestFacts(store, domain))
+        facts.guests.append(try guestFacts(store, domain))
       }
       facts.guests.sort { $0.name < $1.name }
     } catch { facts.hypervisor.trouble = "\(error)" }
   }
 
-  private func guestFacts(_ store: XenStore, _ domain: Domain) -> HostFacts.Guest {
+  private func guestFacts(_ store: XenStore, _ domain: Domain) throws -> HostFacts.Guest {
     let name = store.name(of: domain.id) ?? "domain \(domain.id)"
     var guest = HostFacts.Guest(
       name: name, uuid: domain.uuid, isTranslated: domain.isTranslated, state: domain.state)
     let home = "/local/domain/\(domain.id)"
-    guest.offersChannel = store.read("\(home)/device/suspend/event-channel")?.isEmpty == false
-    guest.refusesSuspend = store.read("\(home)/control/feature-suspend") == "0"
-    if store.read("/libxl/\(domain.id)/type") == "hvm" {
+    guest.offersChannel = try store.read("\(home)/device/suspend/event-channel")?.isEmpty == false
+    guest.refusesSuspend = try store.read("\(home)/control/feature-suspend") == "0"
+    if try store.read("/libxl/\(domain.id)/type") == "hvm" {
       guest.obstacles.append("it is an HVM guest, whose device model is not saved yet; PV and PVH guests are")
     }
     let devices = GuestDevices(store, domain: domain.id)
     do { try devices.requireSupported() } catch { guest.add(error) }
     do {
       _ = try GuestDisks(
-        pools: pools(), guest: name, guestUUID: domain.uuid, disks: devices.disks().map(GuestDisk.init),
+        pools: pools(), guest: name, guestUUID: domain.uuid, disks: try devices.disks().map(GuestDisk.init),
         onlyLooking: true)
     } catch { guest.add(error) }
     return guest

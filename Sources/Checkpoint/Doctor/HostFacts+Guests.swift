@@ -3,9 +3,22 @@ import Xen
 
 extension HostFacts {
   var guestFindings: [Finding] {
-    guests.flatMap { guest in
+    let running: [Finding] = guests.flatMap { guest in
       let faults = obstacles(guest)
       return faults.isEmpty ? [Finding(.ok, .guests, of: guest.name, "\(guest.name): \(ways(guest))")] : faults
+    }
+    return running + savedFindings
+  }
+
+  /// Guests that did not come back after a boot; an epoch must not take the place of what they were last.
+  private var savedFindings: [Finding] {
+    saved.sorted { $0.key < $1.key }.compactMap { name, file -> Finding? in
+      let known = status.guests.filter { $0.name == name }
+      guard known.contains(where: { $0.epochs > 0 }), known.allSatisfy({ $0.domain == nil }) else { return nil }
+      return Finding(
+        .warning, .guests, of: name,
+        "\(name) does not run; what it was last is \(file), which xendomains saved when the host shut down",
+        fix: "xl restore \(file) && rm \(file)")
     }
   }
 

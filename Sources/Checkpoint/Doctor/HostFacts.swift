@@ -99,6 +99,8 @@ public struct HostFacts: Sendable {
   /// ckptd runs files that were replaced since it was started.
   public var serviceIsOld = false
   public var guests: [Guest] = []
+  /// Files that xendomains saved, by the names of the store's guests.
+  public var saved: [String: String] = [:]
 
   public init(store: Store, status: HostStatus, service: Service) {
     (self.store, self.status, self.service) = (store, status, service)

@@ -37,8 +37,8 @@ struct GuestWard: Ward {
         told.append("\(device): \(error)")
       }
     }
-    guard var suspension = AbandonedSuspension(hypervisor, xenstore, domain) else { return told }
     do {
+      guard var suspension = try AbandonedSuspension(hypervisor, xenstore, domain) else { return told }
       if wasResumed {
         // It cannot suspend for us any more: to watch it for a minute would only keep others from it.
         try suspension.forget()

@@ -30,6 +30,8 @@ public final class Restore {
   /// The running guest that will be destroyed, if there is one.
   public private(set) var running: Domain?
   private(set) var safety = Safety.none("it was not prepared")
+  /// The file in which xendomains has the guest.
+  private var saved: String?
   /// The epoch that was taken of the guest before.
   public internal(set) var safetyEpoch: Int?
   /// The guest, which stands still since then.
@@ -69,7 +71,8 @@ public final class Restore {
     if let running { try requireRoom(replacing: running) }
     try disks.check(epoch: epoch, expected: manifest.disks)
     if options.start != .nothing { try stream.requireOtherDisks(disks.pools) }
-    safety = try Safety(wanted: options.safety, guest: manifest.guest, running?.state)
+    saved = XendomainsSave().file(of: name)
+    safety = try Safety(wanted: options.safety, guest: manifest.guest, running?.state, saved: saved)
   }
 
   /// What ``perform()`` will do. Call ``prepare()`` first.
@@ -77,6 +80,7 @@ public final class Restore {
     var plan = RestorePlan(manifest, start: options.start)
     plan.domain = running?.id
     (plan.disks, plan.warnings) = (manifest.disksInPlace, manifest.warningsInPlace)
+    if let saved { plan.warnings.append(XendomainsSave.warning(saved)) }
     if case .none(let reason) = safety { plan.noSafetyReason = reason }
     plan.takesSafetyEpoch = safety == .take
     return plan
@@ -115,7 +119,7 @@ public final class Restore {
     let signals = HeldSignals()
     defer { signals.release() }
     let hasDisks = manifest.disks.contains { $0.thinID != nil }
-    let users = users
+    let users = try users
     if hasDisks { try disks.checkRollback(to: epoch, users: users) }
     if options.start != .nothing { try stream.requireOtherDisks(disks.pools) }
     // It loads while the old guest goes. A host that has no xl, or no room for another process, costs nobody.
@@ -155,7 +159,10 @@ public final class Restore {
   }
 
   private var users: DiskUsers {
-    running.map { DiskUsers.guest(with: GuestDevices(store, domain: $0.id).disks()) } ?? .nobody
+    get throws {
+      guard let running else { return .nobody }
+      return DiskUsers.guest(with: try GuestDevices(store, domain: running.id).disks())
+    }
   }
 
   /// - Parameter afterStart: the start failed; a domain that stands paused is what xl left of it.
@@ -203,7 +210,7 @@ public final class Restore {
     let end = ContinuousClock.now + .seconds(30)
     while ContinuousClock.now < end {
       let isListed = try hypervisor.domains().contains { $0.id == domain.id && $0.uuid == domain.uuid }
-      if !isListed, devices.areGone { return }
+      if !isListed, try devices.areGone() { return }
       usleep(20_000)
     }
     throw CheckpointError.backendsLinger(guest: manifest.guest, domain: domain.id)

@@ -7,9 +7,13 @@ enum Safety: Equatable {
   /// Why none is.
   case none(String)
 
-  /// - Parameter state: of the running domain; nil when there is none.
-  /// - Throws: ``CheckpointError/noSafetyEpoch(guest:_:)`` for a guest that could lose something and cannot be taken as it is.
-  init(wanted: Bool, guest: String, _ state: Domain.State?) throws {
+  /// - Parameters:
+  ///   - state: of the running domain; nil when there is none.
+  ///   - saved: the file in which xendomains has the guest; nil when there is none.
+  /// - Throws: ``CheckpointError/noSafetyEpoch(guest:_:)`` for a guest that could lose something and cannot be taken as it is,
+  ///   ``CheckpointError/savedByXendomains(guest:file:)`` for one that does not run because it did not come back from that file.
+  init(wanted: Bool, guest: String, _ state: Domain.State?, saved: String?) throws {
+    if wanted, state == nil, let saved { throw CheckpointError.savedByXendomains(guest: guest, file: saved) }
     switch state {
     case nil: self = .none("the guest did not run")
     case _ where !wanted: self = .none("--no-safety")

@@ -49,10 +49,10 @@ extension Engine {
         if index == status.guests.count { status.guests.append(HostStatus.Guest(name: name, uuid: domain.uuid)) }
         status.guests[index].domain = domain.id
         status.guests[index].isHeld = domain.state == .suspended
-        if let pending = AbandonedSuspension(hypervisor, xenstore, domain), !pending.isAlive {
+        if let pending = try AbandonedSuspension(hypervisor, xenstore, domain), !pending.isAlive {
           status.recoverable.append("\(name): a take that was killed had asked it to suspend")
         }
-        if XenGuest.trackingNote(xenstore, domain).read().flatMap(TrackingNote.init)?.isAbandoned == true {
+        if try XenGuest.trackingNote(xenstore, domain).read().flatMap(TrackingNote.init)?.isAbandoned == true {
           status.recoverable.append("\(name): its log of dirty pages is on for a take that was killed")
         }
       }

@@ -143,6 +143,12 @@ struct DoctorTests {
       let others = [guest("2", epochs: 3), guest("3", named: "db", epochs: 3), guest("4", epochs: 0)]
       $0.status.guests = [guest(epochs: 1)] + others
     },
+    Fault(.warning, .guests, "db does not run; what it was last is /save/db,", "xl restore /save/db && rm /save/db") {
+      $0.saved = ["db": "/save/db", "web": "/save/web", "mail": "/save/mail"]
+      // One that runs, and one without epochs, have nothing to lose by a restore.
+      $0.status.guests = [guest(epochs: 1), guest("2", named: "db", epochs: 3), guest("3", named: "mail", epochs: 0)]
+      $0.status.guests[0].domain = 5
+    },
     Fault(.problem, .recover, "web: a take", "ckpt recover") { $0.status.recoverable = ["web: a take was killed"] },
   ]
 

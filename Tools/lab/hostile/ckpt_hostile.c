@@ -111,6 +111,15 @@ static void shut_down(unsigned int reason)
 static void suspend_now(struct work_struct *unused) { shut_down(SHUTDOWN_suspend); }
 static DECLARE_DELAYED_WORK(suspend_work, suspend_now);
 
+/* Its only CPU stands still, with interrupts off: it reads nothing of its store any more. */
+static void hang(struct work_struct *unused)
+{
+	local_irq_disable();
+	for (;;)
+		cpu_relax();
+}
+static DECLARE_DELAYED_WORK(hang_work, hang);
+
 static int write_control(const char *value) { return xenbus_write(XBT_NIL, "control", "shutdown", value); }
 
 static int hammer_on(void *unused)
@@ -213,6 +222,10 @@ static int perform(const char *word)
 	}
 	if (!strcmp(word, "suspend")) { /* by itself, when this was answered */
 		schedule_delayed_work(&suspend_work, HZ);
+		return 0;
+	}
+	if (!strcmp(word, "hang")) { /* when this was answered */
+		schedule_delayed_work(&hang_work, HZ);
 		return 0;
 	}
 	if (!strncmp(word, "answer_", 7)) {
