@@ -61,7 +61,7 @@ public struct Engine: Sendable {
         beginAbsent(guest, signals, options)
         throw error
       }
-      let name = xenstore.name(of: domain.id) ?? "domain \(domain.id)"
+      let name = xenstore.label(of: domain.id)
       let options = options(name)
       let hooks = TakeHooks(options.hooks, guest: name, uuid: domain.uuid, domain: domain.id, store: storePath)
       if domain.id != 0 {

@@ -35,25 +35,30 @@ extension Engine {
     let domains = try guest.map { [try hypervisor.find($0, store: store)] } ?? hypervisor.domains()
     // A take that lives suspends devices on purpose; whose it is cannot be told from the devices.
     for domain in try hypervisor.domains() {
-      guard let pending = try AbandonedSuspension(hypervisor, store, domain), pending.isAlive else { continue }
-      throw CheckpointError.takeRuns(guest: store.name(of: domain.id) ?? "domain \(domain.id)")
+      guard let pending = try? AbandonedSuspension(hypervisor, store, domain), pending.isAlive else { continue }
+      throw CheckpointError.takeRuns(guest: store.label(of: domain.id))
     }
     var recovery = Recovery()
     do { recovery.devices = try pools().resumeSuspended() } catch { recovery.failures.append("disks: \(error)") }
 
-    let abandoned = try domains.compactMap { try AbandonedSuspension(hypervisor, store, $0) == nil ? nil : $0 }
-      // Each by a connection of its own: one that a guest keeps waiting is lost, and nobody else's shall be.
-      .compactMap { try AbandonedSuspension(hypervisor, XenStore(), $0) }
+    var abandoned: [AbandonedSuspension] = []
+    for domain in domains {
+      do {
+        guard try AbandonedSuspension(hypervisor, store, domain) != nil else { continue }
+        // Each by a connection of its own: one that a guest keeps waiting is lost, and nobody else's shall be.
+        if let own = try AbandonedSuspension(hypervisor, XenStore(), domain) { abandoned.append(own) }
+      } catch { recovery.failures.append("\(store.label(of: domain.id)): \(error)") }
+    }
     let results = endSideBySide(abandoned, wait: { usleep(20_000) }, step: { try $0.step() })
     for (domain, result) in zip(abandoned.map(\.domain), results) {
-      let name = store.name(of: domain.id) ?? "domain \(domain.id)"
+      let name = store.label(of: domain.id)
       switch result {
       case .success(let outcome): recovery.guests.append(.init(name: name, domain: domain.id, outcome: outcome))
       case .failure(let error): recovery.failures.append("\(name): \(error)")
       }
     }
     for domain in domains {
-      let name = store.name(of: domain.id) ?? "domain \(domain.id)"
+      let name = store.label(of: domain.id)
       do { if try endAbandonedLog(hypervisor, store, domain) { recovery.logs.append(name) } } catch {
         recovery.failures.append("\(name): \(error)")
       }

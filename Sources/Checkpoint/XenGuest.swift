@@ -28,7 +28,7 @@ public final class XenGuest: Guest {
   /// - Throws: ``CheckpointError``, `XenError` or `XLConfigError` with the reason.
   init(_ hypervisor: Hypervisor, _ store: XenStore, _ domain: Domain, memory: TakeMemory) throws {
     guard domain.id != 0 else { throw CheckpointError.isDomainZero }
-    let name = store.name(of: domain.id) ?? "domain \(domain.id)"
+    let name = store.label(of: domain.id)
     // Our own, in its pause or held until it is destroyed: nothing is wrong with it.
     if domain.state == .suspended, try AbandonedSuspension(hypervisor, store, domain)?.isAlive == true {
       throw CheckpointError.inPause(guest: name)

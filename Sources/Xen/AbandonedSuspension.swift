@@ -53,8 +53,8 @@ public struct AbandonedSuspension {
         throw .busy(domain: domain.id, "another tool holds its suspend event channel")
       }
       if domain.isBeingSaved { throw .busy(domain: domain.id, "another tool saves it") }
-      // A guest that stands still with our request untaken does so for another tool.
-      if try request.withdraw() { throw .busy(domain: domain.id, Suspension.foreignSuspend) }
+      // A guest that stands still with our request untaken does so for another tool. What xenstored does not tell keeps none suspended.
+      if (try? request.withdraw()) == true { throw .busy(domain: domain.id, Suspension.foreignSuspend) }
       try hypervisor.resume(domain)
       return try end(.resumed)
     case .running, .paused, .suspended: break

@@ -26,7 +26,7 @@ public struct DomainNote {
   public func write(_ text: String, in transaction: XenStoreTransaction) throws(XenError) {
     // In the pause the note is there already: one look is enough.
     if try store.read(path, in: transaction) == nil {
-      guard try store.read("/local/domain/\(domain)/name", in: transaction) != nil else { throw .domainGone(domain) }
+      guard try store.name(of: domain, in: transaction) != nil else { throw .domainGone(domain) }
       try store.makePrivate(folder, in: transaction)
     }
     try store.write(path, text, in: transaction)

@@ -20,7 +20,7 @@ public final class Hypervisor: @unchecked Sendable {
   /// - Throws: ``XenError/noXen``, ``XenError/notRoot``, ``XenError/unreachable(service:errno:)``,
   ///   ``XenError/wrongRelease(found:needed:)``.
   public init() throws(XenError) {
-    guard access("/dev/xen/privcmd", F_OK) == 0 || access("/proc/xen/privcmd", F_OK) == 0 else { throw .noXen }
+    guard Hypervisor.isThere else { throw .noXen }
     guard geteuid() == 0 else { throw .notRoot }
     // libxenctrl would print its own lines to stderr, in the middle of ours; our errors carry the errno.
     logger = .allocate(capacity: 1)
@@ -72,12 +72,19 @@ public final class Hypervisor: @unchecked Sendable {
     return result
   }
 
+  /// This kernel runs on Xen, and can ask it.
+  public static var isThere: Bool {
+    access("/dev/xen/privcmd", F_OK) == 0 || access("/proc/xen/privcmd", F_OK) == 0
+  }
+
   /// Finds a running domain by name, by number, or by uuid, in this order.
   ///
   /// - Throws: ``XenError/noSuchDomain(_:)``.
   public func find(_ text: String, store: XenStore) throws(XenError) -> Domain {
     let domains = try domains()
-    for domain in domains where store.name(of: domain.id) == text { return domain }
+    for domain in domains {
+      if try store.name(of: domain.id) == text { return domain }
+    }
     if let id = UInt32(text), let domain = domains.first(where: { $0.id == id }) { return domain }
     if let domain = domains.first(where: { $0.uuid == text.lowercased() }) { return domain }
     throw .noSuchDomain(text)

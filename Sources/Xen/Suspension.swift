@@ -189,7 +189,7 @@ public final class Suspension {
       let isSuspended = try hypervisor.isSuspended(domain)
       let now = ContinuousClock.now
       if taken == nil, isSuspended || now >= nextLook {
-        if try node.isTaken() { taken = now }
+        if try hasTaken(isSuspended) { taken = now }
         interval = min(interval * 2, .milliseconds(50))
         nextLook = now + interval
       }
@@ -210,6 +210,15 @@ public final class Suspension {
       if isTaken() { return false }
       // The event wakes us; the short limit is for one that got lost.
       wait(milliseconds: 2, rang: rang)
+    }
+  }
+
+  /// Whether the guest has taken the request, as far as xenstored tells.
+  private func hasTaken(_ isSuspended: Bool) throws(XenError) -> Bool {
+    do throws(XenError) { return try node.isTaken() } catch {
+      // It stands, and nobody says for whom: for us, who have asked, rather than for ever.
+      guard isSuspended, !domain.isBeingSaved else { throw error }
+      return true
     }
   }
 
@@ -316,7 +325,10 @@ public final class Suspension {
       let asked = ((try? SuspensionNote.read(store, domain: domain.id)) ?? nil)?.asked
       note = SuspensionNote(owner: .nobody, asked: asked ?? SuspensionNote.now)
     }
-    try? SuspensionNote.replace(by: note, hypervisor, store, domain)
+    do { try SuspensionNote.replace(by: note, hypervisor, store, domain) } catch {
+      // Our connection may be the one that is lost. A note that stays keeps the next take waiting.
+      if let store = try? XenStore() { try? SuspensionNote.replace(by: note, hypervisor, store, domain) }
+    }
     progress = .nothing
   }
 }

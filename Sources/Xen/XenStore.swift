@@ -8,8 +8,9 @@ import Synchronization
 /// (XENSTORE_PAYLOAD_MAX) and come back as text only if they are valid UTF-8. That text may hold line ends and escapes: a
 /// message quotes it as ``Printable``.
 ///
-/// Every call here throws ``XenError/storeSilent(seconds:)`` when xenstored does not answer in time, and ``XenError/store(operation:path:errno:)``
-/// when it refuses. A connection that was silent once is of no use any more.
+/// Every call here throws ``XenError/storeSilent(seconds:)`` when xenstored does not answer in time,
+/// ``XenError/unreachable(service:errno:)`` when the connection is lost, and ``XenError/store(operation:path:errno:)`` when it
+/// refuses. A connection that was silent or lost once is of no use any more.
 public final class XenStore: @unchecked Sendable {
   let handle: OpaquePointer
 
@@ -22,11 +23,16 @@ public final class XenStore: @unchecked Sendable {
   public init(isBounded: Bool = true) throws(XenError) {
     let opened = XenStore.sockets.withLock { _ in
       let before = XenStore.connectedSockets()
-      let handle = xs_open(0)
-      let code = errno
+      guard let handle = xs_open(0) else { return (handle: 0, code: errno) }
       // libxenstore tells no descriptor of its own.
-      if isBounded { XenStore.connectedSockets().subtracting(before).forEach(XenStore.bound) }
-      return (handle: Int(bitPattern: handle), code: code)
+      let ours = XenStore.connectedSockets().subtracting(before)
+      guard !ours.isEmpty else {
+        // It took the kernel's own connection, on which calls wait for a daemon that does not run, for ever.
+        xs_close(handle)
+        return (handle: 0, code: ENOENT)
+      }
+      if isBounded { ours.forEach(XenStore.bound) }
+      return (handle: Int(bitPattern: handle), code: 0)
     }
     guard let handle = OpaquePointer(bitPattern: opened.handle) else {
       throw .unreachable(service: "xenstore", errno: opened.code)
@@ -71,10 +77,13 @@ public final class XenStore: @unchecked Sendable {
     }
   }
 
-  /// libxenstore closes its socket when an answer is late (EAGAIN), and has none from then on (EBADF).
+  /// libxenstore closes its socket when an answer is late (EAGAIN) or xenstored hung up, and has none from then on (EBADF).
   private static func failure(_ operation: String, _ path: String, _ code: Int32) -> XenError {
-    code == EAGAIN || code == EBADF
-      ? .storeSilent(seconds: answerSeconds) : .store(operation: operation, path: path, errno: code)
+    switch code {
+    case EAGAIN: .storeSilent(seconds: answerSeconds)
+    case EBADF: .unreachable(service: "xenstore", errno: ENOTCONN)
+    default: .store(operation: operation, path: path, errno: code)
+    }
   }
 
   /// The text of a node, or nil when it is absent or not text.
@@ -121,10 +130,11 @@ public final class XenStore: @unchecked Sendable {
         _ = xs_transaction_end(handle, id, true)
         throw error
       }
+      let asked = ContinuousClock.now
       if xs_transaction_end(handle, id, false) { return result }
       let code = errno
-      guard code == EAGAIN else { throw XenStore.failure("transaction", path, code) }
-      // Another writer was in the way; or no answer came, as the next attempt finds.
+      let isSilent = ContinuousClock.now >= asked + .seconds(XenStore.answerSeconds)
+      guard code == EAGAIN, !isSilent else { throw XenStore.failure("transaction", path, code) }
       return nil
     }
   }
@@ -148,8 +158,13 @@ public final class XenStore: @unchecked Sendable {
     }
   }
 
-  /// The name of a domain, as `xl list` shows it; nil when it has none, or none can be read.
-  public func name(of domain: UInt32) -> String? { (try? read("/local/domain/\(domain)/name")) ?? nil }
+  /// The name of a domain, as `xl list` shows it.
+  public func name(of domain: UInt32, in transaction: XenStoreTransaction? = nil) throws(XenError) -> String? {
+    try read("/local/domain/\(domain)/name", in: transaction)
+  }
+
+  /// What a message calls a domain: its name, where one can be read.
+  public func label(of domain: UInt32) -> String { ((try? name(of: domain)) ?? nil) ?? "domain \(domain)" }
 
   /// Forgets that the domain was seen shut down, so that xenstored announces its next shutdown again.
   ///

@@ -32,34 +32,6 @@ before_lap() { # NAME GEN
   ((gen < $2))
 }
 
-# Asks again and again until the guest is gone; FILE has how many questions it had answered by then.
-hear_last_words() { # DOMID FILE
-  local home=/local/domain/$1/data answer
-  while xenstore-exists "/local/domain/$1/vm" 2>/dev/null; do
-    xenstore-write "$home/ask" "quick-last$RANDOM$RANDOM" 2>/dev/null || break
-    sleep 0.05
-    answer=$(xenstore-read "$home/answer" 2>/dev/null) && answer_field "$answer" answers >"$2.new" && mv "$2.new" "$2"
-  done
-  # What was asked of a guest that went at that moment.
-  xenstore-exists "/local/domain/$1/vm" 2>/dev/null || xenstore-rm "/local/domain/$1" 2>/dev/null || true
-}
-# rolled_back NAME EPOCH FILE: under these questions.
-rolled_back() {
-  local listener status=0
-  hear_last_words "$(guest_domid "$1")" "$3" &
-  listener=$!
-  until_true 20 test -s "$3" && ckpt restore "$1" "$2" --yes || status=1
-  ((status == 0)) || kill "$listener"
-  wait "$listener"
-  return $status
-}
-knows_its_last_words() { # NAME FILE: the first question since it came back
-  local answers
-  answers=$(answer_field "$(guest_ask "$1" 60 quick)" answers)
-  echo "it had answered $(cat "$2") questions before it was destroyed, and now $answers"
-  (($(cat "$2") > 0 && answers > $(cat "$2")))
-}
-
 # A rollback that ends while its safety epoch is written: the guest stands still then, and runs on.
 breaks_off() { # SIGNAL PHASE
   local engine fault=/run/lab/fault

@@ -46,11 +46,15 @@ main_job() { # KIND
     if [[ $epoch == 2 ]]; then
       check "$kind can be taken again" ckpt take "$kind"
       check "$kind is right after that" guest_is_right "$kind" "$nonce"
+      check "$kind is taken before it goes back once more" rolled_back "$kind" 1 /run/lab/answers
+      check "$kind is back" ckpt undo "$kind" --yes
+      check "$kind has all that it did before its end" knows_its_last_words "$kind" /run/lab/answers
+      check "$kind is right after that, too" guest_is_right "$kind" "$nonce"
     fi
     guest_stop "$kind"
     check "$kind file system is clean after epoch $epoch" file_system_is_clean "$root"
   done
-  check "$kind epoch 4 is the newest" test "$(ckpt list "$kind" --json | grep -c '"epoch"')" = 4
+  check "$kind epoch 6 is the newest" test "$(ckpt list "$kind" --json | grep -c '"epoch"')" = 6
 }
 
 ckpt pool create main --data /dev/vdc --metadata /dev/vdd --yes

@@ -14,7 +14,7 @@ extension Engine {
     let xenstore = try XenStore()
     let domain = try hypervisor.find(guest, store: xenstore)
     guard domain.id != 0 else { throw CheckpointError.isDomainZero }
-    let name = xenstore.name(of: domain.id) ?? "domain \(domain.id)"
+    let name = xenstore.label(of: domain.id)
     let disks = try GuestDevices(xenstore, domain: domain.id).disks().map(GuestDisk.init)
     try pools().adopt(guest: name, disks: disks, named: named, pool: pool, adopted: adopted)
   }
@@ -26,7 +26,7 @@ extension Engine {
     let hypervisor = try Hypervisor()
     let xenstore = try XenStore()
     let domain = try hypervisor.find(guest, store: xenstore)
-    return (xenstore.name(of: domain.id) ?? "domain \(domain.id)", domain.uuid)
+    return (xenstore.label(of: domain.id), domain.uuid)
   }
 
   /// A release of adopted disks that has not begun; see ``Release``. Needs no Xen: the guest is shut down.

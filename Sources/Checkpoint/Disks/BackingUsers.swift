@@ -27,7 +27,7 @@ extension PoolBacking {
 
   /// None where there is no Xen.
   static func domains(using number: DeviceNumber) throws -> [UInt32] {
-    guard let store = try? XenStore() else { return [] }
-    return try GuestDevices.domains(using: .init(major: number.major, minor: number.minor), store)
+    guard Hypervisor.isThere else { return [] }
+    return try GuestDevices.domains(using: .init(major: number.major, minor: number.minor), XenStore())
   }
 }

@@ -26,8 +26,9 @@ enum SourceIdentity: Equatable {
   /// The domains of which this is a disk. None where there is no Xen.
   var domains: [UInt32] {
     get throws {
-      guard let store = try? XenStore() else { return [] }
-      let named = try GuestDevices.served(store).filter { (try? SourceIdentity($0.path)) == self }.map { $0.domain }
+      guard Hypervisor.isThere else { return [] }
+      let served = try GuestDevices.served(XenStore())
+      let named = served.filter { (try? SourceIdentity($0.path)) == self }.map { $0.domain }
       guard case .device(let number) = self else { return named }
       return try PoolBacking.domains(using: number) + named
     }

@@ -80,7 +80,7 @@ extension Engine {
   }
 
   private func guestFacts(_ store: XenStore, _ domain: Domain) throws -> HostFacts.Guest {
-    let name = store.name(of: domain.id) ?? "domain \(domain.id)"
+    let name = store.label(of: domain.id)
     var guest = HostFacts.Guest(
       name: name, uuid: domain.uuid, isTranslated: domain.isTranslated, state: domain.state)
     let home = "/local/domain/\(domain.id)"

@@ -38,22 +38,26 @@ struct GuestWard: Ward {
       }
     }
     do {
-      guard var suspension = try AbandonedSuspension(hypervisor, xenstore, domain) else { return told }
-      if wasResumed {
-        // It cannot suspend for us any more: to watch it for a minute would only keep others from it.
-        try suspension.forget()
-        return told
-      }
-      while true {
-        if let outcome = try suspension.step() {
-          told.append("domain \(domain.id): \(outcome)")
-          return told
-        }
-        usleep(2000)
+      do { return told + (try end(by: xenstore, wasResumed: wasResumed)) } catch XenError.unreachable {
+        // xenstored ended, and was started anew.
+        return told + (try end(by: XenStore(), wasResumed: wasResumed))
       }
     } catch {
       told.append("domain \(domain.id): \(error)")
       return told
+    }
+  }
+
+  private func end(by xenstore: XenStore, wasResumed: Bool) throws -> [String] {
+    guard var suspension = try AbandonedSuspension(hypervisor, xenstore, domain) else { return [] }
+    if wasResumed {
+      // It cannot suspend for us any more: to watch it for a minute would only keep others from it.
+      try suspension.forget()
+      return []
+    }
+    while true {
+      if let outcome = try suspension.step() { return ["domain \(domain.id): \(outcome)"] }
+      usleep(2000)
     }
   }
 

@@ -56,7 +56,7 @@ public final class Clone {
     if let obstacle = stream.config.obstacleToClone ?? Self.obstacle(manifest) {
       throw CheckpointError.cannotClone(guest: manifest.guest, obstacle)
     }
-    if let other = try hypervisor.domains().first(where: { store.name(of: $0.id) == name }) {
+    if let other = try hypervisor.domains().first(where: { try store.name(of: $0.id) == name }) {
       throw CheckpointError.nameTaken(
         guest: name, domain: other.id, uuid: other.uuid, hasEpochs: Namesakes.have(other.uuid, name, besides: folder),
         restored: nil)

@@ -63,7 +63,7 @@ public final class Restore {
     let domains = try hypervisor.domains()
     running = domains.first { $0.uuid == folder.uuid }
     let name = stream.config.name
-    if let other = domains.first(where: { $0.uuid != folder.uuid && store.name(of: $0.id) == name }) {
+    if let other = try domains.first(where: { try $0.uuid != folder.uuid && store.name(of: $0.id) == name }) {
       throw CheckpointError.nameTaken(
         guest: name, domain: other.id, uuid: other.uuid, hasEpochs: Namesakes.have(other.uuid, name, besides: folder),
         restored: folder.uuid)
@@ -206,11 +206,14 @@ public final class Restore {
 
   /// A backend that still lives may still write: the disks must not be turned back under it.
   private func awaitGone(_ domain: Domain) throws {
-    let devices = GuestDevices(store, domain: domain.id)
+    var devices = GuestDevices(store, domain: domain.id)
     let end = ContinuousClock.now + .seconds(30)
     while ContinuousClock.now < end {
       let isListed = try hypervisor.domains().contains { $0.id == domain.id && $0.uuid == domain.uuid }
-      if !isListed, try devices.areGone() { return }
+      do { if !isListed, try devices.areGone() { return } } catch {
+        // The guest is destroyed: a connection that is lost must not be the end of its restore.
+        if let store = try? XenStore() { devices = GuestDevices(store, domain: domain.id) }
+      }
       usleep(20_000)
     }
     throw CheckpointError.backendsLinger(guest: manifest.guest, domain: domain.id)

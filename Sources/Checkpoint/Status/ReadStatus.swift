@@ -44,7 +44,7 @@ extension Engine {
       let xenstore = try XenStore()
       status.xen = Hypervisor.release
       for domain in try hypervisor.domains() where domain.id != 0 {
-        let name = xenstore.name(of: domain.id) ?? "domain \(domain.id)"
+        let name = xenstore.label(of: domain.id)
         let index = status.guests.firstIndex { $0.uuid == domain.uuid } ?? status.guests.count
         if index == status.guests.count { status.guests.append(HostStatus.Guest(name: name, uuid: domain.uuid)) }
         status.guests[index].domain = domain.id
