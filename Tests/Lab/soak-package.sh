@@ -34,7 +34,8 @@ verb=$1
 [[ $verb != is-enabled ]] || echo enabled
 [[ $verb == is-active || " $* " == *" ckptd.service "* ]] || exit 0
 stop() { pkill -TERM -x ckptd; while pgrep -x ckptd >/dev/null; do sleep 0.1; done; }
-start() { pgrep -x ckptd >/dev/null || setsid ckptd </dev/null >/dev/null 2>>/run/lab/ckptd.log & }
+# The shell that waits beside it must not keep open what dpkg's output goes to.
+start() { { pgrep -x ckptd || setsid ckptd; } </dev/null >/dev/null 2>>/run/lab/ckptd.log & }
 case $verb in
   is-active) pgrep -x ckptd >/dev/null ;;
   stop) stop ;;
