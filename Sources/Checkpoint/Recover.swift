@@ -35,6 +35,7 @@ extension Engine {
     let domains = try guest.map { [try hypervisor.find($0, store: store)] } ?? hypervisor.domains()
     // A take that lives suspends devices on purpose; whose it is cannot be told from the devices.
     for domain in try hypervisor.domains() {
+      // One whose note cannot be read is told of below.
       guard let pending = try? AbandonedSuspension(hypervisor, store, domain), pending.isAlive else { continue }
       throw CheckpointError.takeRuns(guest: store.label(of: domain.id))
     }

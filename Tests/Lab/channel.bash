@@ -7,7 +7,7 @@ channel_node() { echo "/local/domain/$(guest_domid "$1")/device/suspend/event-ch
 channel() { xenstore-read "$(channel_node "$1")"; }
 offers() { [[ $(channel "$1") =~ ^[1-9][0-9]*$ ]]; }
 offers_none() { [[ -z $(channel "$1") ]]; }
-newest() { ckpt list "$1" --json | sed -n 's/^ *"epoch" : \([0-9]*\),*$/\1/p' | sort -n | tail -1; }
+newest() { epochs_of "$1" | tail -n 1; }
 is_gone() { ! guest_domid "$1" >/dev/null; }
 
 suspended_by() { # NAME PATH: how its newest epoch was

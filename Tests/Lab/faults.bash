@@ -29,7 +29,6 @@ state_of() { xl list "$1" 2>/dev/null | awk 'NR == 2 {print $5}'; }
 stands() { [[ $(state_of "$1") == *s* ]]; }
 runs() { [[ $(state_of "$1") == [rb-]*([-rb]) ]]; }
 no_device_is_suspended() { ! dmsetup info -c --noheadings -o name,suspended | grep -i ':suspended'; }
-epochs_of() { ckpt list "$1" --json | sed -n 's/^ *"epoch" : \([0-9]*\),*$/\1/p' | sort -nu; }
 process_is_gone() { ! kill -0 "$1" 2>/dev/null; }
 
 # What breaks a take that has reached its phase; `engine` and `guard` are its processes. Sets `code` to what the take ended with, or

@@ -32,6 +32,9 @@ refuses() {
 # json_number KEY: the first number of that key in ckpt's JSON on standard input.
 json_number() { sed -n "s/^ *\"$1\" : \([0-9.]*\),*$/\1/p" | head -1; }
 
+# The numbers of a guest's epochs, a line each, ascending: epochs_of NAME.
+epochs_of() { ckpt list "$1" --json | sed -n 's/^ *"epoch" : \([0-9]*\),*$/\1/p' | sort -nu; }
+
 lab_finish() {
   # What Xen and the guests' consoles said last explains many a failure.
   if ((lab_failed > 0)); then

@@ -31,7 +31,6 @@ stands() { [[ $(state_of "$1") == *s* ]]; }
 runs() { [[ $(state_of "$1") == [rb-]*([-rb]) ]]; }
 is_taking() { ckpt status --json | grep -q '"kind" : "take"'; }
 is_idle() { ! is_taking; }
-epochs_of() { ckpt list "$1" --json | sed -n 's/^ *"epoch" : \([0-9]*\),*$/\1/p' | sort -nu; }
 newest_of() { epochs_of "$1" | tail -n 1; }
 no_device_is_suspended() { ! dmsetup info -c --noheadings -o name,suspended | grep -i ':suspended'; }
 scrape() {

@@ -8,7 +8,7 @@ no_suspend_since() { # LINES of the guest's console
   ! tail -n "+$(($1 + 1))" /var/log/xen/console/guest-web.log | grep -i 'freezing'
 }
 console_lines() { wc -l </var/log/xen/console/guest-web.log; }
-epochs() { ckpt list web --json | sed -n 's/^ *"epoch" : \([0-9]*\),*$/\1/p' | sort -nu | xargs; }
+epochs() { epochs_of web | xargs; }
 pool_number() { ckpt pool show small --json | json_number "$1"; }
 notes_of() { ckpt show web "$1" --json | sed -n '/"notes"/,/]/p'; }
 

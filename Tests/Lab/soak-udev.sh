@@ -5,8 +5,7 @@
 set -uo pipefail
 . /lab/lib.sh
 
-# Everything that udevd knows of device-mapper's devices of ours: nothing but that they are there.
-probed() { # what it read from the content of our devices
+probed() { # what udevd read from the content of our devices
   local node
   for node in /sys/class/block/dm-*; do
     [[ $(<"$node/dm/name") != ckpt-* ]] || udevadm info --query=property --path="$node" | grep -E '^ID_(FS|PART)' | sed "s/^/$(<"$node/dm/name") /"
@@ -19,9 +18,7 @@ nodes_are_right() { # each device of ours has its node, and each node its device
   diff <(dmsetup ls | sed -n 's/^\(ckpt-[^\t ]*\)[\t ]*(\(.*\))$/\1 \2/p' | tr -d ' ' | sort) \
     <(for node in /dev/mapper/ckpt-*; do [[ ! -b $node ]] || printf '%s%d:%d\n' "${node##*/}" $(stat -Lc '0x%t 0x%T' "$node"); done | sort)
 }
-all_epochs_go() { # NAME
-  ckpt remove "$1" $(ckpt list "$1" --json | sed -n 's/^ *"epoch" : \([0-9]*\),*$/\1/p') --yes
-}
+all_epochs_go() { ckpt remove "$1" $(epochs_of "$1") --yes; } # NAME
 by_content_leads_to() { # UUID DEVICE
   readlink -f "/dev/disk/by-uuid/$1"
   [[ $(readlink -f "/dev/disk/by-uuid/$1") == $(readlink -f "$2") ]]

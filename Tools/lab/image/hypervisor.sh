@@ -12,8 +12,8 @@ hypervisor_xen() {
   echo "$layer/xen"
 }
 
-# hypervisor_xenstored NAME: prints the store's daemon that dom0 runs on it. Debian starts oxenstored unless it is told otherwise; the
-# other one is xen's reference, and was Debian's where somebody chose it.
+# hypervisor_xenstored NAME: prints the store's daemon that dom0 runs on it: oxenstored, which Debian starts unless /etc/default/xen says
+# otherwise, or the one that is written in C. They differ where it matters to us (Tests/Lab/hostile.bash, deaf).
 hypervisor_xenstored() { if [[ $1 == stock ]]; then echo oxenstored; else echo xenstored; fi; }
 
 # hypervisor_key NAME: what a booted snapshot depends on beside the base.
