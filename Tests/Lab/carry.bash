@@ -29,7 +29,8 @@ is_small() { # EPOCH: its disks take hardly more than the blocks that changed, a
 }
 blocks_are_those_of_diff() { # KIND EPOCH
   local changed
-  changed=$(ckpt diff "$1" $(($2 - 1)) "$2" | awk '$1 == "xvda" || $1 == "xvdb" { sum += $4 + $5 } END { print sum * 65536 }')
+  changed=$(ckpt diff "$1" $(($2 - 1)) "$2" --json |
+    python3 -c 'import json, sys; print(sum(d["changed"] + d["added"] for d in json.load(sys.stdin)["disks"]) * 65536)')
   echo "diff: $changed, bundle: $(number_of disk_bytes "$2")"
   [[ $changed == "$(number_of disk_bytes "$2")" ]]
 }

@@ -44,7 +44,7 @@ epochs() { # KIND (POLICY COUNT)…
     check "$kind is right in epoch $epoch: $answer" guest_is_right "$kind" "$nonce"
     check "$kind is where it was at epoch $epoch (${before[$epoch]} to ${after[$epoch]})" \
       test "$(answer_field "$answer" gen)" -ge "${before[$epoch]}" \
-      -a "$(answer_field "$answer" gen)" -le "$((after[epoch] + 60))"
+      -a "$(answer_field "$answer" gen)" -le "$((${after[$epoch]} + 60))"
   done
   guest_stop "$kind"
 }

@@ -18,6 +18,9 @@ machine_xen_line="console=com1 com1=115200,8n1 dom0_mem=1536M noreboot"
 # mitigations=off: emulated they cost much and protect nobody.
 machine_dom0_line="console=hvc0 root=/dev/vda rw init=/lab-first-init net.ifnames=0 mitigations=off"
 
+# What the kernel's command line says to dom0's init beyond that: the init that takes over (dom0/init).
+machine_init=
+
 machine_pid= machine_dir= machine_says= machine_tells= monitor_says= monitor_tells=
 
 machine_key() { key_of "$lab_dir"/machine/qemu.sh <(qemu-system-x86_64 --version); }
@@ -60,7 +63,7 @@ machine_start() {
   # nice: beside a busy compiler dom0's hotplug scripts (dozens of forks each) would pass libxl's limit of 40 s. It needs root.
   nice -n -10 setpriv --pdeathsig KILL qemu-system-x86_64 "${machine_flags[@]}" \
     -kernel "$machine_xen" -append "$machine_xen_line" \
-    -initrd "$base/vmlinuz $machine_dom0_line lab.xenstored=$machine_xenstored,$base/initrd" \
+    -initrd "$base/vmlinuz $machine_dom0_line lab.xenstored=$machine_xenstored${machine_init:+ lab.init=$machine_init},$base/initrd" \
     "${disks[@]}" \
     -serial "file:$machine_dir/serial" \
     -chardev "pipe,id=monitor,path=$machine_dir/monitor" -mon chardev=monitor,mode=readline \
@@ -98,6 +101,15 @@ machine_report() {
     tail -n 40 "$machine_dir/serial" 2>/dev/null | tr -d '\r' | sed 's/^/  | /'
     [[ ! -s $machine_dir/qemu.err ]] || sed 's/^/  qemu: /' "$machine_dir/qemu.err"
   } >&2
+}
+
+# machine_ends SECONDS: waits until the machine has ended by itself, as it does instead of a restart.
+machine_ends() {
+  local deadline=$((SECONDS + $1))
+  while kill -0 "$machine_pid" 2>/dev/null; do
+    ((SECONDS < deadline)) || { machine_report "dom0 did not restart within $1 s"; return 1; }
+    sleep 0.5
+  done
 }
 
 machine_end() {

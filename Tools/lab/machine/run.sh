@@ -6,6 +6,9 @@ run_power_cut=222
 # The status that asks for another host: as after a power cut, but with a new root and new disks for the pool. Only the delivery drive
 # and vde are the same.
 run_other_host=223
+# The status that asks for a restart in order: dom0 is told to, the emulator ends with it, and the rest is as after a power cut.
+# For scenarios that systemd boots (# init: systemd).
+run_restart=224
 
 # run_start: a machine up to the point where dom0 listens. Needs $lab_hypervisor, $run_fresh, the delivery paths and the script.
 run_start() {
@@ -43,6 +46,7 @@ run_script() {
     delivery_add_needs "$script"
     delivery_add "$script"
     if grep -q '^# symbols: vmlinux$' "$script"; then delivery_add "$(cache_get symbols)"/{vmlinux,crash.tar}.zst; fi
+    if grep -q '^# init: systemd$' "$script"; then machine_init=systemd run_fresh=yes; fi
     script=/lab/$(basename "$script")
     run_start bash "$script" "$@"
   else
@@ -56,15 +60,18 @@ run_script() {
     machine_tell "run $(date +%s)"
     status=124
     ! machine_hear exit "$run_limit" || status=$heard
-    [[ $status == "$run_power_cut" || $status == "$run_other_host" ]] || break
+    [[ $status =~ ^($run_power_cut|$run_other_host|$run_restart)$ ]] || break
+    if [[ $status == "$run_restart" ]]; then
+      machine_tell reboot
+      machine_ends "$lab_boot_limit" || { status=124; break; }
+    fi
     machine_end
     wait "$printer" || true
-    if [[ $status == "$run_power_cut" ]]; then
-      echo "lab: power cut"
-    else
-      echo "lab: another host"
-      run_replace_disks
-    fi
+    case $status in
+      "$run_power_cut") echo "lab: power cut" ;;
+      "$run_restart") echo "lab: restart" ;;
+      "$run_other_host") echo "lab: another host"; run_replace_disks ;;
+    esac
     machine_start "$run_base"
     machine_hear ready "$lab_boot_limit" || { status=124; break; }
   done
