@@ -64,7 +64,8 @@ let package = Package(
 
     // What the service tells machines; needs no server.
     .target(
-      name: "Signals", dependencies: ["Checkpoint", "EpochStore"], path: "Daemon/Signals", swiftSettings: settings),
+      name: "Signals", dependencies: ["Checkpoint", "EpochStore", "Scheduling"], path: "Daemon/Signals",
+      swiftSettings: settings),
 
     // Tools.
     .executableTarget(
@@ -109,7 +110,8 @@ let package = Package(
       ],
       swiftSettings: settings),
     .testTarget(
-      name: "SignalsTests", dependencies: ["Signals", "Checkpoint", "EpochStore"], swiftSettings: settings),
+      name: "SignalsTests", dependencies: ["Signals", "Checkpoint", "DeviceMapper", "EpochStore", "Scheduling"],
+      swiftSettings: settings),
     .testTarget(
       name: "ControlAPITests", dependencies: ["ControlAPI", "Checkpoint", "EpochStore"], swiftSettings: settings),
     .testTarget(

@@ -18,7 +18,7 @@ public enum ScheduleError: Error, Equatable, Sendable, CustomStringConvertible {
     switch self {
     case .badValue(let what): return what
     case .badFile(let path, let place, let what):
-      return "\(path): \(place.isEmpty ? "" : "\(place): ")\(what); mend the file; no schedule was changed"
+      return "\(path): \(place.isEmpty ? "" : "\(place): ")\(what); nothing was changed; mend the file"
     case .otherFormat(let path, let version):
       return "\(path) has format \(version), this ckpt reads \(ScheduleFile.format); use the ckpt that wrote it"
     case .noSchedule(let guest, let known):

@@ -47,8 +47,18 @@ public struct ScheduleFile: Sendable {
     }
   }
 
-  /// Whether a guest has a schedule; false when the file cannot be read.
-  public func has(_ guest: String) -> Bool { (try? read())?.contains { $0.guest == guest } == true }
+  /// Those schedules of a file with a fault that have none themselves: better than nothing for a service that knows no others. Of two
+  /// for a guest, neither; none of what is no JSON.
+  public func readable() -> [Schedule] {
+    guard let bytes = try? SmallFile.read(path),
+      let content = try? JSONDecoder().decode(Attempts.self, from: Data(bytes)), content.format == Self.format
+    else { return [] }
+    let byGuest = Dictionary(grouping: content.schedules.compactMap(\.schedule), by: \.guest)
+    return byGuest.values.compactMap { $0.count == 1 ? $0.first : nil }.sorted { $0.guest < $1.guest }
+  }
+
+  /// Whether a guest has a schedule, as far as the file can be read.
+  public func has(_ guest: String) -> Bool { ((try? read()) ?? readable()).contains { $0.guest == guest } }
 
   /// Changes the schedules in one step, alone with them: who reads sees the old ones or the new ones. A file that cannot be read is
   /// never written over.
@@ -73,6 +83,18 @@ public struct ScheduleFile: Sendable {
 
   /// Only this is read before the version is known: the rest may have another shape then.
   private struct Version: Decodable { let format: Int }
+
+  /// A file of which not all can be read.
+  private struct Attempts: Decodable {
+    struct Attempt: Decodable {
+      let schedule: Schedule?
+
+      init(from decoder: any Decoder) throws { schedule = try? Schedule(from: decoder) }
+    }
+
+    let format: Int
+    let schedules: [Attempt]
+  }
 
   private struct Content: Codable {
     let format: Int

@@ -14,6 +14,8 @@ public struct Scheduler: Sendable {
     public let maxPauseSeconds: Double?
     /// What stays when room is short; an empty policy says nothing about it.
     public let keep: RetentionPolicy
+    /// Nothing is to be removed for it: the policy is not what somebody wrote down last.
+    public internal(set) var removesNothing = false
   }
 
   var entries: [String: Entry] = [:]
@@ -54,7 +56,9 @@ public struct Scheduler: Sendable {
   func record(of guest: String) -> RunRecord { recordsByGuest[guest] ?? RunRecord(guest: guest) }
 
   /// Replaces all schedules. One whose times are as they were goes on undisturbed; runs that go on do so in any case.
-  public mutating func reload(_ schedules: [Schedule], at now: Moment) {
+  ///
+  /// - Parameter isComplete: what came of other guests' runs is forgotten; not where there may be schedules that could not be read.
+  public mutating func reload(_ schedules: [Schedule], isComplete: Bool = true, at now: Moment) {
     noticeClock(now)
     let old = entries
     entries = [:]
@@ -67,6 +71,7 @@ public struct Scheduler: Sendable {
       }
     }
     queue.removeAll { entries[$0.guest]?.schedule.isPaused ?? true }
+    guard isComplete else { return }
     for guest in recordsByGuest.keys where entries[guest] == nil && !running.contains(guest) {
       recordsByGuest[guest] = nil
     }

@@ -2,12 +2,13 @@ public import EpochStore
 import Glibc
 import Synchronization
 
-/// Runs the schedules of a store until it is told to stop or its task is cancelled. Sleeps until something is due; wakes when a run
-/// ends, when it is told to reload, and when the wall clock is set.
+/// Runs the schedules of a store until it is told to stop or its task is cancelled. Sleeps until something is due, a minute at most;
+/// wakes when a run ends, when it is told to reload, and when the wall clock is set.
 ///
 /// Of several processes on a store one runs its schedules; the others look each minute whether it has ended.
 ///
-/// The file of schedules is looked at whenever the loop is awake, and read when it was changed; ``reload()`` makes that at once.
+/// The file of schedules is looked at whenever the loop is awake, and read when it was changed; ``reload()`` makes that at once. With a
+/// fault in it, those that were last read hold; where none were, those of the file that can be read.
 public actor SchedulerLoop {
   /// Takes an epoch of a guest and returns its number. What it throws makes the run a failed one, with the error's description
   /// shown; a `CancellationError` makes it a missed one: the service ends, and kept it from an epoch. Is cancelled with the loop's
@@ -20,7 +21,7 @@ public actor SchedulerLoop {
   public enum Event: Hashable, Sendable {
     case started(guest: String)
     case finished(guest: String, RunResult)
-    /// The file of schedules cannot be used: what was last read from it still holds. Told once for each state of the file.
+    /// The file of schedules cannot be used as it is: why, and which schedules run. Told once for each state of the file.
     case schedulesRefused(String)
     /// What was remembered of runs cannot be read, or not be written.
     case recordsProblem(String)
@@ -47,12 +48,17 @@ public actor SchedulerLoop {
   private var saved: [RunRecord] = []
   private var stamp: ScheduleFile.Stamp?
   private var hasRead = false
+  /// Of a file without a fault.
+  private var hasSchedules = false
+  private let refusal = Mutex<String?>(nil)
 
-  /// Why the file of schedules is not in force as it is.
-  public private(set) var problem: String?
+  /// Why the file of schedules is not in force as it is, and which schedules run. Any thread, at once.
+  public nonisolated var problem: String? { refusal.withLock { $0 } }
+  /// The schedules of the store are run here.
+  public var isInCharge: Bool { lock != nil }
 
-  /// Milliseconds until a process that is not in charge looks again.
-  private static let chargeRetry: Int64 = 60_000
+  /// Milliseconds after which it looks at the file again, and whether another process still is in charge, though nothing is due.
+  private static let lookAgain: Int64 = 60_000
 
   /// - Parameters:
   ///   - store: path of the store's folder; without it there are no schedules yet.
@@ -88,13 +94,12 @@ public actor SchedulerLoop {
     }
     await withDiscardingTaskGroup { group in
       waker.yield()
-      var timer: Task<Void, Never>?
+      var timers: [Task<Void, Never>] = []
       for await _ in wakes where mayBegin {
-        timer?.cancel()
-        guard isInCharge() else {
-          timer = chargeProblem.map { _ in sleep(until: clock.now.uptime + Self.chargeRetry) }
-          continue
-        }
+        for timer in timers { timer.cancel() }
+        // Nobody tells of a file that is edited by hand.
+        timers = [sleep(until: clock.now.uptime + Self.lookAgain)]
+        guard takesCharge() else { continue }
         readSchedules()
         scheduler.takesAtOnce = takesAtOnce()
         for run in scheduler.start(at: clock.now) {
@@ -102,9 +107,9 @@ public actor SchedulerLoop {
           group.addTask { await self.perform(run) }
         }
         save()
-        timer = scheduler.nextWake(at: clock.now).map(sleep)
+        if let wake = scheduler.nextWake(at: clock.now) { timers.append(sleep(until: wake)) }
       }
-      timer?.cancel()
+      for timer in timers { timer.cancel() }
     }
     settings.cancel()
     lock = nil
@@ -112,7 +117,7 @@ public actor SchedulerLoop {
 
   /// Whether the store's schedules are run here. What is remembered of runs is read when that begins, not before: until then the
   /// runs are somebody else's.
-  private func isInCharge() -> Bool {
+  private func takesCharge() -> Bool {
     guard lock == nil else { return true }
     do { lock = try ScheduleLock.take(store: store) } catch StoreError.system(_, _, ENOENT) { return false } catch {
       if chargeProblem != "\(error)" { report(.notInCharge("\(error)")) }
@@ -150,15 +155,30 @@ public actor SchedulerLoop {
     (stamp, hasRead) = (new, true)
     do {
       scheduler.reload(try file.read(), at: clock.now)
-      problem = nil
+      hasSchedules = true
+      refusal.withLock { $0 = nil }
     } catch {
-      problem = "\(error)"
-      report(.schedulesRefused("\(error)"))
+      // What is no fault of the file may pass: it is read again though it does not change.
+      hasRead = error is ScheduleError
+      let why = "\(error); \(holdOn())"
+      guard problem != why else { return }
+      refusal.withLock { $0 = why }
+      report(.schedulesRefused(why))
     }
   }
 
+  /// What is done about a file with a fault, in words.
+  private func holdOn() -> String {
+    if hasSchedules { return "those that were last read still hold" }
+    let readable = file.readable()
+    scheduler.reload(readable, isComplete: false, at: clock.now)
+    let guests = readable.map(\.guest).joined(separator: ", ")
+    return readable.isEmpty ? "until then no schedule runs" : "until then only those of \(guests) run"
+  }
+
   private func perform(_ run: Scheduler.Run) async {
-    var result: RunResult
+    var (run, result): (Scheduler.Run, RunResult) = (run, .interrupted)
+    run.removesNothing = hasSchedules && problem != nil
     do {
       let epoch = try await take(run)
       result = .taken(epoch: epoch, pruneProblem: await pruneProblem(run.guest))
@@ -176,7 +196,9 @@ public actor SchedulerLoop {
   /// Prunes by the policy that holds now: somebody may have changed it, or taken the schedule away, during the take.
   private func pruneProblem(_ guest: String) async -> String? {
     readSchedules()
-    guard problem == nil, let policy = scheduler.schedule(of: guest)?.keep, !policy.isEmpty else { return nil }
+    guard let policy = scheduler.schedule(of: guest)?.keep, !policy.isEmpty else { return nil }
+    // An older policy must not remove what the one that somebody tried to write keeps.
+    if hasSchedules, let problem { return problem }
     guard mayBegin else { return "the service ended before it; the next take prunes as well" }
     do { try await prune(guest, policy) } catch { return "\(error)" }
     return nil

@@ -15,7 +15,8 @@ struct Ckptd: AsyncParsableCommand {
     commandName: "ckptd", abstract: "The service behind ckpt: takes and restores epochs of this host's guests.",
     discussion: """
       Started by systemd (ckptd.service, ckptd.socket), or by hand. First ends what killed takes left, then answers on its socket. \
-      SIGHUP reads the configuration anew; SIGTERM ends it in order: takes in their pause, or past it, are finished.
+      SIGHUP reads configuration and schedules anew; SIGTERM ends it in order: takes in their pause or past it, restores that have begun \
+      to destroy, and recoveries are finished, all else is given up.
       Exit status: 0 ended in order, 1 failed, 11 another ckptd is there, 12 the configuration is bad, 64 wrong usage.
       """)
 
@@ -40,16 +41,23 @@ struct Ckptd: AsyncParsableCommand {
         manager.sockets > 0
         ? try ListeningSocket.passed(manager.sockets) : try ListeningSocket.bound(to: path, logger: logger)
       let store = store ?? environment("CKPT_STORE") ?? Engine.defaultStore
-      let engine = Engine(storePath: store, awaited: AwaitedGuests { ScheduleFile(store: store).has($0) })
+      let schedules = ScheduleFile(store: store)
+      let engine = Engine(storePath: store, awaited: AwaitedGuests { schedules.has($0) })
       for problem in Startup.problems(engine) { logger.warning("\(problem)") }
       let memories = ResidentMemories(store: engine.storePath)
       let takes = TakeMetrics()
+      // Each look reads all manifests of the store.
+      let status = Recent(
+        age: .seconds(15), compute: { try Self.families(engine, configuration.value, schedules) })
       let daemon = Daemon(
         service: EngineService(
-          engine, memories: memories, observer: Counting(takes: takes), configuration: { configuration.value }),
+          engine, memories: memories, observer: Counting(takes: takes), configuration: { configuration.value },
+          scheduled: { Set(try schedules.read().map(\.guest)) }),
         store: engine.storePath, configuration: configuration, socket: listening, manager: manager,
-        metrics: { PrometheusText.render(takes.families() + (try Self.families(engine, configuration.value))) },
-        pools: PoolService(PoolKeeper(engine), options: { configuration.value.options(for: "") }, logger: logger),
+        metrics: { PrometheusText.render(takes.families() + (try status.get())) }, whenChanged: { status.drop() },
+        pools: PoolService(
+          PoolKeeper(engine), first: { engine.endRestoresOfRunning() },
+          options: { configuration.value.options(for: "") }, logger: logger),
         logger: logger)
       DomainKeeper.start(memories, logger: logger)
       try await daemon.makeGroup(signals: [.sigterm, .sigint]).run()
@@ -65,8 +73,13 @@ struct Ckptd: AsyncParsableCommand {
   }
 
   /// What is in the store and its pools; nothing before the first take makes the store.
-  private static func families(_ engine: Engine, _ configuration: Configuration) throws -> [MetricFamily] {
-    do { return try engine.status(configuration).families() } catch CheckpointError.noStore { return [] }
+  private static func families(
+    _ engine: Engine, _ configuration: Configuration, _ schedules: ScheduleFile
+  ) throws -> [MetricFamily] {
+    let scheduled = try? schedules.read().map(\.guest)
+    do {
+      return try engine.status(configuration).families(scheduled: scheduled.map { Set($0) })
+    } catch CheckpointError.noStore { return [] }
   }
 }
 

@@ -16,13 +16,17 @@ struct ControlRoutes: Sendable {
   private let whenReloaded: @Sendable () -> Void
   /// What Prometheus reads.
   private let metrics: @Sendable () async throws -> String
+  /// What is wrong with the schedules; nil when nothing is.
+  private let scheduleProblem: @Sendable () -> String?
   private let started = EpochTime.now
 
   init(
     operations: Operations, configuration: CurrentConfiguration, store: String, admission: Admission,
-    metrics: @escaping @Sendable () async throws -> String, whenReloaded: @escaping @Sendable () -> Void
+    metrics: @escaping @Sendable () async throws -> String, scheduleProblem: @escaping @Sendable () -> String?,
+    whenReloaded: @escaping @Sendable () -> Void
   ) {
     self.metrics = metrics
+    self.scheduleProblem = scheduleProblem
     self.whenReloaded = whenReloaded
     self.operations = operations
     self.configuration = configuration
@@ -62,7 +66,7 @@ struct ControlRoutes: Sendable {
   private var status: DaemonStatus {
     DaemonStatus(
       pid: getpid(), store: store, config: configuration.usedPath, started: started, isEnding: operations.isEnding,
-      operations: operations.running.map(\.status))
+      operations: operations.running.map(\.status), scheduleProblem: scheduleProblem())
   }
 
   private func addOperations(to router: Router<ControlContext>) {

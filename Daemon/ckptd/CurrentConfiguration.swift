@@ -18,7 +18,7 @@ final class CurrentConfiguration: Sendable {
     isRequired = path != nil
     self.logger = logger
     state = Mutex((Configuration(), false))
-    let faults = load()
+    let faults = load(atStart: true)
     guard faults.isEmpty else { throw BadConfiguration(faults: faults) }
   }
 
@@ -29,7 +29,7 @@ final class CurrentConfiguration: Sendable {
   /// Reads the file again; with a fault, the old configuration stays. The log tells.
   @discardableResult
   func reload() -> ReloadAnswer {
-    let faults = load()
+    let faults = load(atStart: false)
     for fault in faults { logger.error("\(fault)") }
     if faults.isEmpty {
       logger.notice("configuration: \(usedPath ?? "none, every value is the default")")
@@ -39,19 +39,20 @@ final class CurrentConfiguration: Sendable {
     return ReloadAnswer(config: usedPath, faults: faults)
   }
 
-  private func load() -> [String] {
+  /// - Parameter atStart: a program that cannot be run is no fault: it may lie on a file system that is mounted later, and without
+  ///   ckptd no guest would be taken at all. Whoever takes the file over by hand is told.
+  private func load(atStart: Bool) -> [String] {
     guard isRequired || access(path, F_OK) == 0 else {
       state.withLock { $0 = (Configuration(), false) }
       return []
     }
-    do {
-      let read = try Configuration(path: path)
-      state.withLock { $0 = (read, true) }
-      return []
-    } catch {
-      let all = Configuration.faults(path: path)
-      return (all.isEmpty ? [error] : all).map(\.description)
-    }
+    let faults = Configuration.faults(path: path).map(\.description)
+    let read: Configuration
+    do { read = try Configuration(path: path) } catch { return faults.isEmpty ? [error.description] : faults }
+    guard faults.isEmpty || atStart else { return faults }
+    for fault in faults { logger.warning("\(fault); it is looked at again by each take that wants to run it") }
+    state.withLock { $0 = (read, true) }
+    return []
   }
 }
 

@@ -3,6 +3,7 @@ import ControlAPI
 import Dispatch
 import Logging
 import ServiceLifecycle
+import Signals
 import UnixSignals
 
 /// The parts of the service, and in which order they begin and end.
@@ -15,6 +16,8 @@ struct Daemon: Sendable {
   var admission = Admission.standard
   /// What Prometheus reads; called on any thread, may block it.
   var metrics: @Sendable () throws -> String = { "" }
+  /// Called when an operation has ended: what was known of the store may be true no more.
+  var whenChanged: @Sendable () -> Void = {}
   /// Looks after the pools; nil for a store that can have none.
   var pools: PoolService?
   let logger: Logger
@@ -22,12 +25,15 @@ struct Daemon: Sendable {
   /// Recovers, then serves. The group runs until it is told to end.
   func makeGroup(signals: [UnixSignal]) async -> ServiceGroup {
     await Startup(service: service, logger: logger).recover()
-    let operations = Operations(service, logger: logger)
+    let operations = Operations(service, logger: logger, whenEnded: whenChanged)
     let schedules = ScheduleService(
       operations, store: store, takesAtOnce: { [configuration] in configuration.value.takesAtOnce }, logger: logger)
     let routes = ControlRoutes(
       operations: operations, configuration: configuration, store: store, admission: admission,
-      metrics: { [metrics] in try await Self.onAThread(metrics) }, whenReloaded: schedules.reload)
+      metrics: { [metrics] in
+        let (text, families) = (try await Self.onAThread(metrics), await schedules.families())
+        return text + PrometheusText.render(families)
+      }, scheduleProblem: { schedules.problem }, whenReloaded: schedules.reload)
     let server = ControlServer(
       socket: socket, responder: routes.responder(), logger: logger,
       whenReady: {

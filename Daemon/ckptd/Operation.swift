@@ -65,13 +65,17 @@ final class Operation: Sendable {
 
   /// Waits for an answer.
   ///
-  /// - Throws: ``CheckpointError/interrupted`` when it is no, or when the operation is given up.
-  func ask() throws {
+  /// - Parameter seconds: within which it must come, else it is no.
+  /// - Throws: ``CheckpointError/interrupted`` when it is no, or when the operation is given up; `ControlFailure` when none came.
+  func ask(seconds: Double = Call.answerSeconds) throws {
     let isKnown = state.withLock { state in
       state.isAsking = true
       return state.answer != nil
     }
-    if !isKnown { answered.wait() }
+    if !isKnown, answered.wait(timeout: .now() + seconds) == .timedOut, answer(false) {
+      throw ControlFailure(
+        message: "nobody answered within \(Int(seconds)) s, which is a no; nothing was changed", status: .interrupted)
+    }
     guard state.withLock({ $0.answer == true && !$0.isCancelled }) else { throw CheckpointError.interrupted }
   }
 

@@ -12,6 +12,8 @@ import Synchronization
 final class Operations: Service {
   private let service: any ControlService
   private let logger: Logger
+  /// Called at the end of each, before its asker hears of it.
+  private let whenEnded: @Sendable () -> Void
   private let state = Mutex(State())
 
   private struct State {
@@ -22,9 +24,10 @@ final class Operations: Service {
     var whenIdle: CheckedContinuation<Void, Never>?
   }
 
-  init(_ service: any ControlService, logger: Logger) {
+  init(_ service: any ControlService, logger: Logger, whenEnded: @escaping @Sendable () -> Void = {}) {
     self.service = service
     self.logger = logger
+    self.whenEnded = whenEnded
   }
 
   /// By age.
@@ -104,6 +107,7 @@ final class Operations: Service {
   }
 
   private func end(_ operation: Operation) {
+    whenEnded()
     let waiting = state.withLock { state in
       state.running[operation.id] = nil
       guard state.running.isEmpty else { return nil as CheckedContinuation<Void, Never>? }

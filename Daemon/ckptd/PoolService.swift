@@ -64,11 +64,18 @@ struct PoolService: Service {
 }
 
 extension PoolService {
-  /// - Parameter options: what is configured for all guests, now.
-  init(_ keeper: PoolKeeper, options: @escaping @Sendable () -> TakeOptions, logger: Logger) {
+  /// - Parameters:
+  ///   - first: what else is to be looked at as often.
+  ///   - options: what is configured for all guests, now.
+  init(
+    _ keeper: PoolKeeper, first: @escaping @Sendable () -> Void = {}, options: @escaping @Sendable () -> TakeOptions,
+    logger: Logger
+  ) {
     self.init(
       look: { cancellation in
-        keeper.look(options(), cancellation) { event in
+        // Before a wait for somebody who has a pool.
+        first()
+        return keeper.look(options(), cancellation) { event in
           switch event {
           case .grown(let text): logger.notice("\(text)")
           case .warning(let text): logger.warning("\(text)")

@@ -4,6 +4,7 @@ import EpochStore
 import Logging
 import Scheduling
 import ServiceLifecycle
+import Signals
 
 /// Runs the schedules of the store, each run as an operation of the daemon like any other.
 struct ScheduleService: Service {
@@ -23,9 +24,11 @@ struct ScheduleService: Service {
       },
       report: { event in
         switch event {
+        case .finished(let guest, .taken(_, let problem?)):
+          logger.warning("schedules: \(guest): what no rule keeps was not removed: \(problem)")
         // The operation's own lines tell the rest.
         case .started, .finished: break
-        case .schedulesRefused(let why): logger.error("schedules: \(why); those that were last read still hold")
+        case .schedulesRefused(let why): logger.error("schedules: \(why)")
         case .recordsProblem(let why): logger.error("schedules: what came of runs: \(why)")
         case .notInCharge(let why): logger.error("schedules: none is run here: \(why)")
         case .inCharge: logger.notice("schedules: they are run here from now on")
@@ -35,13 +38,23 @@ struct ScheduleService: Service {
 
   /// - Throws: `CancellationError` when it made no epoch because the daemon ends.
   private static func take(_ run: Scheduler.Run, _ operations: Operations) async throws -> Int {
-    let request = TakeRequest(
-      guest: run.guest, maxPauseSeconds: run.maxPauseSeconds, keep: run.keep.isEmpty ? nil : run.keep)
+    let keep = run.removesNothing ? RetentionPolicy() : run.keep.isEmpty ? nil : run.keep
+    let request = TakeRequest(guest: run.guest, maxPauseSeconds: run.maxPauseSeconds, keep: keep)
     do { return try await operations.run(request, by: origin).epoch } catch let failure as ControlFailure
       where operations.isEnding && (failure == .ending || failure.exitStatus == .interrupted)
     {
       throw CancellationError()
     }
+  }
+
+  /// What is wrong with the schedules, and which of them run; nil when nothing is. Any thread, at once.
+  var problem: String? { loop.problem }
+
+  /// What Prometheus reads of the schedules; nothing where they are not run here.
+  func families() async -> [MetricFamily] {
+    guard await loop.isInCharge else { return [] }
+    let statuses = await loop.status(runs: 1)
+    return ScheduleMetrics.families(statuses, problem: problem)
   }
 
   /// Has the schedules looked at now: somebody changed them.

@@ -43,7 +43,8 @@ struct Startup: Sendable {
   private func tell(_ recovery: RecoverAnswer) {
     for line in recovery.lines { logger.notice("recovered: \(line)") }
     for failure in recovery.failures { logger.error("not recovered: \(failure)") }
-    if recovery.lines.isEmpty, recovery.failures.isEmpty { logger.info("nothing to recover") }
+    for line in recovery.open { logger.error("\(line)") }
+    if recovery.isEmpty { logger.info("nothing to recover") }
   }
 
   /// A take or a restore of another process may hold a guest just now: it will soon have ended.

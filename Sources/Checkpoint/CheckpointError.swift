@@ -55,8 +55,8 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
   case backendsLinger(guest: String, domain: UInt32)
   /// The guest was started anew while it was being destroyed; its disks and epochs are untouched.
   case cameBack(guest: String, domain: UInt32)
-  /// The restore failed after the old guest was destroyed; with the epoch that was taken before.
-  /// `disks`: why they still show the epoch; nil when they are what the old guest left.
+  /// The restore failed after the old guest was destroyed; with the epoch that was taken before, by this one or by an earlier one that did
+  /// not end. `disks`: what is wrong with them; nil when they are what the old guest left.
   case restoreFailed(guest: String, epoch: Int, message: String, safetyEpoch: Int?, disks: String?)
   /// No epoch of the running guest could be taken, so it was not brought back.
   case noSafetyEpoch(guest: String, String)
@@ -128,10 +128,9 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
         + "run the restore again"
     case .restoreFailed(let guest, let epoch, let message, let safety, let disks):
       "guest '\(guest)' is not running: epoch \(epoch) could not be started: \(message); "
-        + (disks.map { "ITS DISKS ARE AS IN EPOCH \(epoch) and could not be turned back: \($0); all" }
-          ?? "its disks are as it left them and all")
-        + " epochs are kept; run `ckpt restore` again, "
-        + (safety.map { "go back to epoch \($0), which was taken right before: ckpt undo \(guest), " } ?? "")
+        + (disks.map { "\($0);" } ?? "its disks are as it left them and")
+        + " all epochs are kept; run `ckpt restore` again, "
+        + (safety.map { "go back to epoch \($0), which was taken of it before: ckpt undo \(guest), " } ?? "")
         + "or start it anew from its disks: xl create"
     case .noSafetyEpoch(let guest, let text):
       "guest '\(guest)' was not touched: no epoch of it as it is now could be taken: \(text); say --no-safety to go back "

@@ -108,13 +108,27 @@ public struct Engine: Sendable {
   }
 
   /// The epochs of one guest, or of all, by guest and number, with all that is known of them.
-  public func list(_ guest: String?) throws -> [EpochList] {
-    try folders(of: guest).map { try $0.epochs(detailed: true) }.sorted { $0.name < $1.name }
+  ///
+  /// - Parameter unreadable: told of each folder that cannot be read, where all guests are asked for.
+  public func list(_ guest: String?, unreadable: (UnreadableFolder) -> Void) throws -> [EpochList] {
+    try read(guest, unreadable) { folder throws(StoreError) in try folder.epochs(detailed: true) }
+      .sorted { $0.name < $1.name }
   }
 
   /// The epochs of one guest, or of all, by guest and number, at a glance. Much faster.
-  public func overview(_ guest: String?) throws -> [EpochOverview] {
-    try folders(of: guest).map { try $0.overview() }.sorted { $0.name < $1.name }
+  ///
+  /// - Parameter unreadable: as ``list(_:unreadable:)`` has it.
+  public func overview(_ guest: String?, unreadable: (UnreadableFolder) -> Void) throws -> [EpochOverview] {
+    try read(guest, unreadable) { folder throws(StoreError) in try folder.overview() }.sorted { $0.name < $1.name }
+  }
+
+  private func read<Value>(
+    _ guest: String?, _ unreadable: (UnreadableFolder) -> Void, _ body: (GuestFolder) throws(StoreError) -> Value
+  ) throws -> [Value] {
+    if let guest { return [try body(folder(of: guest))] }
+    let survey = try existingStore().survey(body)
+    survey.unreadable.forEach(unreadable)
+    return survey.values
   }
 
   /// All that is known of one epoch.
@@ -141,22 +155,32 @@ public struct Engine: Sendable {
     guard code == 0 else { throw StreamError.writeFailed(errno: code) }
   }
 
-  /// The folder of one guest, or those of all.
+  /// The folder of one guest, or those of all, as far as they can be read.
   func folders(of guest: String?) throws -> [GuestFolder] {
     if let guest { return [try folder(of: guest)] }
-    return try existingStore().folders()
+    return try existingStore().listable().values
   }
+
+  /// Folders of guests that cannot be read: what is done for all guests leaves them out.
+  public func unreadableFolders() throws -> [UnreadableFolder] { try existingStore().listable().unreadable }
 
   /// A guest's folder by name or uuid; a number is a running domain's.
   func folder(of guest: String) throws -> GuestFolder {
     let store = try existingStore()
-    if let folder = try store.find(guest) { return folder }
-    if UInt32(guest) != nil, let hypervisor = try? Hypervisor(), let xenstore = try? XenStore(),
-      let domain = try? hypervisor.find(guest, store: xenstore), let folder = try store.find(domain.uuid)
-    {
-      return folder
-    }
+    let found = Result { try store.find(guest) }
+    if case .success(let folder?) = found { return folder }
+    if UInt32(guest) != nil, let folder = try folder(ofDomain: guest) { return folder }
+    // It may be in one that cannot be read.
+    _ = try found.get()
     throw CheckpointError.noEpochs(guest: guest)
+  }
+
+  /// The folder of a guest that runs, by name, number or uuid; nil when it has none, or Xen cannot be asked.
+  func folder(ofDomain guest: String) throws -> GuestFolder? {
+    guard let hypervisor = try? Hypervisor(), let xenstore = try? XenStore(),
+      let domain = try? hypervisor.find(guest, store: xenstore)
+    else { return nil }
+    do { return try existingStore().folder(uuid: domain.uuid, create: false) } catch StoreError.notFound { return nil }
   }
 
   /// The number of the epoch that is meant.

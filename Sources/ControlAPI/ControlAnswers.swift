@@ -23,10 +23,20 @@ public struct RecoverAnswer: Codable, Hashable, Sendable {
   public let swept: [String]
   /// What could not be ended, and why.
   public let failures: [String]
+  /// Restores that did not end, and the next command, a line each; nil from a ckptd that did not look.
+  public let unfinished: [String]?
 
-  public init(devices: [String], guests: [Guest], logs: [String], swept: [String], failures: [String]) {
+  public init(
+    devices: [String], guests: [Guest], logs: [String], swept: [String], failures: [String], unfinished: [String] = []
+  ) {
     (self.devices, self.guests, self.logs, self.swept, self.failures) = (devices, guests, logs, swept, failures)
+    self.unfinished = unfinished
   }
+
+  /// What is left to somebody, a line each.
+  public var open: [String] { unfinished ?? [] }
+  /// There was nothing to recover.
+  public var isEmpty: Bool { lines.isEmpty && failures.isEmpty && open.isEmpty }
 
   /// What was done, a line each.
   public var lines: [String] {

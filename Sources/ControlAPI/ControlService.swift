@@ -23,7 +23,7 @@ public struct Call: Sendable {
   public let cancellation: TakeCancellation
   /// Called on any thread, outside a guest's pause.
   public let report: @Sendable (ControlEvent) -> Void
-  /// Asks whether a restore may destroy what runs; throws when not.
+  /// Asks whether a restore may destroy what runs; throws when not, and when there is no answer within ``answerSeconds``.
   public let confirm: @Sendable (RestorePlan) throws -> Void
   /// Called before what is done to the end whatever it is told.
   public let begins: @Sendable () -> Void
@@ -37,6 +37,9 @@ public struct Call: Sendable {
     self.confirm = confirm
     self.begins = begins
   }
+
+  /// Seconds within which a question is answered, else the answer is no: takes of the guest are kept out meanwhile.
+  public static let answerSeconds = 120.0
 
   /// - Throws: ``CheckpointError/interrupted``.
   public func mayGoOn() throws { if cancellation.isCancelled { throw CheckpointError.interrupted } }

@@ -39,17 +39,22 @@ public struct DaemonStatus: Codable, Sendable {
   /// It ends: nothing new is begun.
   public let isEnding: Bool
   public let operations: [OperationStatus]
+  /// What is wrong with the file of schedules, and which of them run; nil when nothing is, or they are not run here.
+  public let scheduleProblem: String?
 
   public init(
-    pid: Int32, store: String, config: String?, started: EpochTime, isEnding: Bool, operations: [OperationStatus]
+    pid: Int32, store: String, config: String?, started: EpochTime, isEnding: Bool, operations: [OperationStatus],
+    scheduleProblem: String? = nil
   ) {
     (self.pid, self.store, self.config) = (pid, store, config)
     (self.started, self.isEnding, self.operations) = (started, isEnding, operations)
+    self.scheduleProblem = scheduleProblem
   }
 
   enum CodingKeys: String, CodingKey {
     case pid, store, config, started, operations
     case isEnding = "ending"
+    case scheduleProblem = "schedule_problem"
   }
 }
 

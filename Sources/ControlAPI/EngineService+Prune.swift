@@ -3,9 +3,16 @@ import EpochStore
 
 extension EngineService {
   public func planPrune(_ request: PrunePlanRequest, _ call: Call) throws -> [PrunePlanAnswer] {
-    try engine.prunePlans(request.guest, request.keep).map { plan in
+    let plans = try engine.prunePlans(request.guest, request.keep).map { plan in
       PrunePlanAnswer(report: PruneReport(plan, nil), warnings: plan.warnings)
     }
+    return try plans
+      + unreadable(request.guest).map { PrunePlanAnswer(report: PruneReport($0), warnings: ["\($0.error)"]) }
+  }
+
+  /// Guests of whom nothing can be removed, where all are meant.
+  private func unreadable(_ guest: String?) throws -> [UnreadableFolder] {
+    try guest == nil ? engine.unreadableFolders() : []
   }
 
   /// What fails for one guest is told in the answer, and keeps nothing of another.
@@ -29,6 +36,9 @@ extension EngineService {
         failures.append(.init(guest: plan.guest, error: ControlFailure(error)))
       }
     }
+    failures += try unreadable(request.guest).map {
+      PruneAnswer.Failure(guest: $0.uuid, error: ControlFailure($0.error))
+    }
     return PruneAnswer(reports: reports, failures: failures)
   }
 }
@@ -41,6 +51,13 @@ extension PrunePlan {
 }
 
 extension PruneReport {
+  /// Nothing is planned for a guest whose epochs cannot be read.
+  fileprivate init(_ folder: UnreadableFolder) {
+    self.init(
+      guest: folder.uuid, uuid: folder.uuid, epochs: [], dryRun: true, removed: [], freedBytes: 0, heldBytes: 0,
+      pools: [], notes: [])
+  }
+
   /// - Parameter pruned: nil for a plan that is only shown.
   fileprivate init(_ plan: PrunePlan, _ pruned: Pruned?) {
     let times = Dictionary(uniqueKeysWithValues: plan.overview.epochs.map { ($0.epoch, $0.time.description) })

@@ -10,9 +10,11 @@ extension EngineService {
     try restore.prepare()
     let (plan, uuid) = (restore.plan, restore.manifest.uuid)
     func answer(_ outcome: Restore.Outcome?) -> RestoreAnswer {
-      RestoreAnswer(
+      var told = plan
+      told.warnings += restore.notes
+      return RestoreAnswer(
         guest: plan.guest, uuid: uuid, epoch: plan.epoch, domain: outcome?.domain, safetyEpoch: restore.safetyEpoch,
-        steps: outcome?.told ?? [], plan: plan, dryRun: outcome == nil)
+        steps: outcome?.told ?? [], plan: told, dryRun: outcome == nil)
     }
     if request.dryRun == true { return answer(nil) }
     if request.yes != true { try call.confirm(plan) }

@@ -18,15 +18,20 @@ public struct EngineService: ControlService {
   /// Of an engine that stays.
   let memories: ResidentMemories?
   let observer: (any TakeObserver)?
+  /// Names or uuids of the guests that have a schedule.
+  let scheduled: @Sendable () throws -> Set<String>
 
   /// - Parameters:
   ///   - memories: what is kept of guests from take to take; nil for a process that ends with its work.
   ///   - observer: hears of every take of a guest that is there, or should be: the store knows it, or somebody counts on it.
+  ///   - scheduled: names or uuids of the guests that have a schedule: of those, something stays in the store.
   public init(
     _ engine: Engine, memories: ResidentMemories? = nil, observer: (any TakeObserver)? = nil,
-    configuration: @escaping @Sendable () -> Configuration = { Configuration() }
+    configuration: @escaping @Sendable () -> Configuration = { Configuration() },
+    scheduled: @escaping @Sendable () throws -> Set<String> = { [] }
   ) {
     self.engine = engine
+    self.scheduled = scheduled
     self.memories = memories
     self.observer = observer
     self.configuration = configuration
@@ -47,7 +52,8 @@ public struct EngineService: ControlService {
     return RecoverAnswer(
       devices: recovery.devices,
       guests: recovery.guests.map { .init(guest: $0.name, domain: $0.domain, outcome: .init($0.outcome)) },
-      logs: recovery.logs, swept: recovery.swept, failures: recovery.failures)
+      logs: recovery.logs, swept: recovery.swept, failures: recovery.failures,
+      unfinished: recovery.unfinished.map(\.description))
   }
 
   public func verify(_ request: VerifyRequest, _ call: Call) throws -> [VerifiedAnswer] {

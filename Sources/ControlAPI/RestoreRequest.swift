@@ -96,7 +96,7 @@ public struct RestoreAnswer: Codable, Hashable, Sendable {
   public let epoch: Int
   /// The new domain; nil when nothing was started.
   public let domain: UInt32?
-  /// The epoch that was taken of the guest before it was destroyed.
+  /// The epoch that was taken of the guest before it was destroyed, by this restore or by an earlier one that did not end.
   public let safetyEpoch: Int?
   /// In order.
   public let steps: [Step]

@@ -36,29 +36,32 @@ public struct EpochStore: Sendable {
     }
   }
 
-  /// Every guest that has a folder, sorted by name, then uuid.
+  /// Every guest whose folder can be read, sorted by name, then uuid.
   public func guests() throws(StoreError) -> [GuestSummary] {
-    var summaries: [GuestSummary] = []
-    for folder in try folders() {
-      summaries.append(GuestSummary(folder: folder, overview: try folder.overview()))
+    let survey = try survey { folder throws(StoreError) in
+      GuestSummary(folder: folder, overview: try folder.overview())
     }
-    return summaries.sorted { ($0.name, $0.uuid) < ($1.name, $1.uuid) }
+    return survey.values.sorted { ($0.name, $0.uuid) < ($1.name, $1.uuid) }
   }
 
   /// The folder of a guest by uuid or name; nil when the store has none. A name that several guests bore
   /// belongs to the one with the newest epoch under that name.
+  ///
+  /// - Throws: what keeps a folder from being read, when the name is in no other.
   public func find(_ nameOrUUID: String) throws(StoreError) -> GuestFolder? {
     if let uuid = try? Self.canonical(uuid: nameOrUUID) {
       do { return try folder(uuid: uuid, create: false) } catch {
         guard case .notFound = error else { throw error }
       }
     }
+    let survey = try survey { folder throws(StoreError) in (folder, try folder.newest(named: nameOrUUID)) }
     var best: (time: EpochTime, folder: GuestFolder)?
-    for folder in try folders() {
-      guard let newest = try folder.newest(named: nameOrUUID) else { continue }
+    for (folder, newest) in survey.values {
+      guard let newest else { continue }
       if let known = best, known.time >= newest.time { continue }
       best = (newest.time, folder)
     }
+    if best == nil, let unreadable = survey.unreadable.first { throw unreadable.error }
     return best?.folder
   }
 
@@ -66,7 +69,8 @@ public struct EpochStore: Sendable {
   public func namesakes(of name: String, besides uuid: String) throws(StoreError) -> [GuestFolder] {
     var found: [(time: EpochTime, folder: GuestFolder)] = []
     for folder in try folders() where folder.uuid != uuid {
-      guard let newest = try folder.newest(), newest.guest == name else { continue }
+      // One that cannot be read is not known to be called so.
+      guard let newest = try? folder.newest(), newest.guest == name else { continue }
       found.append((newest.time, folder))
     }
     return found.sorted { $0.time > $1.time }.map { $0.folder }

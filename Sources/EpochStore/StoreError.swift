@@ -73,6 +73,7 @@ public enum StoreError: Error, Equatable, Sendable, CustomStringConvertible {
     case EACCES, EPERM: return "; run as the owner of the store"
     case EROFS: return "; mount the file system writable"
     case EIO: return "; check the disk (dmesg)"
+    case EUCLEAN: return "; check the file system (dmesg, fsck)"
     default: return ""
     }
   }

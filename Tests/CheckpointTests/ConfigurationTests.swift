@@ -1,4 +1,5 @@
 import EpochStore
+import Foundation
 import Testing
 
 @testable import Checkpoint
@@ -56,14 +57,28 @@ struct ConfigurationTests {
       ("hook-timeout = 0", 1, "hook-timeout = 0: want seconds"),
       ("hook-pause-deadline = 11", 1, "want seconds, 0.001 to 10"),
       ("\nhook-before = freeze.sh", 2, "hook-before: freeze.sh cannot be a hook: name it by its whole path"),
-      ("[guest web]\nhook-pause = /nowhere/x", 2, "/nowhere/x cannot be a hook: No such file"),
-      ("hook-failed = /tmp", 1, "it is not a regular file"),
     ])
   func faults(text: String, line: Int, words: String) {
     #expect { try Configuration(text: text, path: "ckpt.conf") } throws: { error in
       guard let fault = error as? Configuration.Fault else { return false }
       return fault.line == line && fault.description.hasPrefix("ckpt.conf:\(line): ") && fault.what.contains(words)
     }
+  }
+
+  @Test("may name programs that cannot be run: who checks it is told, who reads it for work is not kept from it")
+  func missingPrograms() throws {
+    let path = try HookFolder().path + ".conf"
+    defer { try? FileManager.default.removeItem(atPath: path) }
+    let text = "hook-failed = /tmp\nspeed = 9\n[guest web]\nhook-pause = /nowhere/x\n"
+    try Data(text.utf8).write(to: URL(fileURLWithPath: path))
+    let faults = Configuration.faults(path: path)
+    #expect(faults.map(\.line) == [1, 2, 4])
+    #expect(faults[0].what == "hook-failed: /tmp cannot be a hook: it is not a regular file")
+    #expect(faults[2].what == "hook-pause: /nowhere/x cannot be a hook: No such file or directory")
+    #expect { try Configuration(path: path) } throws: { ($0 as? Configuration.Fault)?.line == 2 }
+    try Data(text.replacing("speed = 9", with: "").utf8).write(to: URL(fileURLWithPath: path))
+    #expect(try Configuration(path: path).options(for: "web").hooks.pause?.path == "/nowhere/x")
+    #expect(try Configuration(path: path).sectionNames == ["web"])
   }
 
   @Test("names programs, which a guest's section can take back")

@@ -157,13 +157,16 @@ private final class ScriptedKeeper: PauseKeeper, Sendable {
   let journal: Journal
   let takesOver: Bool
   let isDead: Bool
-  let hasTaken: Bool
   let isSlow: Bool
+  private let taken: Mutex<Bool>
+  var hasTaken: Bool { taken.withLock { $0 } }
+  /// It takes the guest that is held.
+  func take() { taken.withLock { $0 = true } }
   init(
     _ journal: Journal, takesOver: Bool = false, isDead: Bool = false, hasTaken: Bool = false, isSlow: Bool = false
   ) {
-    (self.journal, self.takesOver, self.isDead, self.hasTaken) = (journal, takesOver, isDead, hasTaken)
-    self.isSlow = isSlow
+    (self.journal, self.takesOver, self.isDead, self.isSlow) = (journal, takesOver, isDead, isSlow)
+    taken = Mutex(hasTaken)
   }
   func awaitReady() {
     journal.note("awaitReady")
@@ -273,6 +276,24 @@ struct KeptTakeTests {
     guest.isLetGo = true
     #expect(held?.standsStill == false)
     #expect(throws: CheckpointError.letGo(guest: "web")) { try hold(ScriptedKeeper(Journal()), isLetGo: true) }
+  }
+
+  @Test("one that is about to be destroyed is given the time for that, unless it has run on")
+  func heldToTheEnd() throws {
+    let keeper = ScriptedKeeper(journal)
+    let (guest, held, _) = try hold(keeper)
+    #expect(held?.holdOn() == true && held?.wasLetGo == false)
+    #expect(journal.events.filter { $0 == "prolong" }.count == 2)
+    guest.isLetGo = true
+    #expect(held?.holdOn() == false)
+    guest.isLetGo = false
+    // While xl comes to it.
+    keeper.take()
+    #expect(held?.holdOn() == false && held?.wasLetGo == true)
+    guest.isDestroyed = true
+    held?.wasDestroyed()
+    #expect(held?.holdOn() == false)
+    #expect(journal.events.filter { $0 == "prolong" }.count == 2)
   }
 
   @Test("one whose epoch fails runs on", arguments: [ScriptedGuest.Fault.processors, .state, .lastLook])

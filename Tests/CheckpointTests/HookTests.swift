@@ -201,6 +201,20 @@ struct HookTests {
     #expect(notes.events.count == 1)
   }
 
+  @Test("A program that is gone when a take wants it stops that take before, and is left out and told later")
+  func gone() throws {
+    var settings = HookSettings()
+    let missing = HookProgram(unchecked: "/nowhere/x")
+    (settings.pause, settings.after) = (missing, missing)
+    #expect(try take(settings).epoch == 1)
+    #expect(notes.events.count == 2 && notes.events.allSatisfy { $0.contains("/nowhere/x cannot be a hook: No such") })
+    settings.before = missing
+    #expect { try take(settings) } throws: {
+      guard case HookError.refused("/nowhere/x", _) = $0 else { return false }
+      return true
+    }
+  }
+
   @Test("A take that another one keeps out runs no hook")
   func locked() throws {
     let lock = try temporary.folder.lock(.exclusive)

@@ -144,6 +144,47 @@ struct PruneTests {
     try guest.expect([6], "after it was removed")
   }
 
+  @Test("What a restore that did not end is undone with stays, also when it is tried again, or cannot be read")
+  func wayBackFromACut() throws {
+    let guest = try PruneHouse(epochs: 3)
+    try guest.folder.setMarks(EpochMarks(tags: [Rollback.tag]), of: 2)
+    // Its epochs are days of 1970.
+    _ = try RollbackRecord(Rollback(epoch: 1, safetyEpoch: 2), in: guest.folder)
+    var again = try RollbackRecord(Rollback(epoch: 1, safetyEpoch: nil, reason: "it did not run"), in: guest.folder)
+    try again.end()
+    #expect(try guest.prune(keeping: 1).removal.epochs == [1])
+    try Data("{}".utf8).write(to: URL(fileURLWithPath: guest.folder.path + "/rollback"))
+    try guest.take(4)
+    #expect(try guest.prune(keeping: 1).removal.epochs == [3])
+    try guest.expect([2, 4], "with a record that nobody can read")
+    try guest.folder.setLastRollback(Rollback(epoch: 4, safetyEpoch: nil, isDone: true))
+    #expect(try guest.prune(keeping: 1).removal.epochs == [2])
+  }
+
+  @Test("A full file system gets the reserve for one more try, and only that")
+  func fullFileSystem() throws {
+    let store = try TemporaryStore()
+    let reserve = SpaceReserve(store: store.path)
+    reserve.fill()
+    func isThere() -> Bool { FileManager.default.fileExists(atPath: store.path + "/reserve") }
+    for code in [ENOSPC, EDQUOT] {
+      var tries: [Bool] = []
+      try reserve.lend {
+        tries.append(isThere())
+        if tries.count == 1 { throw PoolError.io(operation: "write", path: "x", errno: code) }
+      }
+      #expect(tries == [true, false] && isThere())
+    }
+    var tries = 0
+    #expect(throws: PoolError.io(operation: "write", path: "x", errno: EIO)) {
+      try reserve.lend {
+        tries += 1
+        throw PoolError.io(operation: "write", path: "x", errno: EIO)
+      }
+    }
+    #expect(tries == 1)
+  }
+
   @Test("What was taken after the plan was shown pushes nothing out that was not shown")
   func takenMeanwhile() throws {
     let guest = try PruneHouse(epochs: 3)

@@ -78,6 +78,122 @@ struct RestoreTests {
     #expect(refusal() == "guest 'web' has no epoch 3; it has 1, 2, 4")
   }
 
+  @Test("A restore that did not end is undone, too, also when trying again came to nothing, or to an end")
+  func undoOfACut() throws {
+    let store = try TemporaryStore()
+    let engine = Engine(storePath: store.path)
+    try publish(1...4, in: store.folder)
+    func begin(_ epoch: Int, safety: Int?) throws -> RollbackRecord {
+      try RollbackRecord(Rollback(epoch: epoch, safetyEpoch: safety, reason: "the guest did not run"), in: store.folder)
+    }
+    _ = try begin(2, safety: 4)
+    #expect(try engine.undoEpoch("web") == 4)
+    var again = try begin(2, safety: nil)
+    try again.takeBack()
+    #expect(try engine.undoEpoch("web") == 4)
+    again = try begin(2, safety: nil)
+    #expect(try engine.undoEpoch("web") == 4)
+    try again.end()
+    #expect(try engine.undoEpoch("web") == 4)
+    // To the epoch that it was, without another of what did not run: there is no second undo.
+    _ = try begin(2, safety: 4)
+    var undo = try begin(4, safety: nil)
+    #expect(try engine.undoEpoch("web") == 4)
+    try undo.end()
+    #expect(throws: CheckpointError.self) { try engine.undoEpoch("web") }
+  }
+
+  @Test("A restore that did not end is told of while its guest does not run, with the ways on")
+  func unfinished() throws {
+    let store = try TemporaryStore()
+    let engine = Engine(storePath: store.path)
+    let uuid = store.folder.uuid
+    try publish(1...4, in: store.folder)
+    func told(present: Set<String> = [], running: Set<String> = []) -> [String] {
+      engine.unfinishedRestores(of: nil, present: present, running: running).map(\.description)
+    }
+    func begin(safety: Int?) throws -> RollbackRecord {
+      // Whatever is published here is younger.
+      let begun = Rollback(time: EpochTime(milliseconds: 1), epoch: 2, safetyEpoch: safety)
+      return try RollbackRecord(begun, in: store.folder)
+    }
+    #expect(told() == [])
+    let record = try begin(safety: 4)
+    let since = "; if it was started since, start it again instead: what its disks hold now would be lost"
+    let words = "the restore of web to epoch 2 did not end: ckpt restore web 2, or ckpt undo web\(since)"
+    #expect(told() == [words])
+    #expect(try HostStatus.Guest(store.folder).unfinished?.description == words)
+    // It is paused, or being made.
+    #expect(told(present: [uuid]) == [] && told() == [words])
+    let lock = try store.folder.lock(.exclusive)
+    #expect(told() == [] && told(present: [uuid], running: [uuid]) == [])
+    _ = consume lock
+    #expect(told() == [words])
+    // Another guest is called so by now.
+    let other = try store.store.folder(uuid: "22222222-2222-3333-4444-555555555555", create: true)
+    usleep(2000)
+    try publish(1...1, in: other)
+    let named = "the restore of \(uuid) to epoch 2 did not end: ckpt restore \(uuid) 2, or ckpt undo \(uuid)"
+    #expect(told() == [named + since])
+
+    // Somebody started it otherwise: that stays true when it is shut down.
+    #expect(told(present: [uuid], running: [uuid]) == [] && told() == [])
+    #expect(try store.folder.lastRollback()?.isDone == true && store.folder.overview().safetyEpochs == [4])
+    try store.folder.setLastRollback(record.rollback)
+    #expect(told().count == 1)
+    try publish(5...5, in: store.folder)
+    #expect(told() == [])
+  }
+
+  @Test("Without an epoch of what the guest was there is only one way on")
+  func unfinishedWithoutSafety() {
+    let restore = UnfinishedRestore(guest: "web", epoch: 2, canBeUndone: false)
+    let way = "ckpt restore web 2, which gives up what its disks held before: no epoch has that"
+    #expect("\(restore)".hasPrefix("the restore of web to epoch 2 did not end: \(way); if it was started since, "))
+  }
+
+  @Test(
+    "What is left of a domain is no guest that is there",
+    arguments: [
+      (Domain.State.running, false), (.paused, false), (.suspended, false), (.shutdown(reason: 0), true),
+      (.crashed, true), (.dying, true),
+    ])
+  func ended(state: Domain.State, isEnded: Bool) { #expect(state.isEnded == isEnded) }
+
+  @Test("A guest that is gone though its end failed is told to be, with the ways on")
+  func endOfTheOld() {
+    let tool = CheckpointError.tool(command: "xl destroy 5", status: 1, message: "m")
+    let lingers = CheckpointError.backendsLinger(guest: "web", domain: 5)
+    #expect(Restore.endFailure(tool, isOldThere: true) == .untouched)
+    #expect(Restore.endFailure(tool, isOldThere: false) == .gone)
+    #expect(Restore.endFailure(tool, isOldThere: nil) == .told)
+    #expect(Restore.endFailure(lingers, isOldThere: false) == .told)
+    #expect(Restore.endFailure(lingers, isOldThere: true) == .untouched)
+    #expect(Restore.endFailure(CheckpointError.cameBack(guest: "web", domain: 6), isOldThere: false) == .told)
+  }
+
+  @Test("That the end cannot be written down is told with what writes it, and what stays until then")
+  func unwrittenEnd() {
+    let error = StoreError.invalid("no room")
+    let end = "that the restore has ended is not written down: no room"
+    let way = "; `ckpt recover` writes it down while the guest runs"
+    let stays = "; what its disks held before stays in the pool"
+    #expect(Restore.noteOfUnwrittenEnd(error, hasDisks: false) == end + way)
+    #expect(Restore.noteOfUnwrittenEnd(error, hasDisks: true) == end + way + stays)
+  }
+
+  @Test("A restore that fails says what the disks show")
+  func failure() {
+    func text(_ disks: String?, safety: Int? = nil) -> String {
+      "\(CheckpointError.restoreFailed(guest: "web", epoch: 2, message: "m", safetyEpoch: safety, disks: disks))"
+    }
+    let begin = "guest 'web' is not running: epoch 2 could not be started: m; "
+    let kept = "all epochs are kept; run `ckpt restore` again, or"
+    #expect(text(nil).hasPrefix(begin + "its disks are as it left them and \(kept)"))
+    #expect(text("ITS DISKS ARE ODD").hasPrefix(begin + "ITS DISKS ARE ODD; \(kept)"))
+    #expect(text(nil, safety: 4).contains("go back to epoch 4, which was taken of it before: ckpt undo web, or start"))
+  }
+
   @Test("A clone is told what it shares with the original")
   func warnings() {
     #expect(Clone.warnings(of: "web", interfaces: 0).count == 1)
@@ -145,6 +261,7 @@ struct RestoreTests {
     let absent = try #require(disks.absentDisk(besides: ["xvda"]))
     #expect(absent.vdev == "xvdc" && absent.path == path)
     #expect(disks.absentDisk(besides: ["xvda", "xvdc"]) == nil)
+    #expect(disks.paths(besides: ["xvda"]) == ["/dev/null", path])
   }
 
   @Test(
@@ -156,7 +273,11 @@ struct RestoreTests {
       #"{"vdev": "xvdc", "pdev_path": "/nowhere", "backend_domname": "storage"}"#,
       #"{"vdev": "xvdc", "pdev_path": "/nowhere", "script": "block-drbd"}"#,
     ])
-  func notOfDom0(disk: String) throws { #expect(try config(disk).absentDisk(besides: []) == nil) }
+  func notOfDom0(disk: String) throws {
+    let told = try config(disk)
+    #expect(told.absentDisk(besides: []) == nil)
+    #expect(told.paths(besides: []).isEmpty)
+  }
 
   @Test("A terminal's Ctrl-C does not reach the tools that a restore runs")
   func ownProcessGroup() throws {

@@ -63,6 +63,19 @@ struct SweepTests {
     #expect(try guest.house.history.epochs() == [1])
   }
 
+  @Test("of a guest that was given up, the rest of its folder goes, which is no guest's") func givenUpGuest() throws {
+    let temporary = try TemporaryStore()
+    let path = temporary.path + "/.removed-" + PoolHouse.uuid
+    try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
+    for name in ["counter", "lock"] { try Data().write(to: URL(fileURLWithPath: path + "/" + name)) }
+    let engine = Engine(storePath: temporary.path)
+    #expect(try engine.status().guests.map(\.uuid) == [temporary.folder.uuid])
+    #expect(engine.settle(temporary.folder.uuid).swept == [] && FileManager.default.fileExists(atPath: path))
+    let settled = engine.settle(nil)
+    #expect(settled.swept == ["guest \(PoolHouse.uuid) was given up, what was left of its folder is removed"])
+    #expect(settled.failures == [] && !FileManager.default.fileExists(atPath: path))
+  }
+
   @Test("what a living take has locked is left alone, and is no failure") func locked() throws {
     let house = try PruneHouse(epochs: 1)
     try house.take(2, publish: false)

@@ -17,7 +17,7 @@ struct TakeSignalsTests {
     var streak = TakeStreak()
     #expect(streak.end() == nil)
     #expect(streak.add(busy) == nil && streak.add(interrupted) == nil)
-    #expect(streak == TakeStreak())
+    #expect(streak.failures == 0 && streak.lastFailure == nil)
     #expect(streak.add(failed) == .failed(failed))
     // Nobody could be told.
     #expect(streak.add(skipped) == .failed(skipped))
@@ -28,6 +28,57 @@ struct TakeSignalsTests {
     #expect(streak.failures == 0 && streak.lastFailure?.phase == "reserve")
     #expect(streak.end() == nil)
     #expect(streak.add(failed) == .failed(failed))
+  }
+
+  @Test("of takes that others keep out, when there were three in a row and it has been an hour")
+  func busy() {
+    let busy = TakeFailure(StoreError.locked(path: "/lock", pid: 7), in: .reserve)
+    func minute(_ number: Int64) -> EpochTime { EpochTime(milliseconds: number * 60_000) }
+    var streak = TakeStreak()
+    #expect(streak.add(busy, at: minute(0)) == nil && streak.add(busy, at: minute(90)) == nil)
+    #expect(streak.failures == 0)
+    #expect(streak.add(busy, at: minute(91)) == .failed(busy))
+    #expect(streak.failures == 3 && streak.lastFailure?.kind == "busy" && streak.lastFailure?.message == busy.message)
+    streak.isTold = true
+    #expect(streak.add(busy, at: minute(92)) == nil)
+    #expect(streak.failures == 4)
+    #expect(streak.end() == .recovered)
+    #expect(streak.failures == 0 && streak.busy == nil)
+    // Many within an hour, then one that failed for another reason: the row of busy ones begins anew.
+    for number in 100..<160 as Range<Int64> { #expect(streak.add(busy, at: minute(number)) == nil) }
+    _ = streak.add(TakeFailure(Broken(), in: .copy), at: minute(160))
+    #expect(streak.add(busy, at: minute(161)) == nil && streak.failures == 1)
+    // Somebody stopped one: that is no word about the others.
+    #expect(streak.add(TakeFailure(CheckpointError.interrupted, in: .reserve), at: minute(162)) == nil)
+    #expect(streak.add(busy, at: minute(163)) == nil)
+    #expect(streak.add(busy, at: minute(221)) == .failed(busy))
+    #expect(streak.failures == 4)
+  }
+
+  @Test("of the same, with a clock that is set back: an hour after it at the latest")
+  func busyWithClock() {
+    let busy = TakeFailure(StoreError.locked(path: "/lock", pid: 7), in: .reserve)
+    var streak = TakeStreak()
+    for seconds in [100_000, 0, 60] as [Int64] {
+      #expect(streak.add(busy, at: EpochTime(milliseconds: seconds * 1000)) == nil)
+    }
+    #expect(streak.add(busy, at: EpochTime(milliseconds: 3_600_000)) == .failed(busy))
+  }
+
+  @Test("of takes that are kept out, whatever process takes, and of the first one that is not")
+  func busyIsRemembered() throws {
+    let (folder, temporary) = (try HookFolder(), try TemporaryStore())
+    let command = try folder.program("tell", #"echo "$CKPT_RESULT $CKPT_FAILURES" >>"$said""#)
+    let locked = StoreError.locked(path: "/lock", pid: 7)
+    for _ in 0..<3 { #expect(take(locked, temporary, command: command) == ["busy probe"]) }
+    #expect(folder.said == [] && temporary.folder.streak.busy?.takes == 3)
+    var streak = temporary.folder.streak
+    streak.busy?.since = EpochTime(milliseconds: 0)
+    try temporary.folder.setStreak(streak)
+    for _ in 0..<2 { _ = take(locked, temporary, command: command) }
+    _ = take(nil, temporary, command: command)
+    #expect(folder.said == ["busy 4", "recovered 5"])
+    #expect(temporary.folder.streak.busy == nil)
   }
 
   @Test(

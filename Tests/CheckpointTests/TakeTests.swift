@@ -224,6 +224,14 @@ struct TakeTests {
       if case StoreError.locked = $0 { true } else { false }
     }
     #expect(!journal.events.contains("request"))
+    // Who waits for it hears that it is to stop.
+    let cancellation = TakeCancellation()
+    cancellation.cancel()
+    #expect(throws: CheckpointError.interrupted) {
+      try Take(
+        guest, disks: ScriptedDisks(journal: journal), into: temporary.folder, cancellation: cancellation
+      ).run()
+    }
     withExtendedLifetime(lock) {}
   }
 

@@ -446,6 +446,21 @@ struct TrackingTests {
     #expect(try take(.continuous, memory: memory).changes == "compare")
   }
 
+  @Test("after all epochs were removed a take is a full one, under a number of its own", arguments: [true, false])
+  func allRemoved(resident: Bool) throws {
+    let kept = resident ? memory : nil
+    try take(.continuous, memory: kept)
+    guest.write(7, page(200))
+    try take(.continuous, memory: kept)
+    _ = try temporary.folder.remove(epochs: [1, 2])
+    let third = try take(.continuous, memory: kept)
+    #expect(third.changes == "all" && third.reason == "there is no epoch to build on")
+    let epochs = try temporary.folder.epochs().epochs
+    #expect(epochs.map(\.epoch) == [3] && epochs.map(\.needs) == [[]])
+    guest.write(8, page(201))
+    #expect(try take(.continuous, memory: kept).changes == "log")
+  }
+
   @Test(
     "an epoch that turns out damaged is built on no more, and the debt since it is not taken for more",
     arguments: [true, false])

@@ -62,6 +62,7 @@ struct CommandTests {
       ["restore", "web", "@noon"],
       ["restore", "web", "-0"],
       ["restore", "web", "-x"], ["restore", "web", "1", "--as", "x", "--disks-only"], ["undo"], ["remove", "web"],
+      ["remove", "web", "1", "--all"], ["remove", "--all"],
       ["restore", "web", "1", "--paused", "--disks-only"], ["note", "web", "1", "two\nlines"],
       ["note", "web", "1", "two\u{2028}lines"], ["note", "web", "1", "txt\u{202e}exe"],
       ["note", "web", "1", "\u{2066}a"],
@@ -219,6 +220,47 @@ struct CommandTests {
     #expect(guest["epochs"] as? Int == 2 && guest["damaged"] as? Int == 1 && guest["newest"] as? Int == 2)
     #expect(guest["failures_in_row"] as? Int == 2 && guest["pause_ms"] as? Double == 12.5)
     #expect((status["store"] as? [String: Any])?["used_bytes"] as? Int ?? 0 > 0)
+  }
+
+  @Test("A folder that cannot be read is told of, and hides no other guest")
+  func unreadableFolder() throws {
+    let store = try SampleStore()
+    let bad = store.path + "/22222222-2222-3333-4444-555555555555"
+    // A file in a folder's place cannot be listed, by root neither.
+    try Data().write(to: URL(fileURLWithPath: bad))
+    let told = "cannot list \(bad): Not a directory (errno 20)"
+    func run(_ words: String...) throws -> (status: Int32, output: String, errors: String) {
+      try ckpt(words + ["--store", store.path])
+    }
+    let list = try run("list")
+    #expect(list.status == 3 && list.output.contains("web") && list.errors == "ckpt: \(told)\n")
+    #expect(try run("list", "--json").output.contains("\"epoch\" : 2"))
+    let one = try run("list", "web")
+    #expect(one.status == 0 && one.errors.isEmpty)
+    let other = try run("show", "db", "1")
+    #expect(other.status == 1 && other.errors == "ckpt: \(told)\n")
+
+    let json = try run("status", "--json")
+    let status = try #require(try JSONSerialization.jsonObject(with: Data(json.output.utf8)) as? [String: Any])
+    #expect(json.status == 0 && (status["unknown"] as? [String])?.contains(told) == true)
+    #expect((status["guests"] as? [[String: Any]])?.first?["epochs"] as? Int == 2)
+    let doctor = try run("doctor", "--json").output
+    let report = try #require(try JSONSerialization.jsonObject(with: Data(doctor.utf8)) as? [String: Any])
+    let findings = try #require(report["findings"] as? [[String: Any]])
+    if geteuid() == 0 {
+      let found = findings.first { $0["subject"] as? String == bad }
+      #expect(found?["level"] as? String == "problem" && found?["what"] as? String == told)
+      // The file system has the size that it has.
+      #expect(!findings.contains { ($0["what"] as? String)?.contains("0B of 0B") == true })
+    }
+
+    let verified = try run("verify")
+    #expect(verified.status == 1 && verified.errors == "ckpt: \(told)\n")
+    #expect(try run("verify", "web").status == 0)
+    let pruned = try run("prune", "--keep-last", "1", "--yes")
+    #expect(pruned.status == 3 && pruned.errors.contains(told))
+    #expect(try epochs(store) == [2])
+    #expect(try run("prune", "web", "--keep-last", "1", "--yes").errors.isEmpty)
   }
 
   @Test("The first pool of a host makes the store, private to root")

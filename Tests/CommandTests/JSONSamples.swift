@@ -13,11 +13,12 @@ enum JSONSamples {
 
   private static let moment = EpochTime(milliseconds: 1)
   private static let disk = EpochManifest.Disk(
-    vdev: "xvda", pool: "main", thinID: 1, sizeBytes: 1, device: "/dev/mapper/a", readOnly: false)
+    vdev: "xvda", pool: "main", thinID: 1, sizeBytes: 1, sectorBytes: 512, device: "/dev/mapper/a", readOnly: false)
 
   private static var manifest: EpochManifest {
     var statistics = TakeStatistics()
     statistics.rounds = [.init(name: "1", zero: 1)]
+    statistics.carriedPages = 1
     let manifest = EpochManifest(
       guest: "web", uuid: "u", epoch: 1, kind: .pv, vcpus: 1, memoryBytes: 1, disks: [disk], phases: ["copy": 1],
       statistics: statistics)
@@ -76,7 +77,7 @@ enum JSONSamples {
       AdoptedDisk(
         vdev: "xvda", pool: "main", volume: "vg0/web", oldPath: "o", path: "p", sizeBytes: 1, heldNanoseconds: 1))
     let released = ReleaseCommand.Disk(vdev: "xvda", path: "p", copiedBytes: 1)
-    let pools = ["create", "grow", "remove", "show", "start"].map {
+    let pools = ["create", "grow", "remove", "show", "start", "stop"].map {
       ("pool \($0)", [PoolReportView(pool)] as any Encodable)
     }
     return pools + [
@@ -109,7 +110,7 @@ enum JSONSamples {
       dryRun: false, removed: [1], freedBytes: 1, heldBytes: 1, pools: [pool], notes: ["n"])
     let removed = RemoveAnswer(
       guest: "web", uuid: "u", dryRun: false, removed: [1], freedBytes: 1, heldBytes: 1, pools: [pool], notes: ["n"],
-      poolProblem: "p")
+      poolProblem: "p", folderRemoved: true)
     let lists = ["list", "set", "pause", "resume"].map { ("schedule \($0)", shown as any Encodable) }
     return lists + schedules.map { ("schedule remove", $0) } + [("prune", [pruned]), ("remove", removed)]
   }
@@ -122,14 +123,16 @@ enum JSONSamples {
     var guest = HostStatus.Guest(name: "web", uuid: "u")
     (guest.domain, guest.quota, guest.newest) = (1, 1, EpochSummary(manifest))
     guest.streak.lastFailure = .init(kind: "failed", phase: "copy", message: "m")
+    guest.pruneProblem = "p"
     (host.xen, host.pools, host.guests) = ("4.17", [pool], [guest])
     let operation = OperationStatus(
       id: "1", kind: "take", guest: "web", by: "uid 0", started: moment, phase: "copy", isCancelled: false)
     let service = DaemonStatus(
-      pid: 1, store: "s", config: "c", started: moment, isEnding: false, operations: [operation])
+      pid: 1, store: "s", config: "c", started: moment, isEnding: false, operations: [operation],
+      scheduleProblem: "p")
     let recovered = RecoverAnswer(
       devices: ["d"], guests: [.init(guest: "web", domain: 1, outcome: .resumed)], logs: ["web"], swept: ["f"],
-      failures: ["e"])
+      failures: ["e"], unfinished: ["r"])
     return [
       ("status", StatusView(host, service: service, scheduler: 1)), ("recover", recovered),
       ("doctor", DoctorReport([Finding(.problem, .pools, of: "main", "w", fix: "f")])),

@@ -16,6 +16,25 @@ struct NamedCommandTests {
       ("\(PoolError.noDefault(pools: []))", "ckpt pool create --vg GROUP --size 20%"),
       ("\(DiskError.noSuchEpoch(guest: "web", epoch: 1))", "ckpt remove web 1"),
       ("\(PoolError.beingRemoved(pool: "p"))", "ckpt pool remove p"),
+      ("\(PoolError.deviceTaken(device: "ckpt-web-xvda", why: "w"))", "ckpt pool start"),
+      (
+        "\(PoolError.exhausted(pool: "p"))",
+        "ckpt disk create NEWNAME VDEV --from /dev/mapper/ckpt-GUEST-VDEV --pool NEW"
+      ),
+      ("\(PoolError.exhausted(pool: "p"))", "ckpt adopt GUEST --pool NEW"),
+      ("\(DiskError.tableDiffers(device: "ckpt-web-xvda", found: "f", expected: "e"))", "ckpt pool start"),
+      (
+        "\(DiskError.lost(device: "ckpt-web-xvda", pool: "p", guest: "web", vdev: "xvda", isAdopted: false))",
+        "ckpt disk remove web xvda"
+      ),
+      (
+        "\(DiskError.lost(device: "ckpt-web-xvda", pool: "p", guest: "web", vdev: "xvda", isAdopted: true))",
+        "ckpt release web xvda --discard"
+      ),
+      (
+        "\(DiskSourceError.ownName(path: "/dev/x", guest: "web", vdev: "xvda", pool: "p"))",
+        "ckpt disk create web-2 xvda --from /dev/x --pool p"
+      ),
       (
         "\(AdoptionError.epochInUse(guest: "web", vdev: "xvda", device: "/dev/x", uuid: uuid, epoch: 3))",
         "ckpt umount \(uuid) 3 xvda"
@@ -34,7 +53,7 @@ struct NamedCommandTests {
         "\(AdoptionError.notAdoptable(guest: "web", vdev: "xvda", path: "aio:/srv/web.img", .noBlockBackend))",
         "ckpt disk create web xvda --from /srv/web.img"
       ),
-    ])
+    ] as [(String, String)])
   func parses(message: String, command: String) throws {
     #expect(message.contains(command))
     _ = try Ckpt.parseAsRoot(command.split(separator: " ").dropFirst().map(String.init))

@@ -66,6 +66,39 @@ struct VerbTests {
     #expect(try epochs(store) == [])
   }
 
+  @Test(
+    "All epochs of a guest are removed at once, and what the store knows of it when nothing else is left",
+    .enabled(if: !FileManager.default.fileExists(atPath: "/dev/xen/privcmd")))
+  func removesAll() throws {
+    let store = try SampleStore()
+    let uuid = "11111111-2222-3333-4444-555555555555"
+    func run(_ words: String...) throws -> (status: Int32, output: String, errors: String) {
+      try ckpt(words + ["--store", store.path])
+    }
+    _ = try run("pin", "web", "1")
+    _ = try run("schedule", "set", "web", "--every", "5m")
+    let pinned = try run("remove", "web", "--all", "--yes")
+    #expect(pinned.status == 12 && pinned.errors.contains("pinned: 1; nothing was removed"))
+    let dry = try run("remove", "web", "--all", "--force", "-n")
+    #expect(dry.status == 0 && dry.output == "would remove epochs 1, 2 of 'web'\n")
+    let unsure = try run("remove", "web", "--all", "--force")
+    #expect(unsure.status == 12 && unsure.errors.contains("--yes"))
+    #expect(try epochs(store) == [1, 2])
+
+    let removed = try run("remove", "web", "--all", "--force", "--yes")
+    #expect(removed.status == 0 && removed.output.hasPrefix("web: 2 epochs removed, "))
+    #expect(removed.output.contains("\nweb: it has a schedule: ckpt schedule remove web\n"))
+    #expect(removed.output.contains("ckpt remove \(uuid) --all\n"))
+    #expect(try epochs(store) == [])
+    #expect(try run("schedule", "remove", "web").status == 0)
+    let rest = try run("remove", uuid, "--all", "-n")
+    #expect(rest.output == "would remove what is left of 'web', which has no epochs\n")
+    let gone = try run("remove", uuid, "--all", "--yes")
+    #expect(gone.status == 0 && gone.output.hasSuffix("\nweb: nothing of it is left in the store\n"))
+    #expect(!FileManager.default.fileExists(atPath: store.folder))
+    #expect(try run("remove", uuid, "--all", "--yes").status == 10)
+  }
+
   @Test("What a guest is called steers no terminal")
   func hostileName() throws {
     let store = try SampleStore()

@@ -101,6 +101,17 @@ struct ControlLineTests {
     #expect(plain.expects == nil && plain.cancelOnDisconnect == nil)
   }
 
+  @Test("All epochs are asked for without naming any, and what was agreed to goes along")
+  func removeAll() throws {
+    let plain = try ControlJSON.decode(RemoveRequest.self, from: Array(#"{"guest":"web","all":true}"#.utf8))
+    #expect(plain.all == true && plain.epochs == [] && plain.agreed == nil && plain.force == nil)
+    let asked = RemoveRequest(guest: "web", force: true, all: true, agreed: [1, 2], dryRun: true)
+    let back = try ControlJSON.decode(RemoveRequest.self, from: ControlJSON.encode(asked))
+    #expect(back.all == true && back.agreed == [1, 2] && back.force == true && back.dryRun == true)
+    let named = RemoveRequest(guest: "web", epochs: [3, .latest])
+    #expect(try ControlJSON.decode(RemoveRequest.self, from: ControlJSON.encode(named)).epochs == [3, .latest])
+  }
+
   @Test("Values that make no sense are refused before anything is begun")
   func faults() {
     #expect(TakeRequest(guest: "web").anyFault == nil)
@@ -119,6 +130,9 @@ struct ControlLineTests {
     (restore.clone, restore.paused) = ("copy", nil)
     #expect(restore.anyFault != nil)
     #expect(RemoveRequest(guest: "web", epochs: []).anyFault != nil)
+    #expect(RemoveRequest(guest: "web", epochs: [1], all: true).anyFault != nil)
+    #expect(RemoveRequest(guest: "web", epochs: [1], agreed: [1]).anyFault != nil)
+    #expect(RemoveRequest(guest: "web", all: true, agreed: []).anyFault == nil)
     var mark = MarkRequest(guest: "web", epoch: 1)
     mark.note = "fine"
     #expect(mark.anyFault == nil)

@@ -151,6 +151,51 @@ struct EngineServiceTests {
     #expect(try store.folder.epochs().allNumbers == [2])
   }
 
+  @Test(
+    "All epochs of a guest go, those that somebody agreed to, and then what the store knows of it",
+    .enabled(if: !FileManager.default.fileExists(atPath: "/dev/xen/privcmd")))
+  func removeAll() throws {
+    let store = try Store()
+    let memories = ResidentMemories(store: store.path)
+    _ = try memories.borrow(uuid)
+    memories.giveBack(uuid)
+    func remove(_ request: RemoveRequest, scheduled: Set<String> = []) throws -> RemoveAnswer {
+      try EngineService(Engine(storePath: store.path), memories: memories, scheduled: { scheduled })
+        .remove(request, Call())
+    }
+    let plan = try remove(RemoveRequest(guest: "web", all: true, dryRun: true))
+    #expect(plan.dryRun && plan.removed == [1, 2, 3] && plan.folderRemoved == nil)
+    #expect(try store.folder.epochs().allNumbers == [1, 2, 3] && memories.count == 1)
+
+    let some = try remove(RemoveRequest(guest: "web", all: true, agreed: [1, 2]))
+    #expect(some.removed == [1, 2] && some.folderRemoved == false)
+    #expect(some.notes.first?.hasSuffix(": 3") == true)
+    // Its hashes would be for nobody.
+    #expect(memories.count == 0)
+
+    let kept = try remove(RemoveRequest(guest: "web", all: true), scheduled: ["web"])
+    #expect(kept.removed == [3] && kept.folderRemoved == false)
+    #expect(kept.notes.first == "it has a schedule: ckpt schedule remove web")
+    #expect(kept.notes.last?.hasSuffix("ckpt remove \(uuid) --all") == true)
+
+    let last = try remove(RemoveRequest(guest: uuid, all: true, agreed: []))
+    #expect(last.removed == [] && last.folderRemoved == true && last.notes == [])
+    #expect(!FileManager.default.fileExists(atPath: store.path + "/" + uuid))
+  }
+
+  @Test("A folder that cannot be read is told of when all guests are pruned, and keeps nothing of another")
+  func unreadableFolder() throws {
+    let store = try Store()
+    let bad = "22222222-2222-3333-4444-555555555555"
+    // A file in a folder's place cannot be listed, by root neither.
+    _ = FileManager.default.createFile(atPath: store.path + "/" + bad, contents: nil)
+    let plans = try store.service.planPrune(PrunePlanRequest(guest: nil, keep: last(1)), Call())
+    #expect(plans.map(\.report.removed) == [[1, 2], []] && plans[1].warnings.count == 1)
+    let answer = try store.service.prune(PruneRequest(guest: nil, keep: last(1)), Call())
+    #expect(answer.reports.map(\.removed) == [[1, 2]] && answer.failures.map(\.guest) == [bad])
+    #expect(try store.service.prune(PruneRequest(guest: "web", keep: last(1)), Call()).failures == [])
+  }
+
   @Test("A take's own wishes go before what is configured, its policy for making room among them")
   func wishes() throws {
     var configured = TakeOptions()

@@ -19,13 +19,14 @@ struct LifeTests {
     let service = ScriptedService(recovery: { _ in
       RecoverAnswer(
         devices: ["ckpt-web-xvda"], guests: [.init(guest: "web", domain: 5, outcome: .resumed)], logs: [],
-        swept: ["web: 00000003.epoch.partial was never published, it is removed"], failures: ["db: EIO"])
+        swept: ["web: 00000003.epoch.partial was never published, it is removed"], failures: ["db: EIO"],
+        unfinished: ["the restore of web to epoch 2 did not end: ckpt restore web 2"])
     })
     try await withDaemon(service, log: log) { _, _ in }
     let ready = try #require(log.all.firstIndex { $0.contains("ready on") })
     let words = [
       "recovered: ckpt-web-xvda: was suspended, runs again", "recovered: web (domain 5): was suspended, runs again",
-      "recovered: web: 00000003", "error: not recovered: db: EIO",
+      "recovered: web: 00000003", "error: not recovered: db: EIO", "error: the restore of web to epoch 2 did not end",
     ]
     for words in words { #expect(try #require(log.all.firstIndex { $0.contains(words) }) < ready) }
   }
@@ -163,6 +164,16 @@ struct LifeTests {
     try "tracking = often\nfoo\n".write(toFile: folder.path + "/c", atomically: false, encoding: .utf8)
     #expect { try CurrentConfiguration(path: folder.path + "/c", logger: log.logger) } throws: {
       ($0 as? BadConfiguration)?.faults.count == 2
+    }
+  }
+
+  @Test("begins though a program of the configuration is missing, and says so; taking that over is refused")
+  func missingProgram() async throws {
+    try await withDaemon(ScriptedService(), log: log, config: "hook-before = /nowhere/x\n") { client, _ in
+      let words = ":1: hook-before: /nowhere/x cannot be a hook: No such file or directory"
+      #expect(log.all.contains { $0.hasPrefix("warning: ") && $0.contains(words) })
+      let reload = try await blocking { try client.reload() }
+      #expect(reload.faults.count == 1 && reload.faults[0].hasSuffix(words))
     }
   }
 }

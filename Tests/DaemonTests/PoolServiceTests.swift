@@ -71,6 +71,17 @@ struct PoolServiceTests {
     #expect(log.all.count { $0.contains("events of pools are not heard") && $0.contains("no control node") } == 1)
   }
 
+  @Test("and has what else is to be looked at looked at before, also where there is no pool")
+  func first() throws {
+    let folder = try TemporaryFolder()
+    let looks = Mutex(0)
+    let service = PoolService(
+      PoolKeeper(Engine(storePath: folder.path)), first: { looks.withLock { $0 += 1 } }, options: { TakeOptions() },
+      logger: LogBook().logger)
+    #expect(service.look(TakeCancellation()) == [])
+    #expect(looks.withLock { $0 } == 1)
+  }
+
   @Test("and is not held up by it when it ends")
   func shutdown() async throws {
     let gate = Gate()

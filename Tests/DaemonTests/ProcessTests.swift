@@ -119,7 +119,7 @@ struct ProcessTests {
         #expect(status.output.contains("ckptd, process \(process.processIdentifier)"), "\(status)")
         #expect(try await !ckpt(["doctor", "--json", "--store", path]).output.contains("another store"))
       }
-      #expect(try await ckpt(["status", "--store", folder.path]).output.contains("ckptd does not answer"))
+      #expect(try await ckpt(["status", "--store", folder.path]).output.contains("no ckptd answers for this store"))
     }
   }
 

@@ -1,3 +1,5 @@
+import Checkpoint
+import ControlAPI
 import Foundation
 import Synchronization
 import Testing
@@ -56,6 +58,27 @@ struct QuestionTests {
       #expect(said == "\nckpt: interrupted; nothing was changed\n")
     }
     #expect(service.restored.withLock { $0 }.isEmpty)
+  }
+
+  @Test("that nobody answers in time is answered with no, for good")
+  func unanswered() {
+    let operation = ckptd.Operation(id: "1", kind: "restore", guest: "web", origin: "uid 0")
+    #expect { try operation.ask(seconds: 0) } throws: {
+      guard let failure = $0 as? ControlFailure else { return false }
+      return failure.exitStatus == .interrupted && failure.message.contains("nothing was changed")
+    }
+    #expect(!operation.answer(true))
+  }
+
+  @Test("waits for words on the terminal, or for its end, and no longer than it may")
+  func input() throws {
+    var ends: [Int32] = [-1, -1]
+    let made = pipe(&ends)
+    try #require(made == 0)
+    #expect(!Terminal.hasInput(ends[0], within: 0))
+    close(ends[1])
+    #expect(Terminal.hasInput(ends[0], within: 600))
+    close(ends[0])
   }
 }
 

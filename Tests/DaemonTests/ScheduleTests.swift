@@ -114,6 +114,39 @@ struct ScheduleTests {
     #expect(begun.withLock { $0 } == 2)
   }
 
+  @Test("with a fault are told of in the log, in the status and to Prometheus, and run as far as they can be read")
+  func faulty() async throws {
+    try schedule("db", "web")
+    let path = ScheduleFile(store: store.path).path
+    let mended = try String(contentsOfFile: path, encoding: .utf8)
+    let faulty = mended.replacing(#""every" : "1h""#, with: #""evry" : "1h""#, maxReplacements: 1)
+    try faulty.write(toFile: path, atomically: true, encoding: .utf8)
+    let taken = Mutex<[String]>([])
+    let service = ScriptedService { request, _ in taken.withLock { $0.append(request.guest) } }
+    try await withDaemon(service, log: log, store: store) { client, _ in
+      try await until { taken.withLock { $0 } == ["web"] }
+      let problem = try #require(try await blocking { try client.status().scheduleProblem })
+      #expect(problem.contains("schedules[0]: unknown key 'evry'") && problem.hasSuffix("only those of web run"))
+      #expect(log.all.contains("error: schedules: \(problem)"))
+      let text = try await scrape(client.socket)
+      #expect(text.contains("\nckpt_schedules_faulty 1\n"))
+      #expect(text.contains(#"ckpt_schedule_next_timestamp_seconds{guest="web"} "#))
+      try mended.write(toFile: path, atomically: true, encoding: .utf8)
+      _ = try await blocking { try client.reload() }
+      try await until { taken.withLock { $0 } == ["web", "db"] }
+      let after = try await blocking { try client.status().scheduleProblem }
+      #expect(after == nil)
+      let sound = try await scrape(client.socket)
+      #expect(sound.contains("\nckpt_schedules_faulty 0\n"))
+    }
+  }
+
+  private func scrape(_ socket: String) async throws -> String {
+    let connection = try RawConnection(socket)
+    connection.get("/metrics")
+    return try await blocking { connection.read() }
+  }
+
   @Test("are run by one daemon of a store; another one says that it does not")
   func twoDaemons() async throws {
     try schedule("web")

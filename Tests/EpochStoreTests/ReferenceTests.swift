@@ -175,20 +175,4 @@ import Testing
     let store = try TemporaryStore()
     #expect(throws: StoreError.self) { try store.folder.rename(to: "x") }
   }
-
-  @Test func theLastRollbackIsRemembered() throws {
-    let store = try TemporaryStore()
-    #expect(try store.folder.lastRollback() == nil)
-    var rollback = Rollback(epoch: 3, safetyEpoch: 7)
-    try store.folder.setLastRollback(rollback)
-    #expect(try store.folder.lastRollback() == rollback)
-    #expect(try store.folder.overview().safetyEpoch == 7)
-    (rollback.safetyEpoch, rollback.reason) = (nil, "the guest did not run")
-    try store.folder.setLastRollback(rollback)
-    #expect(try store.folder.lastRollback() == rollback)
-    #expect(try store.folder.overview().safetyEpoch == nil)
-    Tamper(path: store.path("rollback")).cut(to: 10)
-    #expect(throws: StoreError.self) { try store.folder.lastRollback() }
-    #expect(try store.folder.overview().safetyEpoch == nil)
-  }
 }

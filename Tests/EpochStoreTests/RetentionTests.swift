@@ -95,6 +95,39 @@ import Testing
       name: "within counts from the newest, not from now", policy: { $0.within = RetentionSpan("1d") },
       epochs: ["01-01 11:59", "01-01 12:00", "01-02 12:00"], kept: [2: ["within"], 3: ["within"]]),
     Case(
+      name: "within takes a clock that is far ahead for no time", policy: { $0.within = RetentionSpan("2d") },
+      epochs: ["01-01 12:00", "01-02 12:00", "01-03 12:00", "01-04 12:00", "02-04 12:05"],
+      kept: [2: ["within"], 3: ["within"], 4: ["within"], 5: ["within"]]),
+    Case(
+      name: "and goes on counting behind it", policy: { $0.within = RetentionSpan("2d") },
+      epochs: ["01-01 12:00", "01-02 12:00", "01-03 12:00", "02-03 12:00", "02-04 12:00", "02-05 12:00"],
+      kept: [3: ["within"], 4: ["within"], 5: ["within"], 6: ["within"]]),
+    Case(
+      name: "and on when it is set right", policy: { $0.within = RetentionSpan("2d") },
+      epochs: ["01-01 12:00", "01-02 12:00", "01-03 12:00", "02-03 12:00", "01-03 13:00", "01-04 13:00"],
+      kept: [2: ["within"], 3: ["within"], 4: ["within"], 5: ["within"], 6: ["within"]]),
+    Case(
+      name: "a step back makes none older", policy: { $0.within = RetentionSpan("7d") },
+      epochs: [
+        "01-02 12:00", "01-04 12:00", "01-05 12:00", "01-06 12:00", "01-07 12:00", "01-10 12:00", "01-07 13:00",
+        "01-08 12:00", "01-09 12:00", "01-10 12:30",
+      ],
+      kept: Dictionary(uniqueKeysWithValues: (2...10).map { ($0, ["within"]) })),
+    Case(
+      name: "nor does one from elsewhere, of long ago", policy: { $0.within = RetentionSpan("3d") },
+      epochs: ["01-03 12:00", "01-04 12:00", "01-05 12:00", "01-06 12:00", "01-01 12:00", "01-06 13:00"],
+      kept: [2: ["within"], 3: ["within"], 4: ["within"], 6: ["within"]]),
+    Case(
+      name: "of a guest that is taken in bursts one stays more", policy: { $0.within = RetentionSpan("12h") },
+      epochs: [
+        "01-01 09:00", "01-01 09:05", "01-01 09:10", "01-02 09:00", "01-02 09:05", "01-02 09:10", "01-03 09:00",
+        "01-03 09:05", "01-03 09:10",
+      ],
+      kept: Dictionary(uniqueKeysWithValues: (4...9).map { ($0, ["within"]) })),
+    Case(
+      name: "within is no longer where epochs are always farther apart", policy: { $0.within = RetentionSpan("1h") },
+      epochs: ["01-01 12:00", "01-02 12:00", "01-03 12:00", "01-04 12:00"], kept: [4: ["within"]]),
+    Case(
       name: "within a month by the calendar, the 31st as well", policy: { $0.within = RetentionSpan("1m") },
       epochs: ["02-27 12:00", "02-28 12:00", "03-31 12:00"], kept: [2: ["within"], 3: ["within"]]),
     Case(

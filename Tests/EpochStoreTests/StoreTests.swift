@@ -103,6 +103,21 @@ import Testing
     withExtendedLifetime((first, second)) {}
   }
 
+  @Test func whoWaitsForALockHasItAsSoonAsItIsFree() throws {
+    var holder: FolderLock? = try store.folder.lock(.exclusive)
+    #expect(throws: StoreError.locked(path: store.path("lock"), pid: getpid())) {
+      try store.folder.lock(.exclusive, wait: 0) {}
+    }
+    var asked = 0
+    let lock = try store.folder.lock(.exclusive, wait: 600) {
+      asked += 1
+      holder = nil
+    }
+    #expect(asked == 1 && holder == nil)
+    #expect(throws: StoreError.stopped) { try store.folder.lock(.shared, wait: 600) { throw StoreError.stopped } }
+    withExtendedLifetime(lock) {}
+  }
+
   // MARK: Failing writes
 
   /// A write that the kernel refuses in the middle: the error names file and cause, and nothing is left.

@@ -23,7 +23,7 @@ final class TemporaryStore {
     for guest in (try? StoreName.list(store.path)) ?? [] {
       let path = store.path + "/" + guest
       for name in (try? StoreName.list(path)) ?? [] { unlink(path + "/" + name) }
-      rmdir(path)
+      if rmdir(path) != 0 { unlink(path) }
     }
     unlink(store.path + "/reserve")
     rmdir(store.path)

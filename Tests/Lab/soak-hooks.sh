@@ -59,7 +59,10 @@ check "one with more time does neither" ckpt take web
 check "its epoch tells what it said" eval 'notes_of 3 | grep "did not end within 2.0 s and was killed: taking my time"'
 check "it is dead" eval '! grep -al "/run/lab/[s]low" /proc/[0-9]*/cmdline'
 check "the guest is right" guest_is_right web "$nonce"
-check "a hook that anybody can write is refused" eval 'chmod 777 /run/lab/slow; refuses 12 "ckpt.conf:1: hook-pause" ckpt take web'
+chmod 777 /run/lab/slow
+check "a hook that anybody can write is a fault" refuses 12 "ckpt.conf:1: hook-pause" ckpt config check
+check "a take goes without it" ckpt take web
+check "its epoch tells" eval 'notes_of 4 | grep "/run/lab/slow cannot be a hook: others than its owner can write it"'
 : >"$CKPT_CONFIG" # a restore reads it too
 check "the epoch restores" ckpt restore web 2 --yes --no-safety
 check "and is right" guest_is_right web "$nonce"

@@ -17,10 +17,11 @@ not_here=(
   "Tools/package" "soak-package.sh needs what it makes"
   "apt install ./packages/" "soak-package.sh installs it"
   "apt install libxen-dev" "Tools/lab/install-needs does it where the lab is built"
+  "apt install xen-utils-" "the lab's image has them"
   "for product in " "Tools/lab/machine/binaries.sh builds them where the lab is built"
   "install " "the programs are in this dom0 already; soak-package.sh looks at the places"
   "groupadd --system ckpt" "the package does it: soak-package.sh"
-  "systemctl " "no systemd in this dom0; Tools/test package does it on a Debian that systemd has booted"
+  "systemctl " "no systemd in this dom0; soak-systemd.sh does it where there is, and Tools/test package"
   "ssh there " "there is no second host here; soak-carry-pv.sh and soak-carry-pvh.sh have one"
   "ckpt export web 3 - --bundle --since 2 | ssh there " "the same"
   "ckpt schedule set db --calendar " "systemd-analyze reads calendars, and there is no systemd; SchedulingTests have them"
@@ -153,7 +154,7 @@ prepare() {
     "ckpt export web "*) has_epochs && until_true 60 eval 'ckpt show web 4 || ! ckpt take web' ;;
     "ckpt import web-3.bundle") has_epochs && ckpt export web 1 $work/web-3.bundle --bundle ;;
     "ckpt import old.xlsave "*) guest_runs && xl save web $work/old.xlsave ;;
-    "ckpt prune web "*) has_epochs ;;
+    "ckpt prune web "* | "ckpt remove web "*) has_epochs ;;
     "curl "*) daemon_runs ;;
   esac
 }

@@ -127,6 +127,22 @@ import Testing
     #expect(try folder.read("schedules.json") == text)
   }
 
+  @Test("Of a file with faults the schedules without one can be had; of two for a guest, neither")
+  func readable() throws {
+    func entry(_ guest: String, _ key: String = "every") -> String {
+      #"{"guest": "\#(guest)", "\#(key)": "5m", "since": "2026-01-01T00:00:00.000Z"}"#
+    }
+    let entries = [entry("web"), entry("b", "evry"), "7", entry("two"), entry("two"), entry("a")]
+    try folder.write("schedules.json", #"{"format": 1, "schedules": [\#(entries.joined(separator: ", "))]}"#)
+    #expect(throws: ScheduleError.self) { try file.read() }
+    #expect(file.readable().map(\.guest) == ["a", "web"])
+    #expect(file.has("web") && !file.has("b") && !file.has("two"))
+    for text in ["{", #"{"format": 2, "schedules": [\#(entry("a"))]}"#] {
+      try folder.write("schedules.json", text)
+      #expect(file.readable().isEmpty && !file.has("a"))
+    }
+  }
+
   @Test("A folder or a link in its place, and a file without end, are errors")
   func noFile() throws {
     try FileManager.default.createDirectory(atPath: file.path, withIntermediateDirectories: false)

@@ -1,7 +1,9 @@
-import Checkpoint
-import EpochStore
+import DeviceMapper
 import Testing
 
+@testable import Checkpoint
+@testable import EpochStore
+@testable import Scheduling
 @testable import Signals
 
 @Suite("Metrics")
@@ -99,5 +101,115 @@ struct MetricsTests {
     ]
     for line in expected { #expect(text.contains(line + "\n"), "\(line)") }
     #expect(!text.contains(#"ckpt_guest_held{guest="web"}"#) && !text.contains("ckpt_last_success"))
+  }
+
+  private var emptyStatus: HostStatus {
+    HostStatus(
+      host: "dom0", store: HostStatus.Store(path: "/s", used: 0, fileSystem: FileSystemSpace(total: 1000, free: 300)))
+  }
+
+  @Test(
+    "A pool takes epochs below the watermark, while it is active",
+    arguments: [(nil, 1), (81, 1), (80, 0)] as [(Int?, Int)])
+  func watermark(limit: Int?, value: Int) {
+    var status = emptyStatus
+    let pool = PoolStatus(
+      mode: .readWrite, usedMetadataBlocks: 1000, totalMetadataBlocks: 16384, usedDataBlocks: 80_000,
+      totalDataBlocks: 100_000)
+    let catalog = PoolCatalog(name: "main", identity: "1", backing: .devices(data: "/dev/a", metadata: "/dev/b"))
+    status.pools = [PoolReport(catalog, pool)]
+    status.store.limits.poolWatermark = limit
+    let line = #"ckpt_pool_takes_epochs{pool="main"} "#
+    #expect(PrometheusText.render(status.families()).contains("\(line)\(value)\n"))
+    status.pools = [PoolReport(catalog, nil)]
+    #expect(PrometheusText.render(status.families()).contains("\(line)0\n"))
+  }
+
+  @Test("Schedules are told as they are, and whether their file has a fault")
+  func schedules() throws {
+    func shown(_ guest: String, next: [EpochTime], _ change: (inout RunRecord) -> Void) throws -> ScheduleStatus {
+      var record = RunRecord(guest: guest)
+      change(&record)
+      let schedule = try Schedule(
+        guest: guest, timing: .every(Interval(seconds: 60)), since: EpochTime(milliseconds: 0))
+      return ScheduleStatus(schedule: schedule, state: .waiting, nextRuns: next, record: record, problem: nil)
+    }
+    let statuses = [
+      try shown("db", next: []) { ($0.skipped, $0.missed) = (3, 5) },
+      try shown("web", next: [EpochTime(milliseconds: 1500)]) { $0.pruneProblem = "locked" },
+    ]
+    let text = PrometheusText.render(ScheduleMetrics.families(statuses, problem: nil))
+    let expected = [
+      #"ckpt_schedule_next_timestamp_seconds{guest="web"} 1.5"#, #"ckpt_schedule_skipped_total{guest="db"} 3"#,
+      #"ckpt_schedule_missed_total{guest="db"} 5"#, #"ckpt_schedule_missed_total{guest="web"} 0"#,
+      #"ckpt_schedule_prune_failed{guest="db"} 0"#, #"ckpt_schedule_prune_failed{guest="web"} 1"#,
+      "ckpt_schedules_faulty 0",
+    ]
+    for line in expected { #expect(text.contains(line + "\n"), "\(line)") }
+    // A schedule that is paused has no next run.
+    #expect(!text.contains(#"ckpt_schedule_next_timestamp_seconds{guest="db"}"#))
+    #expect(PrometheusText.render(ScheduleMetrics.families([], problem: "odd")).contains("ckpt_schedules_faulty 1\n"))
+  }
+
+  private static let day: Int64 = 86_400_000
+
+  /// Guests that do not run now, each with a failure so many days ago.
+  private func status(failed: [(guest: String, days: Int64)]) -> HostStatus {
+    var status = HostStatus(
+      host: "dom0", store: .init(path: "/s", used: 1, fileSystem: FileSystemSpace(total: 1, free: 1)))
+    status.xen = "4.17"
+    status.guests = failed.map { failed in
+      var guest = HostStatus.Guest(name: failed.guest, uuid: "uuid of \(failed.guest)")
+      guest.streak.failures = 2
+      guest.streak.lastFailure = .init(
+        time: EpochTime(milliseconds: -failed.days * Self.day), kind: "failed", phase: "probe", message: "gone")
+      return guest
+    }
+    return status
+  }
+
+  /// The guests whose row of failures is told.
+  private func rows(_ status: HostStatus, scheduled: Set<String>?) -> [String] {
+    let text = PrometheusText.render(status.families(scheduled: scheduled, now: EpochTime(milliseconds: 0)))
+    let start = #"ckpt_take_failures_in_row{guest=""#
+    return text.split(separator: "\n").filter { $0.hasPrefix(start) }.map {
+      String($0.dropFirst(start.utf8.count).prefix { $0 != "\"" })
+    }
+  }
+
+  @Test("A row of failures ends with its guest: it is told while that runs, has a schedule, or was tried lately")
+  func rowsEnd() {
+    var status = status(failed: [("gone", 8), ("named", 8), ("other", 8), ("runs", 8), ("tried", 6)])
+    status.guests[3].domain = 7
+    let scheduled: Set = ["named", "uuid of other"]
+    #expect(rows(status, scheduled: scheduled) == ["named", "other", "runs", "tried"])
+    // Where that cannot be known, none is taken to be gone.
+    #expect(rows(status, scheduled: nil).count == 5)
+    status.xen = nil
+    #expect(rows(status, scheduled: scheduled).count == 5)
+  }
+
+  @Test("Of guests of one name the one that runs tells its failures, the one that was taken its epochs")
+  func namesakes() {
+    var status = status(failed: [("web", 1), ("web", 1)])
+    (status.guests[0].epochs, status.guests[0].streak.failures) = (3, 0)
+    (status.guests[1].domain, status.guests[1].streak.failures) = (7, 5)
+    let text = PrometheusText.render(status.families())
+    for line in [
+      #"ckpt_epochs{guest="web"} 3"#, #"ckpt_take_failures_in_row{guest="web"} 5"#, #"ckpt_guest_held{guest="web"} 0"#,
+    ] {
+      #expect(text.contains(line + "\n"), "\(line)")
+    }
+  }
+
+  @Test("Folders that cannot be read are counted, and nothing is made up of what is in them")
+  func unreadable() {
+    var status = status(failed: [("web", 1), ("db", 1)])
+    (status.guests[0].domain, status.guests[0].isUnreadable) = (7, true)
+    status.unreadable = [UnreadableFolder(uuid: "u", path: "/s/u", error: .invalid("odd"))]
+    let text = PrometheusText.render(status.families())
+    #expect(text.contains("ckpt_store_unreadable_folders 1\n") && text.contains("ckpt_guest_held{guest=\"web\"} 0\n"))
+    #expect(text.contains("ckpt_epochs{guest=\"db\"} 0\n"))
+    #expect(text.split(separator: "\n").filter { $0.contains("guest=\"web\"") }.count == 1)
   }
 }

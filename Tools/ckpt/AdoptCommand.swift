@@ -7,9 +7,18 @@ struct AdoptCommand: ParsableCommand {
     commandName: "adopt", abstract: "Bring a running guest's disks, volumes of LVM, into a pool; it notices nothing.",
     discussion: """
       The data stay where they are: the disk reads from the old volume what it has not written since, and nothing may write \
-      there any more. LVM is told by a tag, and not to activate the volume at boot; `ckpt pool start` does. Tools that load \
-      LVM's own table over ours (lvchange --refresh, lvresize, pvmove, lvcreate -s on this volume) must be kept away from \
-      it; each take looks for that. Volumes of an LVM thin pool are adopted in the same way, as origins outside of the pool.
+      there any more. The pool may come to need the disk's whole size. The guest's configuration gets the disk's name in \
+      /dev/mapper, which cannot be had without the pool; the old volume's device shows the disk as well.
+      Linear, striped and thin volumes can be adopted, the last as origins outside of LVM's own pool, into a pool on devices \
+      whose sectors have the same size. Partitions, whole disks, files, other kinds of volumes, and disks that qemu or tapdisk \
+      serve cannot: `ckpt disk create` copies them.
+      LVM is told not to activate the volume at boot, and by the tag ckpt-origin; `ckpt pool start` brings the disk back. \
+      Looking (lvs, vgs, pvs) and vgchange -ay do no harm. Tools that load LVM's own table over ours (lvchange --refresh, \
+      lvresize, pvmove, lvcreate -s on this volume) must be kept away from it: the next take says so and fails (status 12), and \
+      `ckpt doctor` has it as a problem. What is found so while nobody has the volume open, as at a boot, `ckpt pool start` puts \
+      right, unless somebody wrote to it meanwhile: a checksum of parts of it guards every start and restore. Once it was found so \
+      under a guest that runs, neither the disk nor its epochs are trusted any more, for what the guest wrote may lie anywhere \
+      in the old volume: `ckpt release --discard` keeps the volume as it is.
       A guest is known by its uuid. Where its xl configuration has none, each xl create gives it a new one and makes another \
       guest of it, without these epochs: the line that is missing is shown, or written, with the paths.
       Exit status 3 when some of it was done: what was is told, then what was not.
@@ -74,15 +83,17 @@ struct ReleaseCommand: ParsableCommand {
     discussion: """
       Reads the disk and the old volume from start to end and copies what differs. The guest's epochs cannot be restored any \
       more afterwards: they read from the old volume what they do not hold. A release that was interrupted goes on when it is \
-      run again; `ckpt pool start` makes the disk usable until then, with its newest content. Clones of its epochs read from the \
-      old volume, too: a release is refused until their disks are removed (ckpt disk remove).
+      run again; `ckpt pool start` makes the disk usable until then, with its newest content. It is refused while an epoch of \
+      the guest is mounted or being exported, and while there are clones of its epochs, which read from the old volume, too: until \
+      their epochs and disks are removed (ckpt remove, ckpt disk remove).
       Exit status 3 when some of it was done: what was is told, then what was not.
       """)
 
   @Argument(help: "Name of the guest.", completion: .guests) var vm: String
   @Argument(help: "Names of its disks, like xvda; all adopted ones when left out.") var disks: [String] = []
-  @Flag(help: "Copy nothing: keep the volumes as they are, lose what was written since the adoption.") var discard =
-    false
+  @Flag(
+    help: "Copy nothing: keep the volumes as they are, or gone, and lose what was written since the adoption.")
+  var discard = false
   @Flag(help: "Do not ask; needed without a terminal.") var yes = false
   @OptionGroup var xl: XLFileOptions
   @OptionGroup var common: CommonOptions

@@ -19,7 +19,12 @@ struct BundleOutput {
         description: "cannot \(resume ? "open" : "make") \(file): \(String(cString: strerror(number)))\(hint)")
     }
     defer { close(descriptor) }
-    do { try show(export(descriptor)) } catch {
+    do {
+      let exported = try export(descriptor)
+      // Its bytes are; the epoch may be removed as soon as this is acknowledged.
+      try NewFile.syncName(of: file)
+      try show(exported)
+    } catch {
       Terminal.status("")
       throw leave(descriptor, error)
     }

@@ -8,8 +8,9 @@ struct Ckpt: ParsableCommand {
     commandName: "ckpt",
     abstract: "Light-weight checkpoints of running Xen guests: memory and disks of one instant.",
     discussion: """
-      Exit status: 0 done, 1 failed, 3 partly done, 10 no such guest, epoch or store, 11 locked or busy, 12 this \
-      host or this guest's configuration does not allow it, 64 wrong usage, 130 interrupted.
+      Exit status: 0 done, 1 failed, 3 partly done, 10 no such guest, epoch, pool, disk, schedule or store, or nothing to undo, \
+      11 locked or busy, 12 this host, this guest's configuration or an argument does not allow it, or it was not confirmed, \
+      64 wrong usage, 130 interrupted.
       """,
     subcommands: [
       StatusCommand.self, TakeCommand.self, RestoreCommand.self, UndoCommand.self, ListCommand.self, ShowCommand.self,

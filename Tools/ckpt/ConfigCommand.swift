@@ -10,7 +10,10 @@ struct ConfigCommand: ParsableCommand {
   struct Check: ParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Tell everything that is wrong with a configuration file, by line.",
-      discussion: "Exit status 12 when something is. ckptd checks the same when it starts and when it reloads.")
+      discussion: """
+        Exit status 12 when something is. ckptd checks the same when it reloads; when it starts, it only warns of programs \
+        that cannot be run.
+        """)
 
     @Argument(help: "The file (also CKPT_CONFIG; default /etc/ckpt/ckpt.conf).", completion: .file()) var file: String?
     @Flag(help: "Print JSON.") var json = false
@@ -40,7 +43,8 @@ struct ConfigCommand: ParsableCommand {
 
   struct Reload: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Have ckptd read its configuration anew; with a fault, the old one stays.")
+      abstract: "Have ckptd read its configuration anew; with a fault, the old one stays.",
+      discussion: "Exit status 12 when it has faults.")
 
     @Flag(help: "Print JSON.") var json = false
 

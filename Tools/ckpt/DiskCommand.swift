@@ -11,7 +11,10 @@ struct DiskCommand: ParsableCommand {
       discussion: """
         With --from it gets the content of a partition, a disk, a volume or a raw file, which `ckpt adopt` cannot bring in. The guest must \
         be shut down. Blocks of zeros take no room in the pool. Both are read once more before the disk exists; whatever goes wrong, \
-        also Ctrl-C, no disk is left. The old one is only read: keep it until the guest was seen to run on the new one.
+        also Ctrl-C, no disk is left. The old one is only read: keep it until the guest was seen to run on the new one. An image of \
+        another format (qcow2, vmdk, vhd) is converted first: qemu-img convert -O raw.
+        A disk in another pool is copied in the same way, under the name of a guest that has none such: that names the disk only. Epochs \
+        stay with the old one.
         Give the guest a uuid there, too (/proc/sys/kernel/random/uuid has one): without it each xl create makes another guest \
         of it, without the epochs that it had.
         """)

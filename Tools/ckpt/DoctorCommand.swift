@@ -2,6 +2,7 @@ import ArgumentParser
 import Checkpoint
 import ControlAPI
 import Glibc
+import Scheduling
 
 struct DoctorCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -23,8 +24,9 @@ struct DoctorCommand: ParsableCommand {
   @OptionGroup var common: CommonOptions
 
   func run() throws {
-    let facts = common.engine.facts(
+    var facts = common.engine.facts(
       configuration: CommonOptions.configurationPath(config), service: common.serviceFact())
+    facts.schedules = HostFacts.Schedules(ofStore: common.storePath)
     let findings = facts.findings
     if common.json { try Terminal.printJSON(DoctorReport(findings)) } else { show(findings) }
     if findings.contains(where: { $0.level == .problem }) { throw ExitStatus.badConfiguration }
@@ -44,6 +46,18 @@ extension CommonOptions {
       let status = try client(socket, config: nil).status(patience: DaemonSocket.patience)
       return .answers(process: status.pid, store: status.store)
     } catch { return .silent("\(error)") }
+  }
+}
+
+extension HostFacts.Schedules {
+  fileprivate init(ofStore store: String) {
+    self.init()
+    let file = ScheduleFile(store: store)
+    do { guests = try file.read().map(\.guest) } catch {
+      problem = "\(error)"
+      guests = file.readable().map(\.guest)
+    }
+    for record in (try? RunFile(store: store).read()) ?? [] { pruneProblems[record.guest] = record.pruneProblem }
   }
 }
 

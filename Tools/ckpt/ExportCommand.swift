@@ -8,8 +8,9 @@ struct ExportCommand: ParsableCommand {
     commandName: "export", abstract: "Write an epoch to a file: for another host, for xl, or for debuggers.",
     discussion: """
       bundle (or --bundle): memory and disks of the epoch, for `ckpt import` on another host. With --since only what differs from an \
-      older epoch, which has to be there already. An export that broke off is gone on with by the same command with --resume: what \
-      the file has is checked first. Ctrl-C ends it in order, and leaves the file for that.
+      older epoch, which has to be there already. Read-only disks do not come. An export that broke off is gone on with by the same \
+      command with --resume, as long as the guest is called the same: what the file has is checked first. Ctrl-C ends it in order, \
+      and leaves the file for that.
       xl: the file that `xl restore` reads. Disks are not in it: roll them back with ckpt, or the guest finds other disks than its \
       memory knows.
       core: an ELF core file, for crash with the vmlinux of the guest's kernel, and for gdb. Pages of zeros are holes in it. Of a \

@@ -9,9 +9,11 @@ struct ImportCommand: ParsableCommand {
     discussion: """
       A bundle (ckpt export --bundle) becomes the same epoch of the same guest: number, time, tags and note stay; its disks become \
       snapshots in a pool here. One that was exported with --since needs that epoch here first. All of it is checked before the epoch \
-      exists, and read once more afterwards; whatever goes wrong, also Ctrl-C, nothing is left. `ckpt restore` then starts it.
-      A file of xl save becomes a new epoch of its guest, without disks: those have to be as they were when it was saved, and it \
-      cannot be cloned. One of a Xen before 4.6 goes through Xen's own converter.
+      exists, and read once more afterwards; whatever goes wrong, also Ctrl-C, nothing is left. It gives up before guests of the pool \
+      could run out of room. `ckpt restore` then starts it, and makes the guest's disks of the snapshots.
+      A file of xl save becomes a new epoch of its guest, without disks: those have to be as they were when it was saved. A restore in \
+      place says so before it asks, and leaves them as they are; a clone, which would write to the same disks, is refused. A file of \
+      a Xen before 4.6 goes through Xen's own converter.
       """)
 
   @Argument(help: "The file, or - for standard input.", completion: .file()) var file: String

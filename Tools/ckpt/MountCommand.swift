@@ -50,7 +50,10 @@ struct MountCommand: ParsableCommand {
 struct UnmountCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "umount", abstract: "Take away what ckpt mount made.",
-    discussion: "The disk is unmounted wherever it is mounted, then its device is removed.")
+    discussion: """
+      The disk is unmounted wherever it is mounted, then its device is removed.
+      Exit status: that of the first one that could not be taken away; the others are tried all the same.
+      """)
 
   @Argument(help: "Name or uuid of the guest.", completion: .guests) var vm: String?
   @Argument(help: EpochArgument.help, transform: EpochArgument.parse) var epoch: EpochReference?

@@ -24,7 +24,7 @@ struct NewFile {
     guard descriptor >= 0 else { throw Self.refused(path, errno) }
   }
 
-  /// Makes the file of what `write` writes.
+  /// Makes the file of what `write` writes and syncs. Its name is durable, too, when this returns: the epoch may be removed then.
   ///
   /// - Throws: what `write` throws; ``UsageRefused`` when somebody made such a file meanwhile. Then there is no file of ours.
   func fill(_ write: (_ descriptor: Int32) throws -> Void) throws {
@@ -33,9 +33,21 @@ struct NewFile {
       if isNamed { unlink(path) }
       throw error
     }
-    guard !isNamed else { return }
-    guard linkat(AT_FDCWD, "/proc/self/fd/\(descriptor)", AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0 else {
+    if !isNamed, linkat(AT_FDCWD, "/proc/self/fd/\(descriptor)", AT_FDCWD, path, AT_SYMLINK_FOLLOW) != 0 {
       throw Self.refused(path, errno)
+    }
+    try Self.syncName(of: path)
+  }
+
+  /// Where the file system cannot sync a folder there is nothing to be done.
+  ///
+  /// - Throws: ``UsageRefused``; the file is there, and a power cut may take it.
+  static func syncName(of path: String) throws {
+    let folder = open(folder(of: path), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    defer { close(folder) }
+    guard folder >= 0, fsync(folder) == 0 || [EINVAL, ENOSYS, EOPNOTSUPP].contains(errno) else {
+      throw UsageRefused(
+        description: "\(path) is written, but its folder cannot be synced: \(String(cString: strerror(errno)))")
     }
   }
 

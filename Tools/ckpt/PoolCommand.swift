@@ -5,7 +5,7 @@ import DeviceMapper
 struct PoolCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "pool", abstract: "Thin pools, which hold guests' disks and their epochs.",
-    subcommands: [Create.self, Show.self, Grow.self, Start.self, Remove.self])
+    subcommands: [Create.self, Show.self, Grow.self, Start.self, Stop.self, Remove.self])
 
   struct Create: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -17,11 +17,23 @@ struct PoolCommand: ParsableCommand {
         """)
 
     @Argument(help: "Name of the pool: a-z, 0-9 and -.") var name: String = "main"
-    @Option(help: "Volume group of LVM with free space.") var vg: String?
-    @Option(help: "Device for the disks' data; its content is lost.", completion: .file()) var data: String?
-    @Option(help: "Device for the pool's metadata; its content is lost.", completion: .file()) var metadata: String?
-    @Option(help: "Folder for a trial pool's files.", completion: .directory) var file: String?
-    @Option(help: "Size of the data in a volume group, like 20% of it or 100G, or of a trial pool.") var size: String?
+    @Option(help: ArgumentHelp("Volume group of LVM with free space.", valueName: "group")) var vg: String?
+    @Option(
+      help: ArgumentHelp("Device for the disks' data; its content is lost.", valueName: "device"), completion: .file())
+    var data: String?
+    @Option(
+      help: ArgumentHelp("Device for the pool's metadata; its content is lost.", valueName: "device"),
+      completion: .file())
+    var metadata: String?
+    @Option(
+      help: ArgumentHelp("Folder for a trial pool's files, by its whole path.", valueName: "dir"),
+      completion: .directory)
+    var file: String?
+    @Option(
+      help: ArgumentHelp(
+        "Size of the data: of a trial pool, or in a volume group, where 20% is a share of the whole group and must be free.",
+        valueName: "size"))
+    var size: String?
     @Flag(help: "Do not ask; needed without a terminal.") var yes = false
     @OptionGroup var common: CommonOptions
 
@@ -65,7 +77,14 @@ struct PoolCommand: ParsableCommand {
   }
 
   struct Show: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Show pools and the room in them.")
+    static let configuration = CommandConfiguration(
+      abstract: "Show pools and the room in them.",
+      discussion: """
+        A pool takes no epoch while less than 2 % of its data (64 MiB at least) or 5 % of its metadata (1 MiB at least) are free, nor \
+        one in files while their file system has less than that for data. It warns from 85 % of the data or 75 % of the metadata used \
+        on, and of the pool's snapshot clock, which ends for good. Disks are thin: where the pool is full, guests' writes wait for \
+        room, and fail when none comes.
+        """)
 
     @Argument(help: "Name of a pool; all when left out.", completion: .pools) var name: String?
     @OptionGroup var common: CommonOptions
@@ -84,12 +103,13 @@ extension PoolCommand {
       abstract: "Make a pool larger while guests use it.",
       discussion: """
         A trial pool's files get the sizes that you say. Devices are enlarged first, as lvextend does; the pool then takes in \
-        what they have. A pool cannot shrink.
+        what they have. A pool cannot shrink. Metadata in files that run low are grown by ckptd, and by the next take.
         """)
 
     @Argument(help: "Name of the pool.", completion: .pools) var name: String
-    @Option(help: "Size of a trial pool's data, like 20G.") var dataSize: String?
-    @Option(help: "Size of a trial pool's metadata, like 256M.") var metadataSize: String?
+    @Option(help: ArgumentHelp("Size of a trial pool's data, like 20G.", valueName: "size")) var dataSize: String?
+    @Option(help: ArgumentHelp("Size of a trial pool's metadata, like 256M.", valueName: "size"))
+    var metadataSize: String?
     @OptionGroup var common: CommonOptions
 
     func run() throws {
@@ -104,14 +124,16 @@ extension PoolCommand {
   struct Start: ParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Make the devices of all pools and disks again, after the host was booted.",
-      discussion: "Devices that a killed take left suspended run on. Does nothing to what is there already.")
+      discussion: """
+        Disks that a killed take left suspended run on. Does nothing to what is there already.
+        Exit status of start: that of the first pool or disk that does not start; the others are tried all the same.
+        """)
 
     @OptionGroup var common: CommonOptions
 
     func run() throws {
       _ = try common.engine.existingStore()
       let pools = try common.engine.pools()
-      try pools.resumeSuspended()
       var status: ExitStatus?
       // What is wrong with one pool or disk keeps no other from starting.
       for name in pools.names() {
@@ -120,6 +142,33 @@ extension PoolCommand {
             Terminal.error("ckpt: \(fault)")
             status = status ?? .failed
           }
+        } catch {
+          Terminal.error("ckpt: \(error)")
+          status = status ?? ExitStatus(error) ?? .failed
+        }
+      }
+      try PoolReportView.show(pools.list(), json: common.json)
+      if let status { throw status }
+    }
+  }
+
+  struct Stop: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Take away the devices of pools and disks that nobody uses, as before the host shuts down.",
+      discussion: """
+        Guests that run keep theirs, and no data are touched: `ckpt pool start` makes the devices again. The unit ckpt-pools does it when the \
+        host goes down. Ends with the first failure's status; with --json it lists the pools all the same.
+        """)
+
+    @OptionGroup var common: CommonOptions
+
+    func run() throws {
+      _ = try common.engine.existingStore()
+      let pools = try common.engine.pools()
+      var status: ExitStatus?
+      for name in pools.names() {
+        do {
+          for device in try pools.stop(name) { Terminal.error("ckpt: pool \(name): \(device) is in use and stays") }
         } catch {
           Terminal.error("ckpt: \(error)")
           status = status ?? ExitStatus(error) ?? .failed

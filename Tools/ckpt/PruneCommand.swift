@@ -10,7 +10,9 @@ struct PruneCommand: ParsableCommand {
       What any rule keeps stays; of a minute, hour, day, week, month or year the newest epoch is kept, for as many of them \
       as asked, those without an epoch not counted. Pinned epochs stay, and so does the one that ckpt undo goes back to, until \
       the guest is brought back again. Without a rule nothing is removed but what interrupted takes left. Younger epochs are never \
-      harmed: what they need of a removed one is kept. Ctrl-C ends it; the next prune gives back the room that is left.
+      harmed: what they need of a removed one is kept. A mounted epoch stays, and a note says so.
+      What younger epochs do not need of a removed one's file is given back, after a take by schedule and in one that is short of room \
+      about 1 GiB at a time. Ctrl-C or the end of ckptd breaks that off; the next prune goes on.
       Minutes, hours, days and so on are those of the host's time zone, also where REASON names one; TIME is in UTC.
       """)
 
@@ -27,7 +29,7 @@ struct PruneCommand: ParsableCommand {
     if !common.json { for plan in plans { show(plan.report) } }
     if dryRun { return try print(plans.map(\.report)) }
     try confirm(plans.map(\.report))
-    let agreed = Dictionary(uniqueKeysWithValues: plans.map { ($0.report.uuid, $0.report.removed) })
+    let agreed = Dictionary(plans.map { ($0.report.uuid, $0.report.removed) }) { first, _ in first }
     let json = common.json
     let pruned = try service.prune(
       PruneRequest(guest: vm, keep: keep.policy, agreed: agreed),

@@ -7,9 +7,18 @@ struct RestoreCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "restore", abstract: "Bring a guest, memory and disks, back to an epoch, or start it as a clone.",
     discussion: """
-      The whole epoch is verified before the running guest is touched, and an epoch of it as it is then is taken: ckpt undo \
-      goes back to that. With --as the epoch is started as a guest of its own, with a new uuid, new MAC addresses and disks that are \
-      snapshots of the epoch's; the original is not touched.
+      The whole epoch is verified before the running guest is touched, and an epoch of it as it is then is taken, with the tag \
+      before-restore: ckpt undo goes back to that. The guest stands still from that epoch's instant until it is destroyed, for 60 \
+      seconds at most. When the epoch cannot be written, the guest is not destroyed in that time, or ckpt dies, it runs on, and the \
+      restore fails. That epoch makes no room by policy: where it finds none, prune first, or say --no-safety. No policy removes it \
+      before the guest is brought back again; ckpt remove does.
+      A guest that has crashed or does not run is brought back without one. It is not while something else has its disks open (a mount \
+      in dom0), nor when xendomains saved it as the host shut down and it did not come back at the boot: what it was last is that \
+      file (in /var/lib/xen/save, or where XENDOMAINS_SAVE says) with the disks as they are. Restore it first (xl restore), \
+      or remove the file, or say --no-safety.
+      With --as the epoch is started as a guest of its own, with a new uuid, new MAC addresses and disks that are snapshots of the \
+      epoch's; the original is not touched, running or not. Its pages are not read before, nor by --dry-run: each is proven on its \
+      way, and of a damaged epoch nothing runs and nothing is left.
       """)
 
   @Argument(help: "Name, id or uuid of the guest.", completion: .guests) var vm: String
@@ -73,7 +82,7 @@ struct RestoreOptionGroup: ParsableArguments {
         if case .step(let step) = event { Terminal.progress("\(step)…") }
         TakeCommand.show(event)
       },
-      confirm: { try Terminal.confirm($0.question, yes: yes) },
+      confirm: { try Terminal.confirm($0.question, yes: yes, within: Call.answerSeconds) },
       // A signal is held back then, and shall not end us before it is told what came of it.
       begins: { Interrupts.cancel(cancellation) })
   }

@@ -9,7 +9,13 @@ struct ScheduleCommand: ParsableCommand {
     commandName: "schedule", abstract: "When the service takes epochs by itself, and which of them stay.",
     discussion: """
       ckptd runs the schedules. A run that was missed while the host or the service was down, or that its end cut short, is \
-      made up, once for all; one that would begin while the guest's last is at work is skipped. Needs no Xen.
+      made up, once for all; one that would begin while the guest's last is at work, or waits for its turn, is skipped. Needs no Xen.
+      Intervals do not mind a clock that is set, and the first one begins at once; a calendar follows the clock, in the host's time zone \
+      or the one that it names.
+      Schedules are kept in the store, in schedules.json, and what came of them in schedule-runs.json beside it. The first may be \
+      edited by hand: ckptd reads it within a minute, or at once when it reloads (systemctl reload ckptd). What is wrong in it is told \
+      with its place, and the last good schedules hold. Of several ckptd on one store one runs its schedules: the others' logs \
+      say that they do not, `ckpt status` which one does.
       """,
     subcommands: [Set.self, List.self, Pause.self, Resume.self, Remove.self])
 
@@ -29,11 +35,13 @@ struct ScheduleCommand: ParsableCommand {
         "Take an epoch when this elapses: a calendar event of systemd.time(7), like '*:0/15' or daily.",
         valueName: "expression"))
     var calendar: String?
-    @Option(help: ArgumentHelp("Begin each run later by up to this, like 30s.", valueName: "interval"))
+    @Option(
+      help: ArgumentHelp(
+        "Begin each run later by up to this, like 30s; always the same for a guest and a time.", valueName: "interval"))
     var jitter: String?
     @Option(
       help: ArgumentHelp(
-        "A guest that is held longer runs again and the take fails (default: what ckpt.conf says).",
+        "A guest that is held longer, counted from the request to suspend, runs again and the take fails (default: ckpt.conf's).",
         valueName: "seconds"))
     var maxPause: Double?
     @OptionGroup var keep: KeepOptions

@@ -19,7 +19,12 @@ struct StatusCommand: ParsableCommand {
   @OptionGroup var common: CommonOptions
 
   func run() throws {
-    let status = try common.engine.status(try CommonOptions.configuration(config))
+    // Where the host's own is bad there is all the more to be looked at.
+    let configuration = Result { try CommonOptions.configuration(config) }
+    if config != nil { _ = try configuration.get() }
+    var status = try common.engine.status((try? configuration.get()) ?? Configuration())
+    if case .failure(let error) = configuration { status.unknown.append("configuration: \(error)") }
+    status.add((try? RunFile(store: common.storePath).read()) ?? [])
     let service = common.serviceStatus()
     let scheduler = ScheduleLock.holder(store: common.storePath)
     if common.json { return try Terminal.printJSON(StatusView(status, service: service, scheduler: scheduler)) }
@@ -37,6 +42,16 @@ extension CommonOptions {
     guard let socket = DaemonSocket.path else { return nil }
     let status = try? client(socket, config: nil).status(patience: DaemonSocket.patience)
     return status.flatMap { Path.areSame($0.store, storePath) ? $0 : nil }
+  }
+}
+
+extension HostStatus {
+  /// What came of runs by schedule, whose guests are named by name or uuid.
+  mutating func add(_ records: [RunRecord]) {
+    for index in guests.indices {
+      let record = records.first { $0.guest == guests[index].name || $0.guest == guests[index].uuid }
+      guests[index].pruneProblem = record?.pruneProblem
+    }
   }
 }
 
@@ -58,10 +73,11 @@ enum StatusText {
   static func service(_ status: DaemonStatus?, scheduler: Int32?, now: EpochTime) -> [String] {
     guard let status else {
       let who = scheduler.map { "process \($0) runs the schedules" } ?? "schedules do not run"
-      return labelled("service", ["ckptd does not answer; \(who)"])
+      return labelled("service", ["no ckptd answers for this store; \(who)"])
     }
     var lines = ["ckptd, process \(status.pid), for \(age(of: status.started, at: now))"]
     if status.isEnding { lines[0] += ", ending" }
+    if let problem = status.scheduleProblem { lines.append("schedules: \(problem)") }
     if let scheduler, scheduler != status.pid {
       lines.append("process \(scheduler) runs the schedules of this store, ckptd does not")
     }
@@ -90,9 +106,10 @@ enum StatusText {
     guard !status.guests.isEmpty else { return labelled("guests", ["none"]) }
     let rows = status.guests.map { guest in
       [
-        clip(guest.name, to: 24), state(guest), String(guest.epochs), guest.newest.map { String($0.epoch) } ?? "-",
-        guest.newest.map { age(of: $0.time, at: now) } ?? "-",
-        guest.newest.map { Quantity.milliseconds($0.pauseMs) } ?? "-", Quantity.bytes(guest.bytes),
+        clip(guest.name, to: 24), state(guest), guest.isUnreadable ? "?" : String(guest.epochs),
+        guest.newest.map { String($0.epoch) } ?? "-", guest.newest.map { age(of: $0.time, at: now) } ?? "-",
+        guest.newest.map { Quantity.milliseconds($0.pauseMs) } ?? "-",
+        guest.isUnreadable ? "?" : Quantity.bytes(guest.bytes),
       ]
     }
     let table = Table.lines(
@@ -118,12 +135,15 @@ enum StatusText {
         "last failure \(age(of: failure.time, at: now)) ago\(count): \(failure.kind) in \(failure.phase): \(failure.message)"
       )
     }
+    if let problem = guest.pruneProblem { remarks.append("the last pruning by its schedule failed: \(problem)") }
     return remarks
   }
 
   static func recovery(_ status: HostStatus) -> [String] {
-    let lines = status.recoverable.isEmpty ? ["nothing to do"] : ["to be run, for:"] + status.recoverable
-    return labelled("recover", lines) + (status.unknown.isEmpty ? [] : labelled("unknown", status.unknown))
+    let work = status.recoverable.isEmpty ? [] : ["to be run, for:"] + status.recoverable
+    let lines = status.unfinished.map(\.description) + work
+    return labelled("recover", lines.isEmpty ? ["nothing to do"] : lines)
+      + (status.unknown.isEmpty ? [] : labelled("unknown", status.unknown))
   }
 
   private static func state(_ guest: HostStatus.Guest) -> String {

@@ -23,14 +23,16 @@ struct StatusView: Encodable {
     let guest, uuid: String
     let domain: UInt32?
     let held: Bool
-    let epochs, damaged: Int
+    /// nil, as bytes and failures, when the guest's folder cannot be read.
+    let epochs, damaged: Int?
     let newest: Int?
     let newestTime: EpochTime?
     let pauseMs, stopMs: Double?
-    let bytes: UInt64
+    let bytes: UInt64?
     let quotaBytes: UInt64?
-    let failuresInRow: Int
+    let failuresInRow: Int?
     let lastFailure: TakeStreak.Failure?
+    let pruneProblem: String?
 
     enum CodingKeys: String, CodingKey {
       case guest, uuid, domain, held, epochs, damaged, newest, bytes
@@ -40,6 +42,7 @@ struct StatusView: Encodable {
       case quotaBytes = "quota_bytes"
       case failuresInRow = "failures_in_row"
       case lastFailure = "last_failure"
+      case pruneProblem = "prune_problem"
     }
   }
 
@@ -61,17 +64,26 @@ struct StatusView: Encodable {
 
   init(_ status: HostStatus, service: DaemonStatus?, scheduler: Int32?) {
     (self.service, schedulerPid) = (service, scheduler)
-    (host, xen, recover, unknown) = (status.host, status.xen, status.recoverable, status.unknown)
+    (host, xen, unknown) = (status.host, status.xen, status.unknown)
+    recover = status.unfinished.map(\.description) + status.recoverable
     store = Store(
       path: status.store.path, usedBytes: status.store.used, freeBytes: status.store.fileSystem.free,
       sizeBytes: status.store.fileSystem.total, reserveBytes: status.store.limits.hostReserve,
       quotaBytes: status.store.limits.storeQuota)
     pools = status.pools.map(PoolReportView.init)
-    guests = status.guests.map {
-      Guest(
-        guest: $0.name, uuid: $0.uuid, domain: $0.domain, held: $0.isHeld, epochs: $0.epochs, damaged: $0.damaged,
-        newest: $0.newest?.epoch, newestTime: $0.newest?.time, pauseMs: $0.newest?.pauseMs, stopMs: $0.newest?.stopMs,
-        bytes: $0.bytes, quotaBytes: $0.quota, failuresInRow: $0.streak.failures, lastFailure: $0.streak.lastFailure)
-    }
+    guests = status.guests.map(Guest.init)
+  }
+}
+
+extension StatusView.Guest {
+  fileprivate init(_ guest: HostStatus.Guest) {
+    let isKnown = !guest.isUnreadable
+    self.init(
+      guest: guest.name, uuid: guest.uuid, domain: guest.domain, held: guest.isHeld,
+      epochs: isKnown ? guest.epochs : nil, damaged: isKnown ? guest.damaged : nil, newest: guest.newest?.epoch,
+      newestTime: guest.newest?.time, pauseMs: guest.newest?.pauseMs, stopMs: guest.newest?.stopMs,
+      bytes: isKnown ? guest.bytes : nil, quotaBytes: guest.quota,
+      failuresInRow: isKnown ? guest.streak.failures : nil, lastFailure: guest.streak.lastFailure,
+      pruneProblem: guest.pruneProblem)
   }
 }

@@ -5,12 +5,17 @@ import EpochStore
 struct TakeCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "take", abstract: "Take an epoch of a running guest; it runs on.",
-    discussion: "Ctrl-C gives the take up: the guest runs on, nothing is left behind.")
+    discussion: """
+      Ctrl-C gives the take up: the guest runs on, nothing is left behind. One that ckptd does goes on when this command is killed.
+      """)
 
   @Argument(help: "Name, id or uuid of the guest.", completion: .guests) var vm: String
   @Option(help: ArgumentHelp("Copy live at most so many bytes per second, like 50M.", valueName: "bytes"))
   var limitRate: String?
-  @Option(help: ArgumentHelp("Give up when the guest is not suspending after so many seconds.", valueName: "seconds"))
+  @Option(
+    help: ArgumentHelp(
+      "Give up when the guest has not taken the request to suspend after so many seconds, live copying included.",
+      valueName: "seconds"))
   var timeout: Double?
   @Option(
     help: ArgumentHelp(

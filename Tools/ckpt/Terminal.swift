@@ -37,15 +37,31 @@ enum Terminal {
 
   /// Asks before something is destroyed.
   ///
+  /// - Parameter seconds: within which the answer must come, else it is no.
   /// - Throws: ``UsageRefused`` where nobody can answer, or when the answer is no.
-  static func confirm(_ question: String, yes: Bool) throws {
+  static func confirm(_ question: String, yes: Bool, within seconds: Double = .infinity) throws {
     if yes { return }
     guard isatty(STDIN_FILENO) == 1 else {
       throw UsageRefused(description: "\(question) Say --yes, there is no terminal to ask on; nothing was changed")
     }
     write("\(Printable.line(question)) Go on? [y/N] ")
+    guard hasInput(STDIN_FILENO, within: seconds) else {
+      throw UsageRefused(description: "no answer within \(Int(seconds)) s, which is a no; nothing was changed")
+    }
     guard let answer = readLine(), ["y", "yes"].contains(answer.lowercased()) else {
       throw UsageRefused(description: "not confirmed; nothing was changed")
+    }
+  }
+
+  /// Waits until there is something to read, or nobody is left who could write. False when the time is over.
+  static func hasInput(_ descriptor: Int32, within seconds: Double) -> Bool {
+    guard seconds.isFinite else { return true }
+    let end = ContinuousClock.now + .seconds(seconds)
+    var input = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+    while true {
+      let left = max(0, (end - ContinuousClock.now).milliseconds.rounded(.up))
+      let count = poll(&input, 1, Int32(left))
+      if count >= 0 || errno != EINTR { return count != 0 }
     }
   }
 

@@ -7,8 +7,10 @@ struct VerifyCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "verify", abstract: "Check that epochs are what was written, and remember the outcome.",
     discussion: """
-      Looks at manifest, trailer, index and sizes; --full reads everything. A damaged epoch is marked: no take builds \
-      on it until a full verification finds it sound again. Needs no Xen. Ctrl-C ends it; what was found until then is kept.
+      Looks at manifest, trailer, index and sizes; --full reads everything, frames that epochs share once. A damaged epoch is told \
+      with file and place, and so is every other one that uses that place. No take builds on them until a full verification, after \
+      the file was put back, finds them sound: the next one builds on the newest sound epoch, or stores everything. Needs no Xen. \
+      Ctrl-C ends it; what was found until then is kept.
       Exit status 3 when some epochs are sound and some are not, 1 when none is.
       """)
 

@@ -8,7 +8,8 @@ struct XLFileOptions: ParsableArguments {
     help: ArgumentHelp("The guest's xl configuration (default /etc/xen/NAME.cfg where it exists).", valueName: "file"),
     completion: .file())
   var config: String?
-  @Flag(help: "Write the disks' new paths into the guest's xl configuration; else they are only shown.")
+  @Flag(
+    help: "Write the new paths, and for ckpt adopt the uuid where none stands, into it; else they are only shown.")
   var writeConfig = false
 
   /// A name that was mistyped is told before anything is done.

@@ -43,7 +43,7 @@ extension Pools {
       try Candidate($0, guest: guest, pools: self, into: opened.device, patience: lockWait)
     }
     guard !candidates.isEmpty else { return [] }
-    try PoolReserve.check(opened.catalog, opened.operations.poolStatus(opened.device))
+    try PoolReserve.check(opened.catalog, opened.operations.poolStatus(opened.device), ids: candidates.count)
     return try candidates.map { candidate in
       let disk = try opened.adopt(candidate)
       adopted(disk)

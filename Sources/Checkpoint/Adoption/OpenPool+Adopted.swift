@@ -9,6 +9,8 @@ extension OpenPool {
   /// - Throws: `AdoptionError` with what keeps the disk from being right.
   func settle(_ volume: PoolCatalog.Volume, _ origin: AdoptedOrigin) throws {
     if origin.state == .released { return try removeReleased(volume, origin) }
+    // It is being copied now, and nobody else's business until that process ends it, or dies.
+    if origin.state == .releasing, try ReleaseMark.isTaken(folder) { return }
     let old = try activeDevice(of: volume, origin)
     // In these states a dead process of ours may have stopped half-way; otherwise it is LVM that works on its volume.
     if origin.state != .adopted { try letRun(old) }
@@ -93,21 +95,12 @@ extension OpenPool {
 
   /// Removes what was made for an adoption whose swap did not happen.
   func forget(_ volume: PoolCatalog.Volume, _ origin: AdoptedOrigin) throws {
-    for device in [volume.device, volume.originDevice] where try operations.info(device) != nil {
-      try operations.remove(device)
+    for device in [volume.device, volume.originDevice] {
+      try operations.removeOurs(device, uuid: catalog.uuid(ofDevice: device))
     }
     try lvm(origin) { try operations.unmarkAsOrigin($0) }
     try change { $0.drop(volume) }
     try deleteDoomed()
-  }
-
-  /// - Throws: `AdoptionError` when an adopted disk, or the one that a clone stands on, does not show what the catalogue says, or its
-  ///   origin was written to.
-  func requireSound(_ device: String) throws {
-    if let fault = faults.first(where: { $0.device == device }) { throw fault.error }
-    guard let adopted = catalog.adopted(under: device), let origin = adopted.origin else { return }
-    try operations.requireOurs(adopted, origin)
-    try operations.requireUntouched(adopted)
   }
 
   /// Whether more than so many have the disk open, by whichever of its devices, without ourselves.

@@ -3,9 +3,9 @@ import EpochStore
 
 /// Gives adopted disks back to LVM: the undoing of an adoption. The guest must be shut down.
 ///
-/// What was written since the adoption is copied into the old volume; meanwhile nobody can open the disk. When a crash ends it,
-/// the pool's next user makes the disk usable again, with its newest content, and releasing it again goes on. Its epochs are gone from
-/// the first copied block on, since they read from the old volume what they do not hold.
+/// What was written since the adoption is copied into the old volume; meanwhile nobody can open the disk, and others work in the pool. When
+/// a crash ends it, the pool's next user makes the disk usable again, with its newest content, and releasing it again goes on. Its
+/// epochs are gone from the first copied block on, since they read from the old volume what they do not hold.
 public struct Release {
   public struct Disk: Equatable, Sendable {
     public var vdev: String
@@ -99,8 +99,8 @@ public struct Release {
   /// - Returns: bytes copied back, for each of `disks`.
   /// - Throws: ``AdoptionError/hasClones(guest:vdev:volume:clones:)`` before anything was changed of any disk,
   ///   ``AdoptionError/inUse(guest:vdev:path:)`` and ``AdoptionError/epochInUse(guest:vdev:device:uuid:epoch:)`` before
-  ///   anything was changed of that disk, `StoreError.locked` while something else works on one of its guests; what ended in the
-  ///   middle is continued by releasing again.
+  ///   anything was changed of that disk, `StoreError.locked` while something else works on one of its guests, `PoolError.locked` while
+  ///   another disk of its pool is being released; what ended in the middle is continued by releasing again.
   @discardableResult
   public func perform(
     discard: Bool = false, progress: (_ vdev: String, _ bytes: UInt64) -> Void = { _, _ in },
@@ -121,23 +121,64 @@ public struct Release {
   private func perform(
     _ name: String, _ device: String, _ discard: Bool, _ progress: (_ vdev: String, _ bytes: UInt64) -> Void
   ) throws -> UInt64 {
+    guard let begun = try begin(name, device, discard) else { return 0 }
+    let copied: UInt64
+    // It may take hours, in which nobody can come to this disk, and others work in the pool.
+    do { copied = try copy(begun.volume, progress) } catch {
+      // The first error is the one to report; what cannot be made good now, the pool's next user settles.
+      begun.mark.letGo()
+      _ = try? pools.ensureActive(name)
+      throw error
+    }
+    try end(begun, in: name)
+    return copied
+  }
+
+  /// Takes the disk away from everybody, and makes the devices between which it is copied.
+  ///
+  /// - Returns: nil when there is nothing to copy, and nothing left to do.
+  private func begin(_ name: String, _ device: String, _ discard: Bool) throws -> BegunRelease? {
     let pool = try pools.open(name)
     // Before the pool was locked a clone could still come.
     try pool.catalog.requireNoClones(of: device)
     try requireNoView(of: device, in: pool.catalog)
     // Opening the pool may have ended a release that a crash broke off.
     guard let volume = pool.catalog.volumes.first(where: { $0.device == device }), let origin = volume.origin else {
-      return 0
+      return nil
     }
-    return try pool.release(volume, origin, discard: discard) { progress(volume.vdev, $0) }
+    return try pool.beginRelease(volume, origin, discard: discard)
+  }
+
+  private func copy(
+    _ volume: PoolCatalog.Volume, _ progress: (_ vdev: String, _ bytes: UInt64) -> Void
+  ) throws -> UInt64 {
+    try pools.operations.copyDifferences(
+      from: volume.releaseDevices[0], to: volume.releaseDevices[1], bytes: volume.sizeSectors * 512,
+      progress: { progress(volume.vdev, $0) })
+  }
+
+  private func end(_ begun: BegunRelease, in name: String) throws {
+    defer { withExtendedLifetime(begun.mark) {} }
+    // Takes have the pool while they are in their pauses, and a release that begins while it deletes epochs.
+    let patient = pools.waiting(seconds: 300) {}
+    try patient.open(name).endRelease(begun.volume)
   }
 }
 
+/// A disk that nobody can open any more, ready to be copied.
+private struct BegunRelease {
+  let volume: PoolCatalog.Volume
+  /// Keeps whoever opens the pool meanwhile from settling what was begun.
+  let mark: ReleaseMark
+}
+
 extension OpenPool {
-  /// - Returns: bytes copied back.
-  fileprivate func release(
-    _ volume: PoolCatalog.Volume, _ origin: AdoptedOrigin, discard: Bool, progress: (UInt64) -> Void
-  ) throws -> UInt64 {
+  /// - Returns: nil when the old volume is kept as it is: all is done then.
+  fileprivate func beginRelease(
+    _ volume: PoolCatalog.Volume, _ origin: AdoptedOrigin, discard: Bool
+  ) throws -> BegunRelease? {
+    // Another process may be copying this very disk.
+    let mark = try ReleaseMark(folder)
     try requireUnused(volume, origin)
     if !discard {
       if let fault = faults.first(where: { $0.device == volume.device }) { throw fault.error }
@@ -155,25 +196,42 @@ extension OpenPool {
       try takeAway(volume, origin)
     } catch {
       // The first error is the one to report. Nothing was copied or deleted yet, so all can be as it was.
+      mark.letGo()
       try? change { $0 = before }
       try? settle(volume, origin)
       throw error
     }
-    var copied: UInt64 = 0
     do {
       // It may take minutes, in which nobody can come any more.
       try deleteDoomed()
-      if !discard { copied = try copyBack(volume, progress) }
+      if !discard { try makeReleaseDevices(of: volume) }
     } catch {
       // The first error is the one to report; what cannot be made good now, the pool's next user settles.
+      mark.letGo()
       if let origin = catalog.volumes.first(where: { $0.device == volume.device })?.origin {
         try? settle(volume, origin)
       }
       throw error
     }
+    guard discard else { return BegunRelease(volume: volume, mark: mark) }
+    try finishRelease(volume, origin)
+    return nil
+  }
+
+  /// The old volume has the newest content.
+  ///
+  /// - Throws: ``AdoptionError/releasing(guest:vdev:)`` when the catalogue does not say any more that it is to have it.
+  fileprivate func endRelease(_ volume: PoolCatalog.Volume) throws {
+    guard let found = catalog.volumes.first(where: { $0.device == volume.device }), let origin = found.origin,
+      origin.state == .releasing, found.thinID == volume.thinID
+    else { throw AdoptionError.releasing(guest: volume.guest, vdev: volume.vdev) }
+    try removeReleaseDevices(of: volume)
+    try finishRelease(volume, origin)
+  }
+
+  private func finishRelease(_ volume: PoolCatalog.Volume, _ origin: AdoptedOrigin) throws {
     try change { $0.changeOrigin(of: volume.device) { $0.state = .released } }
     try removeReleased(volume, origin)
-    return copied
   }
 
   private func requireUnused(_ volume: PoolCatalog.Volume, _ origin: AdoptedOrigin) throws {
@@ -187,19 +245,15 @@ extension OpenPool {
     if try operations.isOurs(volume, origin) {
       try operations.swapTable(origin.device, to: [.error(sectors: volume.sizeSectors)])
     }
-    if try operations.info(volume.device) != nil { try operations.remove(volume.device) }
+    try operations.removeOurs(volume.device, uuid: catalog.uuid(of: volume))
   }
 
-  private func copyBack(_ volume: PoolCatalog.Volume, _ progress: (UInt64) -> Void) throws -> UInt64 {
+  private func makeReleaseDevices(of volume: PoolCatalog.Volume) throws {
     let (source, target) = (volume.releaseDevices[0], volume.releaseDevices[1])
     try operations.create(
       source, uuid: catalog.uuid(ofDevice: source), table: [table(of: volume)], readOnly: true)
     try operations.create(
       target, uuid: catalog.uuid(ofDevice: target), table: operations.table(volume.originDevice), readOnly: false)
-    let copied = try operations.copyDifferences(
-      from: source, to: target, bytes: volume.sizeSectors * 512, progress: progress)
-    try removeReleaseDevices(of: volume)
-    return copied
   }
 
   /// The devices between which a release copies.

@@ -72,6 +72,13 @@ final class ImportedDisks {
     guard wanted.disk.sizeBytes % blockBytes == 0 else {
       throw refused(device, "its size is no multiple of the pool's blocks of \(blockBytes) bytes")
     }
+    let sectorBytes = try pool.operations.sectorBytes(pool.device)
+    guard wanted.disk.sectorBytes ?? sectorBytes == sectorBytes else {
+      throw refused(
+        device,
+        "its sectors have \(wanted.disk.sectorBytes ?? 0) bytes, those of pool \(name) \(sectorBytes), which the guest would not "
+          + "understand; name a pool on devices with the same sectors (--pool; ckpt pool create)")
+    }
     let hasOrigin = pool.catalog.volumes.contains { $0.device == device && $0.hasOrigin }
     guard !hasOrigin || wanted.base != nil else {
       throw refused(
@@ -99,7 +106,7 @@ final class ImportedDisks {
     staged[wanted.number]?.content = try access.open(shown, true)
     return DiskEpoch(
       vdev: wanted.disk.vdev, pool: name, thinID: snapshot.thinID, sizeBytes: wanted.disk.sizeBytes,
-      device: "/dev/mapper/\(device)", readOnly: false)
+      sectorBytes: sectorBytes, device: "/dev/mapper/\(device)", readOnly: false)
   }
 
   private func origin(_ base: DiskEpoch, _ device: String, in catalog: PoolCatalog) throws -> ThinID {

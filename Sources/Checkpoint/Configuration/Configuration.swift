@@ -28,19 +28,21 @@ public struct Configuration: Sendable {
   /// No configuration: every value is the default.
   public init() {}
 
-  /// Reads and checks a file, sections of guests that are not asked for as well.
+  /// Reads and checks a file, sections of guests that are not asked for as well. Programs that it names are left alone: they may lie on
+  /// a file system that is mounted later, and whoever runs one looks at it then.
   ///
   /// - Throws: ``Fault``.
   public init(path: String) throws(Fault) {
     self = try Configuration(text: try Configuration.read(path), path: path)
   }
 
-  /// Everything that is wrong with a file, by line; empty when nothing is.
+  /// Everything that is wrong with a file, by line, programs that could not be run now among it; empty when nothing is.
   public static func faults(path: String) -> [Fault] {
     do throws(Fault) {
       var faults: [Fault] = []
-      _ = Configuration(text: try read(path), path: path, faults: &faults)
-      return faults
+      let configuration = Configuration(text: try read(path), path: path, faults: &faults)
+      faults += configuration.entries.compactMap { programFault($0, path) }
+      return faults.sorted { $0.line < $1.line }
     } catch { return [error] }
   }
 
@@ -90,11 +92,17 @@ public struct Configuration: Sendable {
       if sections.isEmpty { general.append(entry) } else { sections[sections.count - 1].entries.append(entry) }
     }
     // A mistake in any section shows now, not when that guest's turn comes.
-    for entry in general + sections.flatMap(\.entries) {
-      do throws(Fault) { try Self.check(entry, path) } catch { faults.append(error) }
+    var scratch = TakeOptions()
+    for entry in entries {
+      do throws(Fault) { try Self.apply(entry, to: &scratch, path) } catch { faults.append(error) }
     }
     faults.sort { $0.line < $1.line }
   }
+
+  private var entries: [Entry] { general + sections.flatMap(\.entries) }
+
+  /// The names of guests that have a section of their own, sorted.
+  public var sectionNames: [String] { Set(sections.map(\.guest)).sorted() }
 
   /// Guests that the service takes at a time by schedule.
   public var takesAtOnce: Int { options(for: "").takesAtOnce }

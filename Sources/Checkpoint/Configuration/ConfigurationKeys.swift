@@ -1,15 +1,16 @@
 import EpochStore
 
 extension Configuration {
-  /// Whether a line can be understood, and the program that it names be run.
-  static func check(_ entry: Entry, _ path: String) throws(Fault) {
+  /// Why the program that a line names cannot be run now; nil when it can, or the line names none, or cannot be understood.
+  static func programFault(_ entry: Entry, _ path: String) -> Fault? {
     var scratch = TakeOptions()
-    try apply(entry, to: &scratch, path)
-    for program in scratch.programs {
-      do throws(HookError) { try program.check() } catch {
-        throw ConfigurationValue(entry, path).fault("\(entry.key): \(error)")
-      }
-    }
+    do {
+      try apply(entry, to: &scratch, path)
+      for program in scratch.programs { try program.check() }
+    } catch let error as HookError {
+      return ConfigurationValue(entry, path).fault("\(entry.key): \(error)")
+    } catch {}
+    return nil
   }
 
   /// Puts one line's value where it belongs.
@@ -41,11 +42,11 @@ extension Configuration {
     case "keep-yearly": options.retention.yearly = try value.count()
     case "keep-within": options.retention.within = try value.span()
     case "keep-tag": options.retention.tags = try value.tags()
-    case "hook-before": options.hooks.before = value.program()
-    case "hook-pause": options.hooks.pause = value.program()
-    case "hook-after": options.hooks.after = value.program()
-    case "hook-failed": options.hooks.failed = value.program()
-    case "notify-command": options.notify = value.program()
+    case "hook-before": options.hooks.before = try value.program()
+    case "hook-pause": options.hooks.pause = try value.program()
+    case "hook-after": options.hooks.after = try value.program()
+    case "hook-failed": options.hooks.failed = try value.program()
+    case "notify-command": options.notify = try value.program()
     case "hook-timeout": options.hooks.seconds = try value.number(0.1...3600, "seconds")
     case "hook-pause-deadline": options.hooks.pauseSeconds = try value.number(0.001...10, "seconds")
     default: throw value.fault("unknown key '\(entry.key)'; known: \(keys.joined(separator: ", "))")
@@ -121,7 +122,12 @@ struct ConfigurationValue {
     return self
   }
 
-  /// `none` takes back what the general part says. The file is looked at when the configuration is read, and when it is run: it may
-  /// change in between, and a hook that is gone must not be left out in silence.
-  func program() -> HookProgram? { entry.value == "none" ? nil : HookProgram(unchecked: entry.value) }
+  /// `none` takes back what the general part says. The file itself is looked at when it is run: a hook that is gone must not be left out
+  /// in silence.
+  func program() throws(Configuration.Fault) -> HookProgram? {
+    if entry.value == "none" { return nil }
+    let program = HookProgram(unchecked: entry.value)
+    do throws(HookError) { try program.checkPath() } catch { throw fault("\(entry.key): \(error)") }
+    return program
+  }
 }

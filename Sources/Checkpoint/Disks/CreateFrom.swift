@@ -3,7 +3,7 @@ extension Disks {
   ///
   /// - Parameters:
   ///   - vdev: name inside the guest.
-  ///   - path: a block device, or a raw file. Its size is rounded up to the pool's block (64 KiB).
+  ///   - path: a block device, a guest's disk in another pool too, or a raw file. Its size is rounded up to the pool's block (64 KiB).
   ///   - pool: nil for the only pool there is.
   ///   - cancellation: heard all the time.
   ///   - progress: told the bytes copied, then those compared.

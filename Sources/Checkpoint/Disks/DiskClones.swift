@@ -6,8 +6,8 @@ import Glibc
 extension Disks {
   /// Finds out, changing nothing, whether a guest named `clone` can get the disks of an epoch.
   ///
-  /// - Throws: `DiskError.noSuchEpoch`, `DiskError.exists` when it has such a disk already, `PoolError` for a pool without room,
-  ///   `AdoptionError` for an adopted disk that cannot be trusted.
+  /// - Throws: `DiskError.noSuchEpoch`, `DiskError.exists` when it has such a disk already, `PoolError` for a pool without room or
+  ///   ids, `AdoptionError` for an adopted disk that cannot be trusted.
   public func checkClone(_ clone: String, ofGuest uuid: String, epoch: Int, expected: [DiskEpoch]) throws {
     let found = try DiskHistory(pools, guestUUID: uuid).snapshots(epoch: epoch, expected: expected)
     for (catalog, snapshot) in found {
@@ -15,6 +15,7 @@ extension Disks {
       try pools.operations.requireSoundOrigin(of: snapshot.device, in: catalog)
     }
     for catalog in found.map(\.0) {
+      try catalog.requireThinIDs(found.count { $0.0.name == catalog.name })
       // The status of a pool that is not active yet is looked at when it is.
       if let status = try? pools.operations.poolStatus(catalog.poolDevice) { try PoolReserve.check(catalog, status) }
     }
@@ -28,8 +29,9 @@ extension Disks {
     do {
       for catalog in try pools.catalogs() where catalog.has(uuid, epoch) {
         let pool = try pools.open(catalog.name)
-        try PoolReserve.check(pool.catalog, pool.operations.poolStatus(pool.device))
-        for volume in try makeClone(clone, pool.catalog.snapshots(uuid, epoch), in: pool) {
+        let snapshots = pool.catalog.snapshots(uuid, epoch)
+        try PoolReserve.check(pool.catalog, pool.operations.poolStatus(pool.device), ids: snapshots.count)
+        for volume in try makeClone(clone, snapshots, in: pool) {
           paths[volume.vdev] = "/dev/mapper/\(volume.device)"
         }
       }
@@ -44,7 +46,7 @@ extension Disks {
   private func makeClone(
     _ clone: String, _ snapshots: [PoolCatalog.Snapshot], in pool: OpenPool
   ) throws -> [PoolCatalog.Volume] {
-    for snapshot in snapshots { try pool.requireSound(snapshot.device) }
+    for snapshot in snapshots { try pool.requireUsableEpochs(of: snapshot.device) }
     var volumes: [PoolCatalog.Volume] = []
     try pool.change { catalog in
       volumes = try snapshots.map { snapshot in
@@ -93,7 +95,8 @@ extension Disks {
     return try list().filter { paths.contains($0.path) }
   }
 
-  /// Removes disks of a guest for good: all, or one. Snapshots that others have of them stay.
+  /// Removes disks of a guest for good: all, or one, right or wrong. Snapshots that others have of them stay, and so does what
+  /// another program made under their names.
   ///
   /// - Returns: what is gone.
   /// - Throws: as ``removable(guest:vdev:)``; nothing was removed then.
@@ -105,10 +108,10 @@ extension Disks {
       let volumes = pool.catalog.volumes(guest, vdev)
       for volume in volumes { try checkUnused(volume, in: pool.catalog) }
       try pool.perform(.removeVolumes(volumes: volumes)) {
-        for volume in volumes where try pool.operations.info(volume.device) != nil {
-          do { try pool.operations.remove(volume.device) } catch let error as DeviceMapperError
-            where error.code == EBUSY
-          {
+        for volume in volumes {
+          do {
+            try pool.operations.removeOurs(volume.device, uuid: pool.catalog.uuid(of: volume))
+          } catch let error as DeviceMapperError where error.code == EBUSY {
             throw DiskError.inUse(device: volume.device)
           }
         }
@@ -124,7 +127,7 @@ extension Disks {
     guard epochs.isEmpty else {
       throw DiskError.hasEpochs(guest: volume.guest, device: volume.device, epochs: epochs)
     }
-    if let info = try pools.operations.info(volume.device), info.openCount > 0 {
+    if let info = try pools.operations.info(volume.device), info.uuid == catalog.uuid(of: volume), info.openCount > 0 {
       throw DiskError.inUse(device: volume.device)
     }
   }

@@ -28,10 +28,13 @@ final class DiskCopy {
     var volume = PoolCatalog.Volume(
       guest: guest, vdev: vdev, thinID: 0, sizeSectors: Self.sectors(source.sizeBytes, in: pool.catalog), device: device
     )
+    try source.requireUnused(pools, copiedInto: pool.name)
     guard try Disks(pools).isFree(device), try pool.operations.info(volume.copyDevice) == nil else {
+      if try source.isShown(by: device, pool.operations) {
+        throw DiskSourceError.ownName(path: source.path, guest: guest, vdev: vdev, pool: pool.name)
+      }
       throw DiskError.exists(device: device)
     }
-    try source.requireUnused(pools)
     let sectorBytes = try pool.operations.sectorBytes(pool.device)
     guard source.sectorBytes == sectorBytes else {
       throw DiskSourceError.sectors(path: source.path, bytes: source.sectorBytes, ofPool: sectorBytes)
@@ -146,7 +149,7 @@ final class DiskCopy {
     guard let volume, let filled else { throw DiskError.outOfOrder(call: "publish") }
     let pool = try pools.waiting(for: cancellation).open(filled.catalog.name)
     // A guest that was started meanwhile asked nobody.
-    try source.requireUnused(pools)
+    try source.requireUnused(pools, copiedInto: pool.name)
     guard try Disks(pools).isFree(volume.device) else { throw DiskError.exists(device: volume.device) }
     try cancellation.check()
     content = nil

@@ -1,10 +1,7 @@
 import DeviceMapper
 public import EpochStore
 
-/// The epochs of one guest's disks: going back to one, and forgetting them. The guest must be destroyed, or suspended for good, while its
-/// disks are rolled back.
-///
-/// With disks in several pools each pool is journalled by itself; a crash between two is healed by rolling back again.
+/// The epochs of one guest's disks: going back to one, and forgetting them.
 public struct DiskHistory: Sendable {
   let pools: Pools
   let guestUUID: String
@@ -15,7 +12,7 @@ public struct DiskHistory: Sendable {
   }
 
   /// What to call the guest to people: its name where that means it in the store, else its uuid.
-  private var guestName: String {
+  var guestName: String {
     guard let store = try? EpochStore(path: pools.store),
       let name = try? store.folder(uuid: guestUUID, create: false).overview().name,
       (try? store.find(name))?.uuid == guestUUID
@@ -34,13 +31,22 @@ public struct DiskHistory: Sendable {
 
   /// Finds out, changing nothing, whether the pools still hold every snapshot that an epoch's manifest names.
   ///
-  /// - Throws: `DiskError.noSuchEpoch`, `DiskError.cannotRollBack`, `AdoptionError` for an origin that cannot be trusted.
+  /// - Throws: `DiskError.noSuchEpoch`, `DiskError.cannotRollBack`, `PoolError.exhausted`, `AdoptionError` for an origin that cannot be
+  ///   trusted.
   public func check(epoch: Int, expected: [DiskEpoch]) throws {
-    for (catalog, snapshot) in try snapshots(epoch: epoch, expected: expected) {
+    let found = try snapshots(epoch: epoch, expected: expected)
+    for (catalog, snapshot) in found {
+      try requireThinIDs(for: found.filter { $0.0.name == catalog.name }.map(\.1), in: catalog)
       if try isMissing(snapshot, in: catalog) { continue }
       let volume = try self.volume(of: snapshot, in: catalog)
       try pools.operations.requireSoundOrigin(of: volume.device, in: catalog)
     }
+  }
+
+  /// Going back takes an id for each disk, and another one for each that must be made first.
+  func requireThinIDs(for snapshots: [PoolCatalog.Snapshot], in catalog: PoolCatalog) throws {
+    let missing = try snapshots.filter { try isMissing($0, in: catalog) }
+    try catalog.requireThinIDs(snapshots.count + missing.count)
   }
 
   /// The snapshots that an epoch's manifest names, with their pools' catalogues.
@@ -65,23 +71,16 @@ public struct DiskHistory: Sendable {
     }
   }
 
-  /// Opens the pools that a rollback needs and looks for what would stop it, so that this is known while the old guest still runs.
+  /// Looks for what would stop a rollback in one pool, but for ids: those that it needs may be taken already.
   ///
-  /// - Parameter users: who may have the disks open.
-  /// - Throws: `PoolError`, `DiskError.cannotRollBack`, `AdoptionError`.
-  public func checkRollback(to epoch: Int, users: DiskUsers) throws {
-    for catalog in try pools.catalogs() where catalog.has(guestUUID, epoch) {
-      try check(pool: pools.open(catalog.name), epoch, users: users)
-    }
-  }
-
-  private func check(pool: OpenPool, _ epoch: Int, users: DiskUsers) throws {
+  /// - Throws: `PoolError`, `DiskError.cannotRollBack`, what is wrong with one of the disks.
+  func check(pool: OpenPool, _ epoch: Int, users: DiskUsers) throws {
     try PoolReserve.checkHealth(pool.name, pool.operations.poolStatus(pool.device))
     for snapshot in pool.catalog.snapshots(guestUUID, epoch) {
       // A disk that came from another host has no volume here yet.
       if try isMissing(snapshot, in: pool.catalog) { continue }
       let volume = try self.volume(of: snapshot, in: pool.catalog)
-      try pool.requireSound(volume.device)
+      try pool.requireUsableEpochs(of: volume.device)
       if try pool.isUsed(volume, byOthersThan: users) {
         throw DiskError.cannotRollBack(
           device: volume.device, why: "it is in use; unmount it, or detach it from the guest that has it")
@@ -89,57 +88,10 @@ public struct DiskHistory: Sendable {
     }
   }
 
-  /// What one rollback did, or was about to do when it failed.
-  public struct RolledBack: Sendable {
-    fileprivate var swaps: [(pool: String, swaps: [PoolCatalog.Swap])] = []
-  }
-
-  /// Shows the disks as they were in `epoch`: each device is pointed at a new snapshot of it, in place: same name, same major:minor, open
-  /// handles stay. What was live is kept until `commitRollback`; `undo` goes back to it.
-  ///
-  /// - Parameter users: as ``checkRollback(to:users:)`` has it.
-  /// - Throws: as that does; the disks are what they were then.
-  @discardableResult
-  public func rollBack(to epoch: Int, users: DiskUsers = .nobody) throws -> RolledBack {
-    var done = RolledBack()
-    do {
-      for catalog in try pools.catalogs() where catalog.has(guestUUID, epoch) {
-        let pool = try pools.open(catalog.name)
-        try check(pool: pool, epoch, users: users)
-        try rollBack(to: epoch, in: pool, &done)
-      }
-    } catch {
-      // The first error is the one to report.
-      _ = try? undo(done)
-      throw error
-    }
-    guard !done.swaps.isEmpty else { throw DiskError.noSuchEpoch(guest: guestName, epoch: epoch) }
-    return done
-  }
-
-  private func rollBack(to epoch: Int, in pool: OpenPool, _ done: inout RolledBack) throws {
-    let snapshots = pool.catalog.snapshots(guestUUID, epoch)
-    try makeMissing(snapshots, in: pool)
-    var swaps: [PoolCatalog.Swap] = []
-    try pool.change { catalog in
-      swaps = try snapshots.map { snapshot in
-        PoolCatalog.Swap(
-          guestUUID: guestUUID, device: snapshot.device, old: catalog.live(snapshot.device),
-          new: try catalog.takeThinID())
-      }
-    }
-    // Before it is done: it may fail and be done all the same, when only the catalogue could not be written.
-    done.swaps.append((pool.name, swaps))
-    try pool.perform(.rollBack(swaps: swaps)) {
-      for (snapshot, swap) in zip(snapshots, swaps) {
-        try pool.operations.createSnapshot(pool: pool.device, id: swap.new, of: snapshot.thinID)
-      }
-      for swap in swaps { try pool.show(swap.new, on: swap.device) }
-    }
-  }
-
-  /// Deletes what was live before the last rollbacks, those too whose process died before it could.
+  /// Deletes what was live before the last rollbacks, those too whose process died before it could. While the guest's folder does not say
+  /// that the last one has ended, and no epoch was taken before it, there is no other copy of that: it stays.
   public func commitRollback() throws {
+    guard try mayForgetNewest else { return }
     try doom { catalog in
       let (ours, others) = catalog.superseded.split { $0.guestUUID == guestUUID }
       catalog.superseded = others
@@ -147,25 +99,16 @@ public struct DiskHistory: Sendable {
     }
   }
 
-  /// Goes back to what was live before a rollback: of each disk that still shows what it brought. What an older rollback left, whose
-  /// process died, is none of its business: the guest may have run on since.
-  ///
-  /// - Returns: false when there was nothing to go back to.
-  @discardableResult
-  public func undo(_ rolledBack: RolledBack) throws -> Bool {
-    var undone = false
-    for (name, done) in rolledBack.swaps {
-      let pool = try pools.open(name)
-      let swaps = done.filter { pool.catalog.shows($0) }.map {
-        PoolCatalog.Swap(guestUUID: guestUUID, device: $0.device, old: $0.new, new: $0.old)
+  private var mayForgetNewest: Bool {
+    get throws {
+      let folder: GuestFolder
+      do { folder = try EpochStore(path: pools.store).folder(uuid: guestUUID, create: false) } catch {
+        guard case .notFound = error else { throw error }
+        return true
       }
-      guard !swaps.isEmpty else { continue }
-      try pool.perform(.undoRollback(swaps: swaps)) {
-        for swap in swaps { try pool.show(swap.new, on: swap.device) }
-      }
-      undone = true
+      guard let last = try folder.lastRollback() else { return true }
+      return last.isDone || last.safetyEpoch != nil
     }
-    return undone
   }
 
   /// What became free in a pool.
@@ -246,19 +189,6 @@ public struct DiskHistory: Sendable {
         why: "it has \(volume.sizeSectors * 512) bytes, the epoch's has \(snapshot.sizeSectors * 512)")
     }
     return volume
-  }
-}
-
-extension PoolCatalog {
-  fileprivate func live(_ device: String) -> ThinID {
-    // Callers have found the volume in the same catalogue.
-    volumes.first { $0.device == device }!.thinID
-  }
-
-  /// The swap was made, and what it replaced is still there.
-  fileprivate func shows(_ swap: Swap) -> Bool {
-    volumes.contains { $0.device == swap.device && $0.thinID == swap.new }
-      && superseded.contains { $0.device == swap.device && $0.thinID == swap.old }
   }
 }
 

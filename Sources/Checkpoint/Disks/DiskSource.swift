@@ -63,12 +63,15 @@ extension DiskSource {
 
   /// Backends open a disk without claiming it, so that it can be claimed under a running guest.
   ///
-  /// - Parameter domains: those whose disk it is.
-  /// - Throws: ``DiskSourceError/inUse(path:why:)``, ``DiskSourceError/inPool(path:)``.
-  func requireUnused(_ pools: Pools, domains: (SourceIdentity) throws -> [UInt32] = { try $0.domains }) throws {
-    if case .device(let number) = identity, try Self.isInPool(number, pools) {
-      throw DiskSourceError.inPool(path: path)
-    }
+  /// - Parameters:
+  ///   - pool: the name of the one that gets the copy.
+  ///   - domains: those whose disk it is.
+  /// - Throws: ``DiskSourceError/inUse(path:why:)``, ``DiskSourceError/inPool(path:)``,
+  ///   ``DiskSourceError/adopted(path:guest:vdev:)``.
+  func requireUnused(
+    _ pools: Pools, copiedInto pool: String, domains: (SourceIdentity) throws -> [UInt32] = { try $0.domains }
+  ) throws {
+    if case .device(let number) = identity { try requireMayLeave(number, pools, for: pool) }
     if let domain = try domains(identity).first {
       throw DiskSourceError.inUse(path: path, why: "a disk of domain \(domain); shut the guest down first")
     }
@@ -86,10 +89,23 @@ extension DiskSource {
     }
   }
 
-  private static func isInPool(_ number: DeviceNumber, _ pools: Pools) throws -> Bool {
+  /// A disk may leave a pool for another one. What else we made shows an epoch, or a part of something.
+  private func requireMayLeave(_ number: DeviceNumber, _ pools: Pools, for target: String) throws {
     let operations = pools.operations
-    if try pools.catalogs().flatMap(\.volumes).contains(where: { try operations.shows(number, $0) }) { return true }
-    guard let name = try operations.list().first(where: { $0.number == number })?.name else { return false }
-    return try operations.info(name)?.isOurs == true
+    for catalog in try pools.catalogs() {
+      guard let volume = try catalog.volumes.first(where: { try operations.shows(number, $0) }) else { continue }
+      guard volume.origin == nil else {
+        throw DiskSourceError.adopted(path: path, guest: volume.guest, vdev: volume.vdev)
+      }
+      guard catalog.name != target else { throw DiskSourceError.inPool(path: path) }
+      return
+    }
+    guard let name = try operations.list().first(where: { $0.number == number })?.name else { return }
+    if try operations.info(name)?.isOurs == true { throw DiskSourceError.inPool(path: path) }
+  }
+
+  func isShown(by device: String, _ operations: any ThinPoolOperations) throws -> Bool {
+    guard case .device(let number) = identity else { return false }
+    return try operations.info(device)?.number == number
   }
 }

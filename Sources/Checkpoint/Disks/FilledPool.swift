@@ -19,7 +19,8 @@ struct FilledPool {
     guard !range.isEmpty else { return }
     bytes += ((range.upperBound - 1) / blockBytes - range.lowerBound / blockBytes + 1) * blockBytes
     guard bytes >= Self.bytesPerLook else { return }
-    try PoolReserve.check(catalog, operations.poolStatus(catalog.poolDevice))
+    // Its id was taken before.
+    try PoolReserve.check(catalog, operations.poolStatus(catalog.poolDevice), ids: 0)
     bytes = 0
   }
 }

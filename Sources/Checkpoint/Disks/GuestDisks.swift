@@ -52,6 +52,7 @@ public final class GuestDisks: DiskSet {
         members.append(member)
         entry.pool = member.pool
         entry.sizeBytes = member.volume.sizeSectors * 512
+        entry.sectorBytes = try pools.operations.sectorBytes(member.volume.device)
         entry.device = "/dev/mapper/\(member.volume.device)"
       }
       entries.append(entry)
@@ -147,7 +148,9 @@ public final class GuestDisks: DiskSet {
     guard !pool.catalog.has(guestUUID, epoch) else {
       throw DiskError.badName("epoch \(epoch)", why: "pool \(pool.name) has disks of this epoch already")
     }
-    try PoolReserve.check(pool.catalog, pool.operations.poolStatus(pool.device))
+    let ours = members.filter { $0.pool == pool.name }.map(\.volume)
+    for volume in ours { try pool.requireDevice(volume.device) }
+    try PoolReserve.check(pool.catalog, pool.operations.poolStatus(pool.device), ids: ours.count)
   }
 
   /// Checks one pool, and writes down the snapshots that are about to be made in it.

@@ -10,7 +10,7 @@ final class OpenPool {
   let folder: PoolFolder
   let operations: any ThinPoolOperations
   private(set) var catalog: PoolCatalog
-  /// Adopted disks, and clones of them, that could not be made active, and why: others of the pool are not kept from working by it.
+  /// Disks that are not what the catalogue says, by their devices, and why: others of the pool are not kept from working by it.
   var faults: [(device: String, error: any Error)] = []
   /// Seconds to wait for whoever has a device open for an instant, as udev does.
   let patience: Double
@@ -91,7 +91,7 @@ final class OpenPool {
   }
 
   /// Deletes what nothing refers to. One that is still in use stays on the list, and so does all of it while the pool takes
-  /// no messages.
+  /// no messages; one that the pool does not have is off it.
   func deleteDoomed() throws {
     guard !catalog.doomed.isEmpty else { return }
     // Every message to a read-only or failed pool is refused, this one too.
@@ -137,11 +137,15 @@ final class OpenPool {
   private func undo(_ intent: PoolCatalog.Intent) throws {
     switch intent.change {
     case .rollBack(let swaps), .undoRollback(let swaps):
-      for swap in swaps { try show(swap.old, on: swap.device) }
+      for swap in swaps {
+        // What the pool lost cannot be shown again: the device stays as it is, and whoever opens the pool tells of it.
+        do { try show(swap.old, on: swap.device) } catch let error as DeviceMapperError where error.code == ENODATA {}
+      }
     case .removeVolumes(let volumes):
       // After a boot the origin of a clone is not there yet: both are made when this is settled.
       for volume in volumes where try operations.info(volume.device) == nil && hasWhatItStandsOn(volume) {
-        try activate(volume)
+        // One that was to go because it is wrong is wrong still: whoever opens the pool tells of it.
+        do { try activate(volume) } catch let error where concernsOneDisk(error) {}
       }
     case .createVolume, .takeEpoch, .cloneEpoch: break
     }
@@ -181,10 +185,12 @@ final class OpenPool {
     catalog.intent = nil
   }
 
-  /// Makes the volume's device show `id`, in place. A device that is not active will be made from the catalogue.
+  /// Makes the volume's device show `id`, in place. A device that is not active will be made from the catalogue, another program's is
+  /// left alone.
   func show(_ id: ThinID, on device: String) throws {
     guard var volume = catalog.volumes.first(where: { $0.device == device }),
-      let info = try operations.made(device, uuid: catalog.uuid(ofDevice: device))
+      let info = try operations.made(device, uuid: catalog.uuid(ofDevice: device)),
+      info.uuid == catalog.uuid(ofDevice: device)
     else { return }
     // A table that a dead process loaded would go live at the next resume.
     if info.hasInactiveTable { try operations.clear(device) }

@@ -145,6 +145,8 @@ struct PoolCatalog: Codable, Equatable, Sendable {
 
   // No guest's disk can be called "pool", so pool and disk devices never share a name.
   var poolDevice: String { "\(DeviceName.namePrefix)\(name)-pool" }
+  /// Names of all devices that are made for it: its own, its volumes', and what adopted ones stand on.
+  var devices: Set<String> { Set([poolDevice] + volumes.flatMap { [$0.device, $0.originDevice] }) }
   var poolUUID: String { "\(DeviceName.uuidPrefix)\(identity)-pool" }
   func uuid(of volume: Volume) -> String { uuid(ofDevice: volume.device) }
   func uuid(ofDevice device: String) -> String { "\(DeviceName.uuidPrefix)\(identity)-\(device)" }
@@ -154,8 +156,13 @@ struct PoolCatalog: Codable, Equatable, Sendable {
     PoolCatalog(name: name, identity: identity, backing: backing, blockSectors: blockSectors)
   }
 
+  /// - Throws: `PoolError.exhausted` when the pool cannot give so many ids any more.
+  func requireThinIDs(_ count: Int) throws {
+    guard Int(nextThinID) + count <= Int(Self.lastThinID) + 1 else { throw PoolError.exhausted(pool: name) }
+  }
+
   mutating func takeThinID() throws -> ThinID {
-    guard nextThinID <= Self.lastThinID else { throw PoolError.exhausted(pool: name) }
+    try requireThinIDs(1)
     defer { nextThinID += 1 }
     return nextThinID
   }

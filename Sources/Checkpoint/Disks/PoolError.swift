@@ -24,7 +24,7 @@ public enum PoolError: Error, Equatable, CustomStringConvertible {
   case foreignTransaction(pool: String, found: UInt64, expected: UInt64)
   /// A device of our name exists, made by somebody else or over other disks.
   case deviceTaken(device: String, why: String)
-  /// The thin ids (or the pool's 24-bit clock) are used up.
+  /// The thin ids (or the pool's 24-bit clock) are used up, or will be by what was wanted.
   case exhausted(pool: String)
   case damaged(path: String, why: String)
   case io(operation: String, path: String, errno: Int32)
@@ -57,15 +57,23 @@ public enum PoolError: Error, Equatable, CustomStringConvertible {
       "pool \(pool): transaction id is \(found), we left \(expected): another program used the pool, or its devices "
         + "are not ours; nothing was changed; compare `thin_ls` with catalog.json before anything else"
     case .deviceTaken(let device, let why):
-      "device \(device): \(why); nothing was changed"
+      "device \(device): \(why); nothing was changed; if nobody needs what bears this name: dmsetup remove \(device), "
+        + "then try again (ckpt pool start)"
     case .exhausted(let pool):
-      "pool \(pool): its thin ids are used up; make a new pool and move the disks there"
+      "pool \(pool): its thin ids are used up, so no epoch is taken in it any more, and none restored; "
+        + Self.wayToAnotherPool
     case .damaged(let path, let why):
       "\(path): damaged: \(why)"
     case .io(let operation, let path, let code):
       "\(operation) \(path): \(errnoText(code))"
     }
   }
+
+  /// How guests leave a pool whose ids come to their end. Their epochs stay in it, for `ckpt export`.
+  static let wayToAnotherPool =
+    "make another pool (ckpt pool create), shut each guest down and copy its disks there, under another name: "
+    + "ckpt disk create NEWNAME VDEV --from /dev/mapper/ckpt-GUEST-VDEV --pool NEW, and name the new ones in its "
+    + "configuration; adopted disks instead: ckpt release GUEST, start it, ckpt adopt GUEST --pool NEW"
 }
 
 /// What went wrong with a guest's disk.
@@ -74,6 +82,8 @@ public enum DiskError: Error, Equatable, CustomStringConvertible {
   case notInPool(guest: String, vdev: String, path: String)
   /// The device is ours by name, but what the kernel runs is not what the catalogue says.
   case tableDiffers(device: String, found: String, expected: String)
+  /// The pool does not have the disk's thin id any more, as after a repair of its metadata.
+  case lost(device: String, pool: String, guest: String, vdev: String, isAdopted: Bool)
   case badName(String, why: String)
   case exists(device: String)
   /// A guest has no such disk.
@@ -97,7 +107,14 @@ public enum DiskError: Error, Equatable, CustomStringConvertible {
         + "ckpt disk create \(guest) \(vdev) --from \(GuestDevices.path(in: path)), "
         + "then name the disk that this prints in the guest's configuration"
     case .tableDiffers(let device, let found, let expected):
-      "disk \(device): the kernel runs '\(found)', the catalogue says '\(expected)'; nothing was changed"
+      "disk \(device): the kernel runs '\(found)', the catalogue says '\(expected)'; nothing was changed; shut its "
+        + "guest down, then have it made anew: dmsetup remove \(device), then ckpt pool start"
+    case .lost(let device, let pool, let guest, let vdev, let isAdopted):
+      "disk \(device): pool \(pool) has nothing of it any more, as after a repair of its metadata; bring its guest "
+        + "back to an epoch: ckpt restore \(guest) EPOCH; or give the disk up: "
+        + (isAdopted
+          ? "ckpt release \(guest) \(vdev) --discard keeps the volume as it was adopted"
+          : "ckpt disk remove \(guest) \(vdev)")
     case .badName(let name, let why):
       "'\(name)': \(why)"
     case .exists(let device):

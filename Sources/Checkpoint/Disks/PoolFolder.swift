@@ -1,13 +1,15 @@
+import EpochStore
 import FoundationEssentials
 import Glibc
 
 /// `<store>/pools/NAME`: the catalogue and the lock.
 struct PoolFolder: Sendable {
+  private let store: String
   let name: String
   let path: String
 
   init(store: String, name: String) {
-    self.name = name
+    (self.store, self.name) = (store, name)
     path = "\(store)/pools/\(name)"
   }
 
@@ -42,7 +44,7 @@ struct PoolFolder: Sendable {
 
   /// Removes the folder with what is ours in it, the catalogue first: without it there is no pool. The caller holds the lock.
   func remove() throws {
-    for file in ["catalog.json", "catalog.json.new", "metadata-snapshot", "lock"].map({ "\(path)/\($0)" }) {
+    for file in ["catalog.json", "catalog.json.new", "metadata-snapshot", "release", "lock"].map({ "\(path)/\($0)" }) {
       guard unlink(file) == 0 || errno == ENOENT else {
         throw PoolError.io(operation: "remove", path: file, errno: errno)
       }
@@ -71,6 +73,7 @@ struct PoolFolder: Sendable {
     return catalog
   }
 
+  /// On a full file system, too: epochs are removed by it, and a guest may be between its end and its start.
   func save(_ catalog: PoolCatalog) throws {
     var catalog = catalog
     if catalog.holdsOrigins { catalog.format = PoolCatalog.formatWithOrigins }
@@ -78,7 +81,8 @@ struct PoolFolder: Sendable {
     if catalog.holdsClonesOfAdopted { catalog.format = PoolCatalog.formatWithClonesOfAdopted }
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-    try DurableFile.replace(file, with: [UInt8](encoder.encode(catalog)))
+    let bytes = [UInt8](try encoder.encode(catalog))
+    try SpaceReserve(store: store).lend { try DurableFile.replace(file, with: bytes) }
   }
 
   /// - Parameters:
@@ -86,6 +90,16 @@ struct PoolFolder: Sendable {
   ///   - mayGoOn: called again and again meanwhile; ends the wait by throwing.
   func lock(wait: Double, _ mayGoOn: () throws -> Void = {}) throws -> PoolLock {
     try PoolLock("\(path)/lock", pool: name, wait: wait, mayGoOn)
+  }
+}
+
+extension SpaceReserve {
+  /// Makes a change of a pool's files, and once more with the reserve given back when the file system was full.
+  func lend<Result>(_ change: () throws -> Result) throws -> Result {
+    do { return try change() } catch PoolError.io(_, _, let code) where [ENOSPC, EDQUOT].contains(code) && release() {
+      defer { fill() }
+      return try change()
+    }
   }
 }
 

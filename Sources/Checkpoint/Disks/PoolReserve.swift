@@ -11,8 +11,11 @@ enum PoolReserve {
   static func data(ofTotal bytes: UInt64) -> UInt64 { max(64 << 20, bytes / 50) }
   static func metadata(ofTotal bytes: UInt64) -> UInt64 { max(1 << 20, bytes / 20) }
 
-  static func check(_ catalog: PoolCatalog, _ status: PoolStatus) throws {
+  /// - Parameter ids: how many thin ids are wanted.
+  /// - Throws: `PoolError.unhealthy`, `PoolError.exhausted`, `PoolError.nearlyFull`.
+  static func check(_ catalog: PoolCatalog, _ status: PoolStatus, ids: Int = 1) throws {
     try checkHealth(catalog.name, status)
+    try catalog.requireThinIDs(ids)
     let blockBytes = catalog.blockSectors * 512
     let needData = data(ofTotal: status.totalDataBlocks * blockBytes)
     try require("data", catalog.name, have: status.freeDataBlocks * blockBytes, need: needData)

@@ -103,7 +103,7 @@ public struct Pools: Sendable {
   /// After a reboot: attaches loop devices, makes the pool and its volumes' devices from the catalogue, settles what a crash left.
   /// Does nothing to what is there already.
   ///
-  /// - Returns: adopted disks, and clones of them, that could not be made active, and why, a line each.
+  /// - Returns: disks that are not what the catalogue says, and why, a line each.
   @discardableResult
   public func ensureActive(_ name: String) throws -> [String] { try open(name).faults.map { "\($0.error)" } }
 
@@ -116,7 +116,7 @@ public struct Pools: Sendable {
     return wasBegun
   }
 
-  /// The first act of a starting daemon, and the guard's: lets every device of ours run that something left suspended. Takes no lock.
+  /// The first act of a starting daemon: lets every device of ours run that something left suspended. It waits for no lock.
   ///
   /// - Returns: the devices that had been suspended.
   /// - Throws: the first error, after all others were resumed.
@@ -124,10 +124,25 @@ public struct Pools: Sendable {
   public func resumeSuspended() throws -> [String] {
     var resumed: [String] = []
     var failure: (any Error)?
-    for (device, _) in try operations.list() where device.hasPrefix(DeviceName.namePrefix) {
+    // Held to the end, so that no take begins its pause meanwhile. Whoever holds one is at work in that pool: he has let its devices run
+    // when he began, and has them suspended now, if any, because he wants it.
+    var locks: [PoolLock] = []
+    var (volumes, busy): ([PoolCatalog.Volume], Set<String>) = ([], [])
+    for folder in PoolFolder.all(store: store) {
+      var isBusy = false
+      do { locks.append(try folder.lock(wait: 0)) } catch {
+        if case PoolError.locked = error { isBusy = true } else { failure = failure ?? error }
+      }
+      do {
+        let catalog = try folder.load()
+        if isBusy { busy.formUnion(catalog.devices) } else { volumes += catalog.volumes }
+      } catch { failure = failure ?? error }
+    }
+    defer { withExtendedLifetime(locks) {} }
+    for (device, _) in try operations.list() where device.hasPrefix(DeviceName.namePrefix) && !busy.contains(device) {
       do { if try resumeIfSuspended(device) { resumed.append(device) } } catch { failure = failure ?? error }
     }
-    for volume in try catalogs().flatMap(\.volumes) {
+    for volume in volumes {
       do { if let device = try resumeIfSwapped(volume) { resumed.append(device) } } catch { failure = failure ?? error }
     }
     if let failure { throw failure }

@@ -11,10 +11,13 @@ extension Engine {
   ///   - service: what the caller learnt of the daemon.
   public func facts(configuration path: String?, service: HostFacts.Service) -> HostFacts {
     let configuration = path.flatMap { try? Configuration(path: $0) } ?? Configuration()
-    var facts = HostFacts(store: storeFacts(), status: whateverStatus(configuration), service: service)
+    var store = storeFacts()
+    let status = whateverStatus(configuration, &store)
+    var facts = HostFacts(store: store, status: status, service: service)
     facts.isRoot = geteuid() == 0
     facts.configuration = path
     facts.configurationFaults = path.map(Configuration.faults) ?? []
+    facts.sections = configuration.sectionNames
     facts.libraries = HostFiles.loadedLibraries
     facts.programs = HostFacts.Program.all
     do throws(GuardError) { _ = try PauseGuard.executable() } catch { facts.guardTrouble = "\(error)" }
@@ -23,14 +26,27 @@ extension Engine {
     facts.lvm = LVMScan.ofHost()
     addKernel(&facts)
     addXen(&facts)
-    let save = XendomainsSave()
-    for guest in facts.status.guests { facts.saved[guest.name] = save.file(of: guest.name) }
+    facts.saved = savedFiles(of: facts.status.guests)
     return facts
   }
 
-  /// The store's part is empty where there is none; that alone is no reason not to look at the rest.
-  private func whateverStatus(_ configuration: Configuration) -> HostStatus {
-    if let status = try? status(configuration) { return status }
+  private func savedFiles(of guests: [HostStatus.Guest]) -> [String: String] {
+    let save = XendomainsSave()
+    var saved: [String: String] = [:]
+    for guest in guests {
+      guard let file = save.file(of: guest.uuid, called: guest.name) else { continue }
+      let folder = try? existingStore().folder(uuid: guest.uuid, create: false)
+      if let folder, XendomainsSave.isOutdated(file, in: folder) { continue }
+      saved[guest.name] = file
+    }
+    return saved
+  }
+
+  /// The store's part is empty where there is none, or where it cannot be read; that alone is no reason not to look at the rest.
+  private func whateverStatus(_ configuration: Configuration, _ facts: inout HostFacts.Store) -> HostStatus {
+    do { return try status(configuration) } catch {
+      if facts.exists { facts.trouble = "\(error)" }
+    }
     let nothing = FileSystemSpace(total: 0, free: 0)
     var status = HostStatus(
       host: hostName(),

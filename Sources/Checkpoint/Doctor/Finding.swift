@@ -15,7 +15,8 @@ public struct Finding: Sendable, Equatable {
 
   /// What it is about; in the order in which a person would mend things.
   public enum Area: String, Sendable, CaseIterable {
-    case xen, devices, libraries, programs, kernel, config, store, pools, lvm, units, service, guests, recover
+    case xen, devices, libraries, programs, kernel, config, store, pools, lvm, units
+    case service, schedules, guests, recover
   }
 
   public var level: Level

@@ -12,7 +12,9 @@ extension HostFacts {
 
   /// Guests that did not come back after a boot; an epoch must not take the place of what they were last.
   private var savedFindings: [Finding] {
-    saved.sorted { $0.key < $1.key }.compactMap { name, file -> Finding? in
+    // Where Xen does not say which guests run, none is known not to.
+    guard status.xen != nil else { return [] }
+    return saved.sorted { $0.key < $1.key }.compactMap { name, file -> Finding? in
       let known = status.guests.filter { $0.name == name }
       guard known.contains(where: { $0.epochs > 0 }), known.allSatisfy({ $0.domain == nil }) else { return nil }
       return Finding(
@@ -63,6 +65,7 @@ extension HostFacts {
 
   var recoveryFindings: [Finding] {
     status.recoverable.map { Finding(.problem, .recover, $0, fix: "ckpt recover") }
+      + status.unfinished.map { Finding(.problem, .recover, of: $0.guest, $0.what, fix: $0.fix) }
   }
 }
 

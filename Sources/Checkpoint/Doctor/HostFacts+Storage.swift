@@ -9,14 +9,19 @@ extension HostFacts {
     }
     guard isRoot else { return [] }
     if store.isReadOnly {
-      return [
+      return unreadableFindings + [
         Finding(
           .problem, .store, of: path, "\(path) is on a file system that is mounted read-only",
           fix: "mount -o remount,rw $(findmnt -n -o TARGET -T \(path))")
       ]
     }
-    let faults = accessFindings + spaceFindings
+    let faults = unreadableFindings + accessFindings + spaceFindings
     return faults.isEmpty ? [Finding(.ok, .store, of: path, "\(path): \(room)")] : faults
+  }
+
+  private var unreadableFindings: [Finding] {
+    if let trouble = store.trouble { return [Finding(.problem, .store, of: store.path, told: trouble)] }
+    return status.unreadable.map { Finding(.problem, .store, of: $0.path, told: "\($0.error)") }
   }
 
   /// Whoever reads an epoch reads the guest's memory.
@@ -44,6 +49,8 @@ extension HostFacts {
   }
 
   private var spaceFindings: [Finding] {
+    // Of what could not be looked at there is nothing to judge.
+    guard store.trouble == nil else { return [] }
     let (space, limits) = (status.store.fileSystem, status.store.limits)
     let prune = "ckpt prune --keep-last 12 --dry-run, then without --dry-run"
     if space.free <= limits.hostReserve {
@@ -97,7 +104,7 @@ extension HostFacts {
       return [Finding(.problem, .pools, of: pool.name, "pool \(pool.name) is not active", fix: "ckpt pool start")]
     }
     let use = "pool \(pool.name): data \(room.dataPercent) %, metadata \(room.metadataPercent) % used"
-    if let watermark = status.store.limits.poolWatermark, max(room.dataPercent, room.metadataPercent) >= watermark {
+    if let watermark = status.store.limits.poolWatermark, room.reachesWatermark(of: status.store.limits) {
       return [
         Finding(
           .problem, .pools, of: pool.name, "\(use); from \(watermark) % on no epoch is taken (pool-watermark)",

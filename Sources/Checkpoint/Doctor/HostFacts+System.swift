@@ -73,12 +73,11 @@ extension HostFacts {
 
   var configurationFindings: [Finding] {
     guard let configuration else { return [Finding(.ok, .config, "no file, every value is the default")] }
-    guard !configurationFaults.isEmpty else {
-      return [Finding(.ok, .config, of: configuration, "\(configuration): no faults")]
-    }
-    return configurationFaults.map {
+    let faults = configurationFaults.map {
       Finding(.problem, .config, of: configuration, "\($0)", fix: "edit it, then: ckpt config check \(configuration)")
     }
+    let all = faults + sectionFindings
+    return all.isEmpty ? [Finding(.ok, .config, of: configuration, "\(configuration): no faults")] : all
   }
 }
 

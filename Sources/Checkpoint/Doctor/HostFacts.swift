@@ -28,6 +28,8 @@ public struct HostFacts: Sendable {
   public struct Store: Sendable {
     public var path: String
     public var exists = false
+    /// Why it cannot be read; what the status says of it is nothing then.
+    public var trouble: String?
     /// Permission bits and owner of the folder.
     public var mode: UInt32 = 0o700
     public var owner: UInt32 = 0
@@ -86,6 +88,8 @@ public struct HostFacts: Sendable {
   /// The configuration file; nil when there is none.
   public var configuration: String?
   public var configurationFaults: [Configuration.Fault] = []
+  /// The names that have a section in it.
+  public var sections: [String] = []
   public var store: Store
   /// Space, pools, what there is to recover.
   public var status: HostStatus
@@ -98,6 +102,7 @@ public struct HostFacts: Sendable {
   public var service: Service
   /// ckptd runs files that were replaced since it was started.
   public var serviceIsOld = false
+  public var schedules = Schedules()
   public var guests: [Guest] = []
   /// Files that xendomains saved, by the names of the store's guests.
   public var saved: [String: String] = [:]
@@ -115,7 +120,7 @@ public struct HostFacts: Sendable {
   /// All that was looked at, in the order of ``Finding/Area``.
   public var findings: [Finding] {
     hypervisorFindings + programFindings + kernelFindings + configurationFindings + storeFindings + poolFindings
-      + lvmFindings + unitFindings + serviceFindings + guestFindings + recoveryFindings
+      + lvmFindings + unitFindings + serviceFindings + scheduleFindings + guestFindings + recoveryFindings
   }
 }
 

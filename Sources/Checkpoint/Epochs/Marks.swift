@@ -12,10 +12,16 @@ extension Engine {
     let lock = try folder.lock(.exclusive)
     defer { _ = lock }
     let number = try resolve(epoch, in: folder, of: guest)
-    // Marks that cannot be read are replaced: that is how to repair them.
-    let marks = try change((try? folder.marks(number)) ?? .unmarked)
+    let marks = try change(known(number, in: folder))
     try folder.setMarks(marks, of: number)
     return (number, marks)
+  }
+
+  /// Damaged marks are replaced: that is how to repair them. The epoch counted as pinned, and stays so until somebody unpins it.
+  private func known(_ epoch: Int, in folder: GuestFolder) throws -> EpochMarks {
+    do { return try folder.marks(epoch) } catch StoreError.damaged {
+      return try EpochMarks(pinned: true, tags: [], note: nil)
+    }
   }
 
   /// Gives a guest another name in the store. By it commands find its epochs, and a restore starts it under it; its disks, and the

@@ -1,5 +1,4 @@
 public import EpochStore
-import Glibc
 
 /// What a policy would do to the epochs of one guest.
 public struct PrunePlan: Sendable {
@@ -33,9 +32,10 @@ public struct PrunePlan: Sendable {
   ///   - disks: gives the guest's disks in the pools; nil when the store has no pools. What it throws is told in the
   ///     result, for the store has been pruned then.
   ///   - allowed: nothing else may go.
-  ///   - budget: about how many bytes to give back at most of what younger epochs do not need in the files that stay.
+  ///   - budget: about how many bytes to give back at most of what younger epochs do not need in the files that stay; with one this is
+  ///     done now and then only (``GuestFolder/isCompactionDue()``).
   ///   - shouldStop: asked often while that is done; nothing is lost by stopping.
-  /// - Throws: ``ViewError/epochsMounted(guest:epochs:)`` while somebody looks at one of them; nothing was removed.
+  /// - Returns: what was done; epochs that somebody looks at stay, and a note says so.
   func perform(
     disks: () throws -> DiskHistory?, only allowed: Set<Int>? = nil, now: EpochTime = .now, budget: UInt64 = .max,
     shouldStop: () -> Bool = { false }
@@ -43,8 +43,12 @@ public struct PrunePlan: Sendable {
     let lock = try folder.lock(.exclusive)
     defer { _ = lock }
     let today = try PrunePlan(folder, policy, now: now, zone: zone)
-    let gone = Set(removed).intersection(today.removed).intersection(allowed ?? Set(removed))
-    return try folder.remove(gone, of: today.overview, disks: disks, budget: budget, shouldStop: shouldStop)
+    let planned = Set(removed).intersection(today.removed).intersection(allowed ?? Set(removed))
+    let mounted = folder.mounted(planned, disks)
+    var pruned = try folder.remove(
+      planned.subtracting(mounted), of: today.overview, disks: disks, budget: budget, shouldStop: shouldStop)
+    pruned.mounted = mounted.sorted()
+    return pruned
   }
 }
 
@@ -52,16 +56,11 @@ extension GuestFolder {
   /// Removes epochs with their disks. In this order: manifests, then files, then the disks' snapshots, so that a crash leaves at worst
   /// what the next call, or the next take, sweeps. The caller holds the exclusive lock.
   ///
-  /// The parameters are those of ``PrunePlan/perform(disks:only:now:budget:shouldStop:)``.
+  /// The parameters are those of ``PrunePlan/perform(disks:only:now:budget:shouldStop:)``. None of the epochs is mounted.
   func remove(
     _ gone: Set<Int>, of overview: EpochOverview, disks: () throws -> DiskHistory?, budget: UInt64 = .max,
     shouldStop: () -> Bool
   ) throws -> Pruned {
-    // Where the pools cannot be asked nothing is mounted.
-    let mounted = gone.intersection((try? disks()?.mountedEpochs()) ?? [])
-    guard mounted.isEmpty else {
-      throw ViewError.epochsMounted(guest: overview.epochs.last?.guest ?? uuid, epochs: mounted.sorted())
-    }
     let removal = try remove(epochs: gone)
     var (pools, poolProblem): ([DiskHistory.Forgotten], String?) = ([], nil)
     do {
@@ -70,23 +69,19 @@ extension GuestFolder {
     } catch {
       poolProblem = "\(error)"
     }
-    return Pruned(
-      removal: removal, compaction: try compact(budget: budget, shouldStop: shouldStop), pools: pools,
-      poolProblem: poolProblem)
+    // A limit is for who is not waited for.
+    let isDue = budget == .max || (try? isCompactionDue()) ?? true
+    let compaction = try isDue ? compact(budget: budget, shouldStop: shouldStop) : Compaction()
+    return Pruned(removal: removal, compaction: compaction, pools: pools, poolProblem: poolProblem)
   }
 
-  /// The pools' catalogues are written anew, which a full file system refuses.
+  /// Those that somebody looks at. Where the pools cannot be asked nothing is mounted.
+  func mounted(_ epochs: Set<Int>, _ disks: () throws -> DiskHistory?) -> Set<Int> {
+    epochs.intersection((try? disks()?.mountedEpochs()) ?? [])
+  }
+
   private func forget(_ disks: DiskHistory, _ published: Set<Int>) throws -> [DiskHistory.Forgotten] {
-    let used = try highestUsedNumber()
-    return try withReserve { try disks.forgetUnpublished(published: published, used: used) }
-  }
-
-  func withReserve<Result>(_ change: () throws -> Result) throws -> Result {
-    let reserve = SpaceReserve(store: storePath)
-    do { return try change() } catch PoolError.io(_, _, ENOSPC) where reserve.release() {
-      defer { reserve.fill() }
-      return try change()
-    }
+    try disks.forgetUnpublished(published: published, used: highestUsedNumber())
   }
 }
 
@@ -98,13 +93,20 @@ public struct Pruned: Sendable {
   public internal(set) var pools: [DiskHistory.Forgotten]
   /// Why snapshots were left in the pools; the next prune or take removes them.
   public internal(set) var poolProblem: String?
+  /// Epochs that were to go and stay, because somebody looks at them.
+  public internal(set) var mounted: [Int] = []
 
   /// Bytes that the store's file system got back.
   public var freedBytes: UInt64 { removal.freedBytes + compaction.freedBytes }
   /// What a person should know.
   public var notes: [String] {
     let rest = "files of removed epochs still hold what nobody needs; the next prune gives it back"
-    return compaction.notes + (compaction.isComplete ? [] : [rest])
+    return compaction.notes + (compaction.isComplete ? [] : [rest]) + mountedNote
+  }
+  private var mountedNote: [String] {
+    if mounted.isEmpty { return [] }
+    let (which, stay) = mounted.count == 1 ? ("epoch", "is mounted and stays") : ("epochs", "are mounted and stay")
+    return ["\(which) \(mounted.map(String.init).joined(separator: ", ")) \(stay); ckpt umount --all ends that"]
   }
   /// Bytes that files of removed epochs keep, because younger epochs need them, or until the next prune.
   public var heldBytes: UInt64 {

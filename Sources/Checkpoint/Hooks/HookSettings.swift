@@ -16,9 +16,7 @@ public struct HookProgram: Sendable, Equatable {
   ///
   /// - Throws: ``HookError/refused(path:why:)``.
   func check() throws(HookError) {
-    guard path.hasPrefix("/"), !path.utf8.contains(0) else {
-      throw .refused(path: path, why: "name it by its whole path")
-    }
+    try checkPath()
     var status = stat()
     guard lstat(path, &status) == 0 else { throw .refused(path: path, why: String(cString: strerror(errno))) }
     guard status.st_mode & S_IFMT == S_IFREG else { throw .refused(path: path, why: "it is not a regular file") }
@@ -29,6 +27,17 @@ public struct HookProgram: Sendable, Equatable {
       throw .refused(path: path, why: "others than its owner can write it; chmod go-w it")
     }
     guard status.st_mode & 0o100 != 0 else { throw .refused(path: path, why: "it is not executable; chmod u+x it") }
+  }
+}
+
+extension HookProgram {
+  /// What is wrong whatever there is on the host.
+  ///
+  /// - Throws: ``HookError/refused(path:why:)``.
+  func checkPath() throws(HookError) {
+    guard path.hasPrefix("/"), !path.utf8.contains(0) else {
+      throw .refused(path: path, why: "name it by its whole path")
+    }
   }
 }
 

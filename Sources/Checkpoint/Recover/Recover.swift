@@ -18,6 +18,8 @@ public struct Recovery: Sendable {
   public var logs: [String] = []
   /// What was removed from the store and its pools, or settled there, a line each.
   public var swept: [String] = []
+  /// Restores that did not end, of guests that do not run: somebody has to say which way.
+  public var unfinished: [UnfinishedRestore] = []
   /// What could not be ended, and why.
   public var failures: [String] = []
 }
@@ -32,7 +34,7 @@ extension Engine {
   public func recover(_ guest: String?) throws -> Recovery {
     let hypervisor = try Hypervisor()
     let store = try XenStore()
-    let domains = try guest.map { [try hypervisor.find($0, store: store)] } ?? hypervisor.domains()
+    let domains = try domains(of: guest, hypervisor, store)
     // A take that lives suspends devices on purpose; whose it is cannot be told from the devices.
     for domain in try hypervisor.domains() {
       // One whose note cannot be read is told of below.
@@ -46,8 +48,10 @@ extension Engine {
     for domain in domains {
       do {
         guard try AbandonedSuspension(hypervisor, store, domain) != nil else { continue }
-        // Each by a connection of its own: one that a guest keeps waiting is lost, and nobody else's shall be.
-        if let own = try AbandonedSuspension(hypervisor, XenStore(), domain) { abandoned.append(own) }
+        // Each by a connection of its own: one that a guest keeps waiting is lost, and nobody else's shall be. A take that has begun
+        // since the first look is nobody's remainder.
+        guard let own = try AbandonedSuspension(hypervisor, XenStore(), domain), !own.isAlive else { continue }
+        abandoned.append(own)
       } catch { recovery.failures.append("\(store.label(of: domain.id)): \(error)") }
     }
     let results = endSideBySide(abandoned, wait: { usleep(20_000) }, step: { try $0.step() })
@@ -67,7 +71,17 @@ extension Engine {
     let settled = settle(guest)
     recovery.swept = settled.swept
     recovery.failures += settled.failures
+    if let now = try? hypervisor.domains() { recovery.unfinished = unfinishedRestores(of: guest, now) }
     return recovery
+  }
+
+  /// A guest that does not run has none, but may have something in the store.
+  private func domains(of guest: String?, _ hypervisor: Hypervisor, _ store: XenStore) throws -> [Domain] {
+    guard let guest else { return try hypervisor.domains() }
+    do { return [try hypervisor.find(guest, store: store)] } catch {
+      guard case .noSuchDomain = error, (try? folder(of: guest)) != nil else { throw error }
+      return []
+    }
   }
 
   /// The last part of ``recover(_:)`` alone: pools and store, without guests and their devices. Needs no Xen.
@@ -76,7 +90,10 @@ extension Engine {
   public func settle(_ guest: String?) -> Recovery {
     // Device-mapper is asked only where there are pools: a trial of the store alone needs none.
     let pools = try? (poolNames.isEmpty ? nil : self.pools())
-    let sweep = Sweep((try? folders(of: guest)) ?? [], pools)
+    // One that cannot be read is a failure of its own.
+    let folders = try? guest.map { [try folder(of: $0)] } ?? existingStore().folders()
+    let store = try? (guest == nil ? existingStore() : nil)
+    let sweep = Sweep(folders ?? [], pools, store: store)
     var recovery = Recovery()
     (recovery.swept, recovery.failures) = (sweep.swept, sweep.failures)
     return recovery

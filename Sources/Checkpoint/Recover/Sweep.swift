@@ -6,8 +6,11 @@ struct Sweep {
   private(set) var swept: [String] = []
   private(set) var failures: [String] = []
 
-  /// - Parameter pools: nil when the host has no device-mapper; the store is swept all the same.
-  init(_ folders: [GuestFolder], _ pools: Pools?) {
+  /// - Parameters:
+  ///   - pools: nil when the host has no device-mapper; the store is swept all the same.
+  ///   - store: nil where only some guests are meant.
+  init(_ folders: [GuestFolder], _ pools: Pools?, store: EpochStore? = nil) {
+    if let store { note(store.path) { try Sweep.discardRemoved(store) } }
     for name in pools?.names() ?? [] {
       note("pool \(name)") { try Sweep.settle(name, pools) }
       note("pool \(name)") { try Sweep.release(name, pools) }
@@ -33,6 +36,10 @@ struct Sweep {
     } catch {
       failures.append("\(folder.uuid): \(error)")
     }
+  }
+
+  private static func discardRemoved(_ store: EpochStore) throws -> [String] {
+    try store.discardRemoved().map { "guest \($0) was given up, what was left of its folder is removed" }
   }
 
   private static func settle(_ name: String, _ pools: Pools?) throws -> [String] {

@@ -112,6 +112,7 @@ public final class Clone {
     // Ended half-way this would leave disks, or a domain that is not whole.
     let signals = HeldSignals()
     defer { signals.release() }
+    try stream.startOtherDisks(disks.pools)
     var paths: [String: String] = [:]
     if manifest.disks.contains(where: { $0.thinID != nil }) {
       paths = try steps.step("disks") { try disks.clone(name, ofGuest: folder.uuid, epoch: epoch) }

@@ -26,6 +26,6 @@ extension Engine {
       as: name, options: options, report: report)
   }
 
-  /// Between the old guest's end and the new one's start nothing should fail because a neighbour is in its pause.
+  /// A neighbour in its pause has the pool for a while: a restore waits for it before the guest's end, a clone before it makes anything.
   private func patientPools() throws -> Pools { try pools().waiting(seconds: 60) {} }
 }

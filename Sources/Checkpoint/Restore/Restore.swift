@@ -32,10 +32,14 @@ public final class Restore {
   private(set) var safety = Safety.none("it was not prepared")
   /// The file in which xendomains has the guest.
   private var saved: String?
-  /// The epoch that was taken of the guest before.
+  /// The epoch that was taken of the guest before; when it is done, the one that undoes it.
   public internal(set) var safetyEpoch: Int?
+  /// What somebody should know when it is done.
+  public private(set) var notes: [String] = []
   /// The guest, which stands still since then.
   var held: HeldGuest?
+  /// The epoch that undoes it, as the guest's folder has it.
+  private var wayBack: Int?
 
   /// - Throws: `StoreError.notFound` for an unknown epoch.
   public init(
@@ -71,8 +75,10 @@ public final class Restore {
     if let running { try requireRoom(replacing: running) }
     try disks.check(epoch: epoch, expected: manifest.disks)
     if options.start != .nothing { try stream.requireOtherDisks(disks.pools) }
-    saved = XendomainsSave().file(of: name)
-    safety = try Safety(wanted: options.safety, guest: manifest.guest, running?.state, saved: saved)
+    let names = (try? folder.overview())?.epochs.map(\.guest) ?? []
+    saved = XendomainsSave().file(of: folder.uuid, called: name, before: Set(names))
+    let newest = saved.flatMap { XendomainsSave.isOutdated($0, in: folder) ? nil : $0 }
+    safety = try Safety(wanted: options.safety, guest: manifest.guest, running?.state, saved: newest)
   }
 
   /// What ``perform()`` will do. Call ``prepare()`` first.
@@ -104,12 +110,6 @@ public final class Restore {
     held?.awaitHook()
   }
 
-  /// What it did since would be lost.
-  private func requireStandingStill() throws {
-    guard let held, let safetyEpoch, !held.standsStill else { return }
-    throw CheckpointError.ranOn(guest: manifest.guest, epoch: safetyEpoch)
-  }
-
   /// Destroys the old guest, turns its disks back and starts the epoch.
   ///
   /// - Throws: ``CheckpointError/restoreFailed(guest:epoch:message:safetyEpoch:disks:)`` when nothing runs afterwards.
@@ -118,45 +118,53 @@ public final class Restore {
     // Ended between the old guest's end and the new one's start, this would leave neither.
     let signals = HeldSignals()
     defer { signals.release() }
-    let hasDisks = manifest.disks.contains { $0.thinID != nil }
+    if options.start != .nothing {
+      try stream.requireOtherDisks(disks.pools)
+      try stream.startOtherDisks(disks.pools)
+    }
     let users = try users
-    if hasDisks { try disks.checkRollback(to: epoch, users: users) }
-    if options.start != .nothing { try stream.requireOtherDisks(disks.pools) }
+    // A pool that a neighbour has, that is full, or lost what it should have, is met here, where it costs nobody anything.
+    let begun = try hasDisks ? disks.beginRollback(to: epoch, users: users) : nil
     // It loads while the old guest goes. A host that has no xl, or no room for another process, costs nobody.
     let restorer = options.start == .nothing ? nil : try XLRestore(paused: options.start == .paused)
-    try requireStandingStill()
-    try rememberRollback()
-    if let running {
-      try steps.step("destroy") {
-        try Command.run(["xl", "destroy", String(running.id)])
-        try awaitGone(running)
+    let record = try beginRecord()
+    do { try endOld() } catch {
+      switch Self.endFailure(error, isOldThere: isOldThere) {
+      case .untouched:
+        takeBack(record)
+        throw error
+      case .told: throw error
+      case .gone:
+        held?.wasDestroyed()
+        return try failed("\(error)")
       }
-      held?.wasDestroyed()
     }
-    try requireGone()
     var rolledBack = DiskHistory.RolledBack()
     var wasTried = false
     do {
-      if hasDisks {
-        rolledBack = try steps.step("disks") { try disks.rollBack(to: epoch, users: users.afterItsEnd) }
-      }
+      if let begun { try steps.step("disks") { try begun.finish(&rolledBack, users: users.afterItsEnd) } }
       wasTried = restorer != nil
       if let restorer { try steps.step("start") { try restorer.feed(stream) } }
     } catch {
       // The newest content of the disks is worth more than a branch of an epoch that did not start.
-      return try failed("\(error)", disks: turnBack(rolledBack, afterStart: wasTried))
+      let fault = turnBack(rolledBack, afterStart: wasTried)
+      // It did not run before either: all is as it was.
+      if running == nil, fault == nil { takeBack(record) }
+      return try failed("\(error)", disks: fault)
     }
     guard restorer != nil else {
-      forgetNewest()
+      end(record)
       return Outcome(domain: nil, steps: steps.times)
     }
     guard let domain = try hypervisor.domains().first(where: { $0.uuid == folder.uuid }) else {
-      let disks = hasDisks ? "the guest has run on them" : nil
-      return try failed("xl restore ended well but no such domain runs", disks: disks)
+      let fault = hasDisks ? "ITS DISKS ARE AS IN EPOCH \(epoch): the guest has run on them" : nil
+      return try failed("xl restore ended well but no such domain runs", disks: fault)
     }
-    forgetNewest()
+    end(record)
     return Outcome(domain: domain.id, steps: steps.times)
   }
+
+  private var hasDisks: Bool { manifest.disks.contains { $0.thinID != nil } }
 
   private var users: DiskUsers {
     get throws {
@@ -165,43 +173,52 @@ public final class Restore {
     }
   }
 
-  /// - Parameter afterStart: the start failed; a domain that stands paused is what xl left of it.
-  /// - Returns: why the disks still show the epoch; nil when they do not.
-  private func turnBack(_ rolledBack: DiskHistory.RolledBack, afterStart: Bool) -> String? {
-    let end = ContinuousClock.now + .seconds(30)
-    do {
-      while let domain = try hypervisor.domains().first(where: { $0.uuid == folder.uuid }) {
-        // xl destroys what it could not complete, unless it was killed; its last references take a moment to go.
-        if afterStart, domain.state == .paused {
-          try Command.run(["xl", "destroy", String(domain.id)])
-        } else if domain.state != .dying {
-          return "domain \(domain.id) of this guest is there"
-        }
-        if ContinuousClock.now > end { break }
-        usleep(20_000)
-      }
-      try disks.undo(rolledBack)
-      return nil
-    } catch {
-      return "\(error)"
+  // MARK: The old guest
+
+  private func endOld() throws {
+    if let running { try steps.step("destroy") { try destroy(running) } }
+    try requireGone()
+  }
+
+  private func destroy(_ old: Domain) throws {
+    try requireStandingStill()
+    try Command.run(["xl", "destroy", String(old.id)])
+    if held?.wasLetGo == true, let safetyEpoch {
+      note("the guest ran on for a moment before it was destroyed: what it did then is not in epoch \(safetyEpoch)")
+    }
+    try awaitGone(old)
+    held?.wasDestroyed()
+  }
+
+  /// What it did since its epoch would be lost. Asked last: whatever came before took its time.
+  private func requireStandingStill() throws {
+    guard let held, let safetyEpoch, !held.holdOn() else { return }
+    throw CheckpointError.ranOn(guest: manifest.guest, epoch: safetyEpoch)
+  }
+
+  /// What a failure to end the old guest comes to.
+  enum EndFailure {
+    /// Nothing was destroyed.
+    case untouched
+    /// It says itself what there is, or Xen does not.
+    case told
+    /// The guest is destroyed all the same.
+    case gone
+  }
+
+  static func endFailure(_ error: any Error, isOldThere: Bool?) -> EndFailure {
+    if isOldThere == true { return .untouched }
+    switch error {
+    case CheckpointError.backendsLinger, CheckpointError.cameBack: return .told
+    default: return isOldThere == nil ? .told : .gone
     }
   }
 
-  /// The guest is back whatever comes of this: what stays takes room in the pool until the next restore.
-  private func forgetNewest() {
-    do { try disks.commitRollback() } catch { steps.tell("what its disks held before is not deleted yet: \(error)") }
-  }
-
-  /// What `ckpt undo` goes by, also after a restore that fails.
-  private func rememberRollback() throws {
-    var reason = ""
-    if safetyEpoch == nil, case .none(let why) = safety { reason = why }
-    try folder.setLastRollback(Rollback(epoch: epoch, safetyEpoch: safetyEpoch, reason: reason))
-  }
-
-  private func failed(_ message: String, disks: String? = nil) throws -> Outcome {
-    throw CheckpointError.restoreFailed(
-      guest: manifest.guest, epoch: epoch, message: message, safetyEpoch: safetyEpoch, disks: disks)
+  /// Nothing was destroyed: the old guest is there, or there was none. nil where Xen does not say.
+  private var isOldThere: Bool? {
+    guard let running else { return true }
+    guard let domains = try? hypervisor.domains() else { return nil }
+    return domains.contains { $0.id == running.id && $0.uuid == running.uuid && $0.state != .dying }
   }
 
   /// A backend that still lives may still write: the disks must not be turned back under it.
@@ -223,5 +240,81 @@ public final class Restore {
   private func requireGone() throws {
     guard let domain = try hypervisor.domains().first(where: { $0.uuid == folder.uuid }) else { return }
     throw CheckpointError.cameBack(guest: manifest.guest, domain: domain.id)
+  }
+
+  // MARK: A start that failed
+
+  /// - Parameter afterStart: the start failed; a domain that stands paused is what xl left of it.
+  /// - Returns: what is wrong with the disks; nil when they are what the old guest left.
+  private func turnBack(_ rolledBack: DiskHistory.RolledBack, afterStart: Bool) -> String? {
+    do {
+      guard let domain = try domainLeft(afterStart: afterStart) else {
+        try disks.undo(rolledBack)
+        return disks.remainder(of: rolledBack, epoch: epoch)
+      }
+      return disks.remainder(of: rolledBack, epoch: epoch, "domain \(domain.id) of this guest is there")
+    } catch {
+      return disks.remainder(of: rolledBack, epoch: epoch, "\(error)")
+    }
+  }
+
+  /// Waits until there is no domain of the guest any more.
+  ///
+  /// - Returns: one that will not go.
+  private func domainLeft(afterStart: Bool) throws -> Domain? {
+    let end = ContinuousClock.now + .seconds(30)
+    while let domain = try hypervisor.domains().first(where: { $0.uuid == folder.uuid }) {
+      // xl destroys what it could not complete, unless it was killed; its last references take a moment to go.
+      if afterStart, domain.state == .paused {
+        try Command.run(["xl", "destroy", String(domain.id)])
+      } else if domain.state != .dying {
+        return domain
+      }
+      if ContinuousClock.now > end { break }
+      usleep(20_000)
+    }
+    return nil
+  }
+
+  private func failed(_ message: String, disks: String? = nil) throws -> Outcome {
+    throw CheckpointError.restoreFailed(
+      guest: manifest.guest, epoch: epoch, message: ([message] + notes).joined(separator: "; "),
+      safetyEpoch: wayBack, disks: disks)
+  }
+
+  // MARK: What is known of it
+
+  /// What `ckpt undo` goes by, also after a restore that fails, and what tells of one that did not end.
+  private func beginRecord() throws -> RollbackRecord {
+    var reason = ""
+    if safetyEpoch == nil, case .none(let why) = safety { reason = why }
+    let rollback = Rollback(epoch: epoch, safetyEpoch: safetyEpoch, reason: reason, destroys: running != nil)
+    let record = try RollbackRecord(rollback, in: folder)
+    wayBack = record.rollback.wayBack
+    return record
+  }
+
+  private func takeBack(_ record: RollbackRecord) {
+    var record = record
+    do { try record.takeBack() } catch { note("what `ckpt undo` went by before is not written back: \(error)") }
+  }
+
+  /// The guest is back whatever comes of this.
+  private func end(_ record: RollbackRecord) {
+    var record = record
+    do { try record.end() } catch { return note(Self.noteOfUnwrittenEnd(error, hasDisks: hasDisks)) }
+    safetyEpoch = record.rollback.wayBack
+    // Not before: what stays takes room in the pool until the next restore, but may be the only copy.
+    do { try disks.commitRollback() } catch { note("what its disks held before is not deleted yet: \(error)") }
+  }
+
+  static func noteOfUnwrittenEnd(_ error: any Error, hasDisks: Bool) -> String {
+    "that the restore has ended is not written down: \(error); `ckpt recover` writes it down while the guest runs"
+      + (hasDisks ? "; what its disks held before stays in the pool" : "")
+  }
+
+  private func note(_ text: String) {
+    steps.tell(text)
+    notes.append(text)
   }
 }

@@ -28,9 +28,6 @@ enum Safety: Equatable {
 }
 
 extension Rollback {
-  /// The tag of epochs that were taken before a rollback.
-  static let tag = "before-restore"
-
   /// The epoch to go back to.
   ///
   /// - Throws: ``CheckpointError/nothingToUndo(guest:_:)``.
@@ -38,7 +35,7 @@ extension Rollback {
     guard let last = try folder.lastRollback() else {
       throw CheckpointError.nothingToUndo(guest: guest, "it was never brought back to an epoch")
     }
-    if let epoch = last.safetyEpoch { return epoch }
+    if let epoch = last.wayBack { return epoch }
     let overview = try folder.overview()
     let older = overview.epochs.last { overview.tags($0.epoch).contains(tag) }
     throw CheckpointError.nothingToUndo(

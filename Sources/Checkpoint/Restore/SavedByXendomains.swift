@@ -1,10 +1,18 @@
+import EpochStore
 import Glibc
+import MigrationStream
 
-/// Where Debian's `xendomains` saves guests when the host shuts down: a file for each, with the guest's name. The next boot restores
-/// them, and removes the files of those that came back. What another one was last is its file, together with its disks.
+/// Where Debian's `xendomains` saves guests when the host shuts down: a file for each, with the name that the guest had then. The next boot
+/// restores them, and removes the files of those that came back. What another one was last is its file, together with its disks.
 struct XendomainsSave {
-  /// nil when guests are not saved.
-  let folder: String?
+  private struct File {
+    var name, path: String
+    /// Of the guest in it; nil where no guest can be found.
+    var uuid: String?
+  }
+
+  /// By name; none when guests are not saved.
+  private let files: [File]
 
   /// Debian's setting.
   private static let standard = "/var/lib/xen/save"
@@ -13,16 +21,53 @@ struct XendomainsSave {
   init(root: String = "") {
     let settings = "\(root)/etc/default/xendomains"
     let path = access(settings, R_OK) == 0 ? Self.folder(in: HostFiles.text(settings)) : Self.standard
-    folder = path.hasPrefix("/") ? root + path : nil
+    files = path.hasPrefix("/") ? Self.files(in: root + path) : []
   }
 
+  private static func files(in folder: String) -> [File] {
+    guard let entries = opendir(folder) else { return [] }
+    defer { closedir(entries) }
+    var files: [File] = []
+    while let entry = readdir(entries) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) {
+        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+      }
+      let path = "\(folder)/\(name)"
+      var status = stat()
+      guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { continue }
+      files.append(File(name: name, path: path, uuid: uuid(in: path)))
+    }
+    return files.sorted { $0.name < $1.name }
+  }
+
+  /// The uuid in a file of `xl save`, lower case; nil for any other file.
+  private static func uuid(in path: String) -> String? {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { return nil }
+    defer { close(descriptor) }
+    var reader = StreamReader(DescriptorSource(descriptor))
+    guard case .xlHeader(let json)? = try? reader.next() else { return nil }
+    return (try? XLConfig(json: json))?.uuid.lowercased()
+  }
+
+  /// - Parameters:
+  ///   - uuid: what tells the guest, whatever it was called when it was saved.
+  ///   - name: what it is called. A file of this name counts though it has another uuid: without one in its configuration a guest gets a
+  ///     new one at each start.
+  ///   - older: what it was called before; for files that tell no uuid.
   /// - Returns: the guest's file; nil when it has none.
-  func file(of guest: String) -> String? {
-    guard let folder else { return nil }
-    let path = "\(folder)/\(guest)"
+  func file(of uuid: String, called name: String, before older: Set<String> = []) -> String? {
+    let file =
+      files.first { $0.uuid == uuid } ?? files.first { $0.name == name }
+      ?? files.first { $0.uuid == nil && older.contains($0.name) }
+    return file?.path
+  }
+
+  /// Whether a restore that did not end has destroyed the guest since it was saved: then that is not what it was last.
+  static func isOutdated(_ file: String, in folder: GuestFolder) -> Bool {
     var status = stat()
-    guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return nil }
-    return path
+    guard let last = try? folder.unendedRollback(), last.destroys, stat(file, &status) == 0 else { return false }
+    return Int64(status.st_mtim.tv_sec) * 1000 + Int64(status.st_mtim.tv_nsec) / 1_000_000 < last.time.milliseconds
   }
 
   /// What somebody should know whose guest goes back while there is such a file.

@@ -50,7 +50,8 @@ final class TakeSignals {
 
   private func ended(_ failure: TakeFailure?, epoch: Int?) {
     guard let subject else { return }
-    let before = subject.folder?.streak ?? awaited.streak(of: subject.guest)
+    func known() -> TakeStreak { subject.folder?.streak ?? awaited.streak(of: subject.guest) }
+    let before = known()
     var streak = before
     let notice = if let failure { streak.add(failure) } else { streak.end() }
     if let notice, let command = subject.command {
@@ -63,7 +64,8 @@ final class TakeSignals {
         streak.isTold = true
       }
     }
-    if streak != before { keep(streak, of: subject) }
+    // The take that kept this one out may have ended while people were told.
+    if streak != before, known() == before { keep(streak, of: subject) }
   }
 
   /// Told once more is better than never: a store that cannot be written is no reason to be silent.

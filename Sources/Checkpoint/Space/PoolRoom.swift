@@ -43,6 +43,11 @@ public struct PoolRoom: Equatable, Sendable {
   public var dataPercent: Int { percent(dataUsed, dataTotal) }
   public var metadataPercent: Int { percent(metadataUsed, metadataTotal) }
 
+  /// So full that the configuration allows no epoch.
+  public func reachesWatermark(of limits: SpaceLimits) -> Bool {
+    limits.poolWatermark.map { max(dataPercent, metadataPercent) >= $0 } ?? false
+  }
+
   func early(_ catalog: PoolCatalog, _ status: PoolStatus) -> [PoolWarning] {
     var warnings: [PoolWarning] = []
     func warn(_ kind: PoolWarning.Kind, _ text: String) {
@@ -62,8 +67,8 @@ public struct PoolRoom: Equatable, Sendable {
     if clockShare >= Early.clock {
       warn(
         .clock,
-        "\(Int(clockShare * 100)) % of the snapshots that it can ever have were taken (dm-thin's clock has 24 bits); make a "
-          + "new pool and move the disks there in time")
+        "\(Int(clockShare * 100)) % of the snapshots that it can ever have were taken (dm-thin's clock has 24 bits); "
+          + "in time " + PoolError.wayToAnotherPool)
     }
     if status.heldMetadataRoot != nil {
       warn(

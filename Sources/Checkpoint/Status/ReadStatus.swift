@@ -4,20 +4,23 @@ import Glibc
 import Xen
 
 extension Engine {
-  /// Looks at the store, and as far as they are there at the pools and the running guests. Changes nothing and takes no lock.
+  /// Looks at the store, and as far as they are there at the pools and the running guests. Changes nothing and takes no lock. A guest's
+  /// folder that cannot be read is told of in the result, and hides no other.
   ///
   /// - Parameter configuration: for what epochs may take.
   /// - Throws: ``CheckpointError/noStore(_:)``, `StoreError` when the store cannot be read.
   public func status(_ configuration: Configuration = Configuration()) throws -> HostStatus {
     let store = try existingStore()
+    let survey = try store.survey { folder throws(StoreError) in try HostStatus.Guest(folder) }
     var status = HostStatus(
       host: hostName(),
       store: HostStatus.Store(
-        path: store.path, used: try store.diskBytes(), fileSystem: try store.fileSystem(),
+        path: store.path, used: survey.values.reduce(0) { $0 &+ $1.bytes }, fileSystem: try store.fileSystem(),
         limits: configuration.options(for: "").space))
-    status.guests = try store.folders().map { try HostStatus.Guest($0) }
+    (status.guests, status.unreadable) = (survey.values, survey.unreadable)
+    status.unknown = survey.unreadable.map { "\($0.error)" }
     look(&status)
-    addUnpublished(&status, store)
+    status.addLeftovers()
     for index in status.guests.indices {
       status.guests[index].quota = configuration.options(for: status.guests[index].name).space.quota
     }
@@ -42,21 +45,33 @@ extension Engine {
     do {
       let hypervisor = try Hypervisor()
       let xenstore = try XenStore()
+      let domains = try hypervisor.domains().filter { $0.id != 0 }
       status.xen = Hypervisor.release
-      for domain in try hypervisor.domains() where domain.id != 0 {
+      // All of them first: a guest that is not known to run may be given advice that harms one that does.
+      let names = domains.map { domain in
         let name = xenstore.label(of: domain.id)
-        let index = status.guests.firstIndex { $0.uuid == domain.uuid } ?? status.guests.count
-        if index == status.guests.count { status.guests.append(HostStatus.Guest(name: name, uuid: domain.uuid)) }
-        status.guests[index].domain = domain.id
-        status.guests[index].isHeld = domain.state == .suspended
-        if let pending = try AbandonedSuspension(hypervisor, xenstore, domain), !pending.isAlive {
-          status.recoverable.append("\(name): a take that was killed had asked it to suspend")
-        }
-        if try XenGuest.trackingNote(xenstore, domain).read().flatMap(TrackingNote.init)?.isAbandoned == true {
-          status.recoverable.append("\(name): its log of dirty pages is on for a take that was killed")
+        status.add(
+          running: domain.id, uuid: domain.uuid, name: name, isHeld: domain.state == .suspended,
+          isEnded: domain.state.isEnded)
+        return name
+      }
+      for (domain, name) in zip(domains, names) {
+        do { try addRecoverable(&status, hypervisor, xenstore, domain, name) } catch {
+          status.unknown.append("\(name): \(error)")
         }
       }
     } catch { status.unknown.append("guests: \(error)") }
+  }
+
+  private func addRecoverable(
+    _ status: inout HostStatus, _ hypervisor: Hypervisor, _ xenstore: XenStore, _ domain: Domain, _ name: String
+  ) throws {
+    if let pending = try AbandonedSuspension(hypervisor, xenstore, domain), !pending.isAlive {
+      status.recoverable.append("\(name): a take that was killed had asked it to suspend")
+    }
+    if try XenGuest.trackingNote(xenstore, domain).read().flatMap(TrackingNote.init)?.isAbandoned == true {
+      status.recoverable.append("\(name): its log of dirty pages is on for a take that was killed")
+    }
   }
 
   /// How full pools are, and what was begun in them.
@@ -82,25 +97,45 @@ extension Engine {
     guard let pools, folders.allSatisfy({ LockHolder.of("\($0.path)/lock") == nil }) else { return }
     for device in (try? pools.suspended()) ?? [] { status.recoverable.append("\(device): it stands suspended") }
   }
+}
 
-  private func addUnpublished(_ status: inout HostStatus, _ store: EpochStore) {
-    for folder in (try? store.folders()) ?? [] where folder.lockHolder == nil {
-      guard let names = try? folder.unpublished(), !names.isEmpty else { continue }
-      let name = status.guests.first { $0.uuid == folder.uuid }?.name ?? folder.uuid
-      status.recoverable.append("\(name): \(names.count) files of no epoch, which the next take removes as well")
+extension HostStatus {
+  /// A guest that runs, or stands suspended. Its name in Xen is what one is called of which no epoch tells another.
+  mutating func add(running domain: UInt32, uuid: String, name: String, isHeld: Bool, isEnded: Bool = false) {
+    let index = guests.firstIndex { $0.uuid == uuid } ?? guests.count
+    if index == guests.count {
+      guests.append(Guest(name: name, uuid: uuid))
+      guests[index].isUnreadable = unreadable.contains { $0.uuid == uuid }
+    }
+    // What is left of an older domain does not hide the one that is there.
+    if isEnded, guests[index].domain != nil { return }
+    if guests[index].newest == nil { guests[index].name = name }
+    guests[index].domain = domain
+    guests[index].isHeld = isHeld
+    guests[index].isEnded = isEnded
+  }
+
+  fileprivate mutating func addLeftovers() {
+    for guest in guests where guest.leftovers > 0 {
+      recoverable.append("\(guest.name): \(guest.leftovers) files of no epoch, which the next take removes as well")
     }
   }
 }
 
 extension HostStatus.Guest {
-  init(_ folder: GuestFolder) throws {
-    let overview = try folder.overview()
-    self.init(name: overview.name.isEmpty ? folder.uuid : overview.name, uuid: folder.uuid)
+  init(_ folder: GuestFolder) throws(StoreError) {
+    // A take under way has such files, too.
+    let isBusy = folder.lockHolder != nil
+    let content = try folder.content()
+    let overview = content.overview
+    self.init(name: overview.name.isEmpty ? folder.lastName ?? folder.uuid : overview.name, uuid: folder.uuid)
     epochs = overview.allNumbers.count
     damaged = overview.damaged.count + overview.epochs.count { overview.verdicts[$0.epoch]?.isDamaged == true }
     newest = overview.epochs.last
-    bytes = try folder.diskBytes()
+    bytes = content.bytes
     streak = folder.streak
+    leftovers = isBusy ? 0 : content.unpublished.count
+    unfinished = UnfinishedRestore(folder)
   }
 }
 

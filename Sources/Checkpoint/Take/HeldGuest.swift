@@ -27,9 +27,15 @@ public final class HeldGuest {
   deinit { try? letGo() }
 
   /// It has stood still since its epoch; false when it took too long, or something else let it go.
-  public var standsStill: Bool {
-    !isOver && !limit.hasPassed && keeper?.hasTaken != true && guest.presence == .suspended
-  }
+  public var standsStill: Bool { !isOver && !wasLetGo && guest.presence == .suspended }
+
+  /// The limit or the guard has let it go.
+  public var wasLetGo: Bool { limit.hasPassed || keeper?.hasTaken == true }
+
+  /// Gives it as long again to be destroyed in, where it has stood still until now.
+  ///
+  /// - Returns: false when it has not: what it did since is not in its epoch.
+  public func holdOn() -> Bool { standsStill && limit.prolong(seconds: Self.mostSeconds) && standsStill }
 
   /// It is not destroyed after all, and runs on. Nothing happens when it is gone, or was let go before.
   ///

@@ -7,14 +7,18 @@ private struct EpochPlan {
   var published: EpochOverview
   /// What its file may take.
   var bytes: UInt64
+  /// Room for pages to be stored again is part of that.
+  var carries: Bool
 }
 
 extension Take {
   /// Everything that may be refused, before the guest notices: lock, number, room in store and pools, and the hook that may say no.
   func reserve() throws -> EpochWriter {
-    lock = try outerLock ?? folder.lock(.exclusive)
+    lock = try outerLock ?? folder.lock(.exclusive, wait: Self.lockPatience, mayGoOn)
     try folder.discardUnpublished()
     var plan = try plan()
+    // What is stored again for later's sake is no reason to remove epochs, or to take none.
+    if plan.carries, try shortage(plan) != nil { plan = try self.plan(mayCarry: false) }
     if plan.published.allNumbers.isEmpty { tellOfNamesakes() }
     try disks.forgetUnpublished(published: Set(plan.published.allNumbers), used: folder.highestUsedNumber())
     if let shortage = try shortage(plan) {
@@ -31,6 +35,9 @@ extension Take {
       return try create(self.plan())
     }
   }
+
+  /// Seconds to wait for whoever has the guest's folder: most have it for a moment, and a verification lets go of it now and then.
+  private static let lockPatience = 5.0
 
   private func create(_ plan: EpochPlan) throws -> EpochWriter {
     try folder.create(epoch: plan.epoch, reserving: plan.bytes, base: memory.base)
@@ -55,7 +62,9 @@ extension Take {
   }
 
   /// Number, base and size of the epoch, as the folder is now.
-  private func plan() throws -> EpochPlan {
+  ///
+  /// - Parameter mayCarry: with room for pages to be stored again, where that is due (``CarryForward``).
+  private func plan(mayCarry: Bool = true) throws -> EpochPlan {
     let published = try folder.overview()
     let number = try max(folder.nextEpochNumber(), newestUnknown(published) + 1)
     epoch = number
@@ -66,10 +75,11 @@ extension Take {
     if known == nil || known?.epoch != newest || (try? folder.manifest(newest ?? 0))?.fileHash != known?.fileHash {
       memory.base = try folder.base(threads: options.threads)
     }
+    let carries = mayCarry && !holdsOn && memory.base.map(CarryForward.isDue) == true
     let bytes = EpochFormat.worstCaseBytes(
-      pages: pagesToExpect(published), inherited: memory.base?.pageCount ?? 0, records: 64,
-      recordBytes: Take.recordBytes)
-    return EpochPlan(epoch: number, published: published, bytes: bytes)
+      pages: pagesToExpect(published) + (carries ? CarryForward.pages : 0),
+      inherited: memory.base?.pageCount ?? 0, records: 64, recordBytes: Take.recordBytes)
+    return EpochPlan(epoch: number, published: published, bytes: bytes, carries: carries)
   }
 
   /// The newest epoch of the guest that only a pool knows: its number shall not be given twice. 0 when there is none.

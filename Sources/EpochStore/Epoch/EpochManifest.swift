@@ -16,17 +16,22 @@ public struct EpochManifest: Codable, Hashable, Sendable {
     public var thinID: UInt32?
     /// Size of the volume in bytes.
     public var sizeBytes: UInt64
+    /// Bytes that the guest reads and writes at least (512, or 4096 on disks called 4Kn); nil when it has no snapshot, and for epochs taken
+    /// before this was written down.
+    public var sectorBytes: Int?
     /// The block device in dom0 that the guest uses.
     public var device: String
     public var readOnly: Bool
 
     public init(
-      vdev: String, pool: String, thinID: UInt32?, sizeBytes: UInt64, device: String, readOnly: Bool
+      vdev: String, pool: String, thinID: UInt32?, sizeBytes: UInt64, sectorBytes: Int? = nil, device: String,
+      readOnly: Bool
     ) {
       self.vdev = vdev
       self.pool = pool
       self.thinID = thinID
       self.sizeBytes = sizeBytes
+      self.sectorBytes = sectorBytes
       self.device = device
       self.readOnly = readOnly
     }
@@ -35,6 +40,7 @@ public struct EpochManifest: Codable, Hashable, Sendable {
       case vdev, pool
       case thinID = "thin_id"
       case sizeBytes = "size_bytes"
+      case sectorBytes = "sector_bytes"
       case device
       case readOnly = "read_only"
     }

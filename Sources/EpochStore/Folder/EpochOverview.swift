@@ -40,8 +40,9 @@ public struct EpochOverview: Sendable {
 
   /// What the last verification of an epoch found, where there was one.
   public internal(set) var verdicts: [Int: EpochVerdict] = [:]
-  /// The epoch that the last rollback names as the way back, whether or not it is still there.
-  public internal(set) var safetyEpoch: Int?
+  /// The epochs that undo the last rollback, or one that did not end, whether or not they are still there. Where that cannot be read, all
+  /// that were taken before a rollback.
+  public internal(set) var safetyEpochs: Set<Int> = []
 
   /// The numbers of all published epochs, damaged ones too.
   public var allNumbers: [Int] { epochs.map(\.epoch) + damaged.map(\.epoch) }
@@ -61,7 +62,7 @@ public struct EpochOverview: Sendable {
     return (whole + rest).map { subject in
       var subject = subject
       (subject.tags, subject.isPinned) = (tags(subject.epoch), isPinned(subject.epoch))
-      subject.undoesRollback = subject.epoch == safetyEpoch
+      subject.undoesRollback = safetyEpochs.contains(subject.epoch)
       return subject
     }
   }
@@ -91,16 +92,20 @@ extension EpochOverview {
 
 extension GuestFolder {
   /// All published epochs by number. A manifest that cannot be read is listed apart and hides no other.
-  public func overview() throws(StoreError) -> EpochOverview {
-    let names = try names()
+  public func overview() throws(StoreError) -> EpochOverview { try overview(of: names()) }
+
+  /// - Parameter names: those of the folder.
+  func overview(of names: [(epoch: Int, suffix: EpochName.Suffix)]) throws(StoreError) -> EpochOverview {
     var overview = try readAll(names.filter { $0.suffix == .manifest || $0.suffix == .verdict })
     overview.epochs.sort { $0.epoch < $1.epoch }
     overview.damaged.sort { $0.epoch < $1.epoch }
     for (epoch, suffix) in names where suffix == .marks {
       do { overview.marks[epoch] = try marks(epoch) } catch { overview.unreadableMarks[epoch] = error }
     }
-    // Where it cannot be read there is nothing that could be undone.
-    overview.safetyEpoch = (try? lastRollback())?.safetyEpoch
+    do { overview.safetyEpochs = try lastRollback()?.safetyEpochs ?? [] } catch {
+      let tagged = overview.allNumbers.filter { overview.tags($0).contains(Rollback.tag) }
+      overview.safetyEpochs = Set(tagged)
+    }
     return overview
   }
 

@@ -21,6 +21,8 @@ public final class FolderLock: Sendable {
       guard number == EWOULDBLOCK else { throw file.failed("lock", number) }
       throw .locked(path: path, pid: LockHolder.of(file))
     }
+    // The folder was removed meanwhile: who comes next makes another file, and would have a lock as well.
+    guard try file.status().st_nlink > 0 else { throw .locked(path: path, pid: nil) }
   }
 
   // Not by the close alone: a child that is just being started has the descriptor as well, until it becomes its program.
@@ -28,6 +30,22 @@ public final class FolderLock: Sendable {
 }
 
 extension GuestFolder {
+  /// Takes the guest's lock as soon as whoever has it lets go.
+  ///
+  /// - Parameters:
+  ///   - seconds: to wait before `locked`.
+  ///   - mayGoOn: called again and again meanwhile; ends the wait by throwing.
+  public func lock(_ kind: FolderLock.Kind, wait seconds: Double, _ mayGoOn: () throws -> Void) throws -> FolderLock {
+    let end = ContinuousClock.now + .seconds(seconds)
+    while true {
+      do { return try lock(kind) } catch {
+        guard case .locked = error, ContinuousClock.now < end else { throw error }
+      }
+      try mayGoOn()
+      usleep(20_000)
+    }
+  }
+
   /// The process that holds the guest's lock now; nil when nobody does.
   public var lockHolder: Int32? { LockHolder.of(path + "/lock") }
 }

@@ -21,6 +21,9 @@ extension GuestFolder {
     return try? JSONDecoder().decode(GivenName.self, from: Data(bytes))
   }
 
+  /// The name that the guest was given last; of one whose epochs are all gone, its own.
+  public var lastName: String? { givenName?.name }
+
   /// The name that an epoch was given after it was taken; nil when it is called as it was.
   public func givenName(of epoch: Int) -> String? {
     guard let given = givenName, epoch <= given.upTo else { return nil }

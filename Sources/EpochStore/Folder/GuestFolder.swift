@@ -101,7 +101,7 @@ public struct GuestFolder: Hashable, Sendable {
     let file = try StoreFile.open(partial, O_RDWR | O_CREAT | O_EXCL)
     do {
       try file.reserve(bytes)
-      return try EpochWriter(folder: self, epoch: epoch, file: file, base: base, index: index)
+      return try EpochWriter(folder: self, epoch: epoch, file: file, reserved: bytes, base: base, index: index)
     } catch {
       _ = try? StoreName.remove(partial)
       throw error
@@ -134,6 +134,23 @@ public struct GuestFolder: Hashable, Sendable {
     guard let names = try? names(), names.isEmpty, givenName == nil else { return }
     for name in ["counter", "hashes", "takes", "freeze", "lock"] { _ = try? StoreName.remove(path + "/" + name) }
     rmdir(path)
+  }
+
+  /// Takes away the folder of a guest that is given up, and with it the highest number that was used. The caller holds the exclusive
+  /// lock, and knows that nothing bears one of the numbers any more.
+  ///
+  /// - Returns: false when all stays, for something in it is an epoch's, or none of ours.
+  public func removeForGood() throws(StoreError) -> Bool {
+    guard try StoreName.list(path).allSatisfy(RemovedFolder.isOurs) else { return false }
+    let removed = RemovedFolder(uuid: uuid, store: storePath)
+    // What an earlier removal left would be in the way.
+    try removed.discard()
+    // The name first: a folder that lost its counter would give its numbers again, and whoever waits for the lock makes another.
+    try StoreName.rename(path, to: removed.path)
+    try StoreName.syncFolder(storePath)
+    // The guest is gone. What cannot be removed now, ``EpochStore/discardRemoved()`` removes.
+    try? removed.discard()
+    return true
   }
 
   // MARK: The highest number ever used

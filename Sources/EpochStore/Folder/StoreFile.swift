@@ -144,6 +144,28 @@ final class StoreFile: Sendable {
     return true
   }
 
+  /// The next stretch that is no hole; nil when there is none. Where the file system does not tell, all is data.
+  func data(from start: UInt64) throws(StoreError) -> Range<UInt64>? {
+    guard let first = try seek(start, 3) else { return nil }  // SEEK_DATA, linux/fs.h
+    let end = try seek(first, 4) ?? first  // SEEK_HOLE: the end of a file counts as one
+    return end > first ? first..<end : nil
+  }
+
+  /// Whether the file's last byte takes no room.
+  func endsInHole() throws(StoreError) -> Bool {
+    let size = try regularSize()
+    guard size > 0 else { return false }
+    return try data(from: size - 1) == nil
+  }
+
+  /// - Returns: nil when nothing of the kind follows.
+  private func seek(_ start: UInt64, _ kind: Int32) throws(StoreError) -> UInt64? {
+    let found = lseek(descriptor, off_t(start), kind)
+    if found >= 0 { return UInt64(found) }
+    guard errno == ENXIO else { throw failed("look for data in", errno) }
+    return nil
+  }
+
   /// Makes `size` the size and gives back what was reserved beyond it. Up first, then down: some file
   /// systems ignore a truncation that changes nothing and would keep the reserve.
   func cutOff(at size: UInt64) throws(StoreError) {

@@ -26,28 +26,48 @@ extension GuestFolder {
 
   /// What the folder's file system has.
   public func fileSystem() throws(StoreError) -> FileSystemSpace { try FileSystemSpace(at: path) }
-
-  /// What interrupted takes and removals left, by name, as ``discardUnpublished()`` would remove it. A take under way has such
-  /// files as well.
-  public func unpublished() throws(StoreError) -> [String] {
-    let names = try names()
-    let published = Set(names.filter { $0.suffix == .manifest }.map(\.epoch))
-    let loose = names.filter { $0.suffix.isPartial || !published.contains($0.epoch) }
-    guard !loose.isEmpty else { return [] }
-    let needs = PublishedNeeds(self, published)
-    return loose.filter { $0.suffix != .file || !needs.contains($0.epoch) }.map { EpochName.of($0.epoch, $0.suffix) }
-      .sorted()
-  }
 }
 
 extension EpochStore {
-  /// Bytes of the disk that the folders of all guests have.
+  /// Bytes of the disk that the folders of all guests have, as far as they can be read.
   public func diskBytes() throws(StoreError) -> UInt64 {
-    var bytes: UInt64 = 0
-    for folder in try folders() { bytes &+= try folder.diskBytes() }
-    return bytes
+    let survey = try survey { folder throws(StoreError) in try folder.diskBytes() }
+    return survey.values.reduce(0, &+)
   }
 
   /// What the store's file system has.
   public func fileSystem() throws(StoreError) -> FileSystemSpace { try FileSystemSpace(at: path) }
+}
+
+/// What a guest's folder holds, by one listing of it.
+public struct FolderContent: Sendable {
+  public let overview: EpochOverview
+  /// Bytes of the disk that everything in it has, takes under way among it.
+  public let bytes: UInt64
+  /// What interrupted takes and removals left, by name, as ``GuestFolder/discardUnpublished()`` would remove it. A take under
+  /// way has such files as well.
+  public let unpublished: [String]
+}
+
+extension GuestFolder {
+  /// Looks at everything in the folder, once.
+  public func content() throws(StoreError) -> FolderContent {
+    var (names, bytes): ([(epoch: Int, suffix: EpochName.Suffix)], UInt64) = ([], 0)
+    try StoreName.forEach(in: path) { name in
+      let text = String(decoding: name, as: UTF8.self)
+      if text == "." || text == ".." { return }
+      bytes &+= StoreName.diskBytes(path + "/" + text)
+      if let name = EpochName.parse(name) { names.append(name) }
+    }
+    let overview = try overview(of: names)
+    return FolderContent(overview: overview, bytes: bytes, unpublished: unpublished(names, overview))
+  }
+
+  private func unpublished(_ names: [(epoch: Int, suffix: EpochName.Suffix)], _ overview: EpochOverview) -> [String] {
+    let published = Set(overview.allNumbers)
+    let needs = PublishedNeeds(overview)
+    let loose = names.filter { $0.suffix.isPartial || !published.contains($0.epoch) }
+    return loose.filter { $0.suffix != .file || !needs.contains($0.epoch) }.map { EpochName.of($0.epoch, $0.suffix) }
+      .sorted()
+  }
 }

@@ -6,7 +6,7 @@ public struct TakeStreak: Codable, Hashable, Sendable {
   /// A take that made no epoch.
   public struct Failure: Codable, Hashable, Sendable {
     public var time: EpochTime
-    /// `failed` or `skipped`.
+    /// `failed`, `skipped`, or `busy` where takes were kept out for long.
     public var kind: String
     public var phase: String
     public var message: String
@@ -17,17 +17,35 @@ public struct TakeStreak: Codable, Hashable, Sendable {
     }
   }
 
+  /// Takes in a row that others kept out, up to the last one.
+  public struct BusyRow: Codable, Hashable, Sendable {
+    /// When the first of them was.
+    public var since: EpochTime
+    public var takes = 0
+    /// There are so many, for so long, that they count as failures.
+    public var isCounted = false
+
+    public init(since: EpochTime) { self.since = since }
+
+    enum CodingKeys: String, CodingKey {
+      case since, takes
+      case isCounted = "counted"
+    }
+  }
+
   /// Takes in a row that made no epoch, up to the last one.
   public var failures = 0
   /// Somebody was told of them.
   public var isTold = false
   /// The last one, of this row or an earlier one.
   public var lastFailure: Failure?
+  /// nil when the last take was not kept out.
+  public var busy: BusyRow?
 
   public init() {}
 
   enum CodingKeys: String, CodingKey {
-    case failures
+    case failures, busy
     case isTold = "told"
     case lastFailure = "last_failure"
   }

@@ -46,6 +46,9 @@ public enum EpochFormat {
   /// An index larger than this is refused before memory is set aside for it: 6 TiB of guest memory.
   static let indexLimit: UInt64 = 4 << 30
 
+  /// Bytes of a page that is incompressible and alone in its group.
+  static let mostBytesOfPage = pageSize + headBytes(blocks: 1) + pageEntryBytes
+
   /// Bytes that an epoch's file can take at worst. What `GuestFolder.create` should reserve to be safe.
   ///
   /// - Parameters:
@@ -54,9 +57,8 @@ public enum EpochFormat {
   public static func worstCaseBytes(
     pages: Int, inherited: Int = 0, records: Int = 0, recordBytes: Int = 0
   ) -> UInt64 {
-    let perPage = pageSize + headBytes(blocks: 1) + pageEntryBytes
-    return UInt64(
-      headerBytes + trailerBytes + pages * perPage + inherited * pageEntryBytes + records * recordEntryBytes
+    UInt64(
+      headerBytes + trailerBytes + pages * mostBytesOfPage + inherited * pageEntryBytes + records * recordEntryBytes
         + recordBytes)
   }
 }

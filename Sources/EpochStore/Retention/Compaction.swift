@@ -9,6 +9,9 @@ public struct Compaction: Hashable, Sendable {
   /// Why some files were left as they are, a line each.
   public internal(set) var notes: [String] = []
 
+  /// Nothing was to be done.
+  public init() {}
+
   /// Bytes to give back at a time where nobody waits for the room: 1 GiB. The guest's folder is locked meanwhile, which its next take
   /// would find; this much takes seconds, even where every single block is a hole of its own.
   public static let unattendedBudget: UInt64 = 1 << 30
@@ -51,6 +54,22 @@ extension GuestFolder {
       } catch { compaction.notes.append("\(error)") }
     }
     return compaction
+  }
+
+  /// Whether so much can be expected of it that the reading is worth it where nobody waits for the room: files that were never gone through
+  /// make an eighth of all. With a policy an epoch goes after every take, and the indexes of all that stay may be gigabytes.
+  public func isCompactionDue() throws(StoreError) -> Bool {
+    let names = try names()
+    let published = Set(names.filter { $0.suffix == .manifest }.map(\.epoch))
+    var (all, waiting): (UInt64, UInt64) = (0, 0)
+    for (epoch, suffix) in names where suffix == .file {
+      let path = path + "/" + EpochName.file(epoch)
+      let bytes = StoreName.diskBytes(path)
+      all += bytes
+      // Nobody needs its index, which lies at the end: one that was gone through wholly has a hole there.
+      if !published.contains(epoch), try !StoreFile.open(path, O_RDONLY).endsInHole() { waiting += bytes }
+    }
+    return waiting * 8 > all
   }
 
   /// Marks what one epoch uses. Where that cannot be known, forgets the files that it may need: they are left alone.
@@ -118,35 +137,54 @@ private final class UsedBlocks {
 
   private func isUsed(_ block: Int) -> Bool { bits[block / 64] >> UInt64(block % 64) & 1 != 0 }
 
+  /// Looks only where the file has data: what was punched out once costs nothing again.
+  ///
   /// - Returns: false when it is time to stop.
   func punch(
     _ compaction: inout Compaction, budget: UInt64, shouldStop: () -> Bool
   ) throws(StoreError) -> Bool {
     let file = try StoreFile.open(path, O_RDWR)
-    var block = 0
-    while block < blocks {
-      let first = block
-      while block < blocks, !isUsed(block) { block += 1 }
-      if block == first {
-        block += 1
-        continue
+    var next: UInt64 = 0
+    while let data = try file.data(from: next) {
+      next = data.upperBound
+      let last = min(blocks, Int((data.upperBound + Self.blockBytes - 1) / Self.blockBytes))
+      var block = Int(data.lowerBound / Self.blockBytes)
+      while let run = unusedRun(from: block, below: last) {
+        guard compaction.freedBytes < budget, !shouldStop() else {
+          compaction.isComplete = false
+          return false
+        }
+        let left = Int(min((budget - compaction.freedBytes) / Self.blockBytes + 1, UInt64(run.count)))
+        block = run.lowerBound + left
+        guard try punch(run.lowerBound..<block, of: file, &compaction) else { return false }
       }
-      guard compaction.freedBytes < budget, !shouldStop() else {
-        compaction.isComplete = false
-        return false
-      }
-      let left = (budget - compaction.freedBytes) / Self.blockBytes + 1
-      block = first + Int(min(UInt64(block - first), left))
-      let before = try file.diskBytes()
-      guard try file.punchHole(at: UInt64(first) * Self.blockBytes, count: UInt64(block - first) * Self.blockBytes)
-      else {
-        compaction.notes.append(
-          "the file system of \(path) cannot give back parts of a file; it stays whole until no epoch needs it")
-        return false
-      }
-      let after = try file.diskBytes()
-      compaction.freedBytes += before > after ? before - after : 0
     }
+    return true
+  }
+
+  private func unusedRun(from start: Int, below limit: Int) -> Range<Int>? {
+    var first = start
+    while first < limit, isUsed(first) { first += 1 }
+    var end = first
+    while end < limit, !isUsed(end) { end += 1 }
+    return end > first ? first..<end : nil
+  }
+
+  /// - Returns: false where the file system cannot.
+  private func punch(
+    _ run: Range<Int>, of file: StoreFile, _ compaction: inout Compaction
+  ) throws(StoreError) -> Bool {
+    let before = try file.diskBytes()
+    guard
+      try file.punchHole(
+        at: UInt64(run.lowerBound) * Self.blockBytes, count: UInt64(run.count) * Self.blockBytes)
+    else {
+      compaction.notes.append(
+        "the file system of \(path) cannot give back parts of a file; it stays whole until no epoch needs it")
+      return false
+    }
+    let after = try file.diskBytes()
+    compaction.freedBytes += before > after ? before - after : 0
     return true
   }
 }

@@ -2,7 +2,8 @@
 public struct Removal: Hashable, Sendable {
   /// The epochs that are gone, ascending.
   public internal(set) var epochs: [Int] = []
-  /// What the file system got back for the epochs' files; their manifests, some KiB each, are not counted.
+  /// What the file system got back for the epochs' files, and for the cache of page hashes where that went; manifests, some KiB
+  /// each, are not counted.
   public internal(set) var freedBytes: UInt64 = 0
   /// Files of removed epochs, by number, that stay because younger epochs need pages in them.
   public internal(set) var retained: [Int] = []
@@ -16,7 +17,8 @@ public struct Removal: Hashable, Sendable {
 // gone for good before the first file: whenever this breaks off, every epoch that exists is whole, and the next call or the next
 // take removes what is left.
 extension GuestFolder {
-  /// Removes epochs, and every file that no other epoch needs. Reads the manifests of the epochs that stay, and no epoch file.
+  /// Removes epochs, and every file that no other epoch needs; with the last epoch the cache of page hashes as well. Reads the
+  /// manifests of the epochs that stay, and no epoch file.
   /// The caller holds the exclusive lock.
   ///
   /// - Throws: `notFound` when one of the epochs does not exist; nothing was changed then.
@@ -50,6 +52,7 @@ extension GuestFolder {
     (removal.retained, removal.retainedBytes) = ([], 0)
     let names = try names()
     let published = Set(names.filter { $0.suffix == .manifest }.map(\.epoch))
+    if published.isEmpty { try dropHashes(&removal) }
     let loose = names.filter { $0.suffix.isPartial || !published.contains($0.epoch) }
     guard !loose.isEmpty else { return }
     try rememberUsed(names.map(\.epoch))
@@ -69,6 +72,14 @@ extension GuestFolder {
     }
     if !removal.names.isEmpty { try StoreName.syncFolder(path) }
   }
+
+  /// No epoch is left that a take could build on.
+  private func dropHashes(_ removal: inout Removal) throws(StoreError) {
+    for name in ["hashes", "hashes" + EpochName.partial] {
+      let bytes = StoreName.diskBytes(path + "/" + name)
+      if try StoreName.remove(path + "/" + name) { removal.freedBytes += bytes }
+    }
+  }
 }
 
 /// Which files of older epochs the published ones need.
@@ -86,6 +97,11 @@ struct PublishedNeeds {
         unknownBelow = max(unknownBelow, epoch)
       }
     }
+  }
+
+  init(_ overview: EpochOverview) {
+    numbers = Set(overview.epochs.flatMap(\.needs))
+    unknownBelow = overview.damaged.map(\.epoch).max() ?? 0
   }
 
   func contains(_ epoch: Int) -> Bool { epoch < unknownBelow || numbers.contains(epoch) }

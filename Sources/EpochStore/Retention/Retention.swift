@@ -9,7 +9,7 @@ public enum Retention {
     public var time: EpochTime
     public var tags: [String]
     public var isPinned: Bool
-    /// It is what the guest's last rollback is undone with.
+    /// It is what the guest's last rollback, or one that did not end, is undone with.
     public var undoesRollback: Bool
     /// It cannot be restored, or not be trusted.
     public var isDamaged: Bool
@@ -37,7 +37,7 @@ public enum Retention {
   public enum Reason: Hashable, Sendable, CustomStringConvertible {
     case emptyPolicy
     case pinned
-    /// The last rollback is undone with it.
+    /// The last rollback, or one that did not end, is undone with it.
     case undo
     case tag(String)
     case within
@@ -69,10 +69,11 @@ public enum Retention {
   /// Decides about every epoch, in order of their numbers.
   ///
   /// - An empty policy removes nothing.
-  /// - A pinned epoch stays, and so does the one that the last rollback is undone with.
+  /// - A pinned epoch stays, and so does the one that the last rollback, or one that did not end, is undone with.
   /// - A damaged epoch takes no place: where a rule keeps it, the rule keeps the next whole one as well. So does, for rules that look
   ///   at the clock, one whose time has not come yet.
-  /// - `within` counts from the newest epoch whose time has come, so that a guest that is not taken any more keeps what it has.
+  /// - `within` counts from the newest epoch whose time has come, so that a guest that is not taken any more keeps what it has, and over
+  ///   jumps of the clock (``SteadyTimes``).
   ///
   /// - Throws: `policyRemovesAll` when nothing that can be restored would be left.
   public static func decide(
@@ -83,14 +84,16 @@ public enum Retention {
         Verdict(epoch: $0.epoch, isKept: true, reasons: [.emptyPolicy])
       }
     }
-    let since = policy.within?.before(epochs.map(\.time).filter { $0 <= now }.max() ?? now, zone)
+    let span = { (time: EpochTime) in policy.within?.before(time, zone) ?? time }
+    let times = SteadyTimes(epochs, now: now, span: span)
+    let since = policy.within.map { _ in span(times.newest ?? now) }
     var rules = Rule.all(of: policy)
     var verdicts: [Verdict] = []
     for epoch in epochs.sorted(by: { $0.epoch > $1.epoch }) {
       var reasons: [Reason] = epoch.isPinned ? [.pinned] : []
       if epoch.undoesRollback { reasons.append(.undo) }
       reasons += epoch.tags.filter(policy.tags.contains).map(Reason.tag)
-      if let since, epoch.time >= since { reasons.append(.within) }
+      if let since, times[epoch] >= since { reasons.append(.within) }
       for index in rules.indices {
         if let reason = rules[index].keeps(epoch, now: now, zone) { reasons.append(reason) }
       }

@@ -18,11 +18,13 @@ public final class EpochWriter {
   private let file: StoreFile
   /// Where the next frames or record go.
   private let end: Atomic<UInt64>
-  private let base: EpochBase?
+  /// Bytes that were set aside for the file.
+  private let reserved: UInt64
+  let base: EpochBase?
   /// The base's index, waiting to be merged.
   private let inherited: IndexStream?
   /// What the epoch holds so far, the base's pages among it.
-  private let hashes: PageHashes
+  let hashes: PageHashes
   private var entries: [PageEntry] = []
   private var records: [RecordEntry] = []
   private var packers: [FramePacker] = []
@@ -42,10 +44,13 @@ public final class EpochWriter {
   private static let chunkPages = 1024
   private static let mostThreads = 64
 
-  init(folder: GuestFolder, epoch: Int, file: StoreFile, base: EpochBase?, index: IndexStream?) throws(StoreError) {
+  init(
+    folder: GuestFolder, epoch: Int, file: StoreFile, reserved: UInt64, base: EpochBase?, index: IndexStream?
+  ) throws(StoreError) {
     self.folder = folder
     self.epoch = epoch
     self.file = file
+    self.reserved = reserved
     self.base = base
     inherited = index
     hashes = base.map { PageHashes(sharing: $0.hashes) } ?? PageHashes()
@@ -121,6 +126,34 @@ public final class EpochWriter {
     result.unchanged = result.pages - result.stored - result.zero
     result.storedBytes = bytesWritten - start
     return result
+  }
+
+  /// Pages that were appended, by group.
+  var replacedPages: [UInt64: UInt16] {
+    var pages: [UInt64: UInt16] = [:]
+    for entry in entries { pages[entry.group, default: 0] |= entry.data | entry.zero }
+    return pages
+  }
+
+  /// How many pages more what was set aside has room for, whatever they are, beside the index.
+  var pagesThatFit: Int {
+    let used = bytesWritten + EpochFormat.worstCaseBytes(pages: 0, inherited: pageCount, records: records.count)
+    return reserved > used ? Int((reserved - used) / UInt64(EpochFormat.mostBytesOfPage)) : 0
+  }
+
+  /// Stores pages that the epoch holds already, as they are, so that it needs no other file for them.
+  func store(again staged: StagedPages) throws(StoreError) {
+    try requireOpen()
+    preparePackers(1)
+    do {
+      try packers[0].add(staged, 0..<staged.pfns.count, round: round, isKnown: true, writer: place)
+      try packers[0].flush(place)
+    } catch {
+      state = .failed
+      throw error
+    }
+    entries += packers[0].take().entries
+    round += 1
   }
 
   /// Takes pages out of the epoch (a guest that gave memory back); those that it does not hold are ignored. A page may

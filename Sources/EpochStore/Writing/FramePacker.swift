@@ -55,7 +55,11 @@ final class FramePacker {
 
   /// Adds pages `range` of `staged`, whose bounds do not cut a group, and whose chunks the hashes own. Content that
   /// the hashes know already is left out.
-  func add(_ staged: StagedPages, _ range: Range<Int>, round: UInt32, writer: Writer) throws(StoreError) {
+  ///
+  /// - Parameter isKnown: all of it is known, and packed all the same; the hashes are left alone.
+  func add(
+    _ staged: StagedPages, _ range: Range<Int>, round: UInt32, isKnown: Bool = false, writer: Writer
+  ) throws(StoreError) {
     let pfns = staged.pfns.baseAddress.unsafelyUnwrapped
     var first = range.lowerBound
     while first < range.upperBound {
@@ -63,7 +67,7 @@ final class FramePacker {
       var end = first &+ 1
       while end < range.upperBound, pfns[end] / UInt64(EpochFormat.framePages) == group { end &+= 1 }
       if output.count - used < Self.frameRoom { try flush(writer) }
-      addGroup(group, staged, first, end, round)
+      addGroup(group, staged, first, end, round, isKnown)
       first = end
     }
   }
@@ -88,7 +92,9 @@ final class FramePacker {
     return packed
   }
 
-  private func addGroup(_ group: UInt64, _ staged: StagedPages, _ first: Int, _ end: Int, _ round: UInt32) {
+  private func addGroup(
+    _ group: UInt64, _ staged: StagedPages, _ first: Int, _ end: Int, _ round: UInt32, _ isKnown: Bool
+  ) {
     let contents = staged.pages.baseAddress.unsafelyUnwrapped
     var entry = PageEntry(group: group)
     entry.round = round
@@ -100,7 +106,9 @@ final class FramePacker {
       let slot = Int(truncatingIfNeeded: staged.pfns[index]) & (EpochFormat.framePages - 1)
       let isZero = isZeroPage(page)
       // The page is in the core's cache now: its hash costs little beside its compression.
-      if isNew(staged.pfns[index], isZero ? PageHashes.zeroPage : PageHashes.hash(page), staged.types[index]) {
+      if isKnown
+        || isNew(staged.pfns[index], isZero ? PageHashes.zeroPage : PageHashes.hash(page), staged.types[index])
+      {
         if isZero {
           entry.zero |= 1 << UInt16(slot)
         } else {

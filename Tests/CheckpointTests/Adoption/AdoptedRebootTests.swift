@@ -21,6 +21,25 @@ struct AdoptedRebootTests {
     #expect(web.read() == "newest")
   }
 
+  @Test func whatStopsComesBack() throws {
+    let web = try AdoptionHouse()
+    try web.adopt()
+    web.write("newest")
+    try web.take(1)
+    // The guest has its disk open.
+    #expect(try web.house.pools.stop("p").contains(web.new))
+    #expect(web.read() == "newest")
+    web.fake.restart(reboot: true)
+    #expect(try web.house.pools.ensureActive("p").isEmpty)
+    let devices = web.fake.kernel { Set($0.devices.keys) }
+    #expect(try web.house.pools.stop("p") == [])
+    #expect(web.fake.kernel { $0.devices.keys.filter { $0.hasPrefix("ckpt-") } } == [])
+    #expect(try web.house.pools.stop("p") == [])
+    #expect(try web.house.pools.ensureActive("p").isEmpty)
+    #expect(web.fake.kernel { Set($0.devices.keys) } == devices)
+    #expect(web.read() == "newest" && web.fake.content(of: web.new) == "newest")
+  }
+
   @Test(arguments: 1...9)
   func aStartThatWasKilledIsEndedByTheNext(step: Int) throws {
     let web = try AdoptionHouse()
@@ -157,6 +176,32 @@ struct AdoptedRebootTests {
     #expect(error?.description.contains("IS NOT OURS ANY MORE") == true)
     #expect(try web.house.pools.ensureActive("p").first?.contains("vg0-other") == true)
     #expect(try web.origin()?.wasPassedBy == true)
+  }
+
+  /// As a repair of the pool's metadata may leave it.
+  @Test(arguments: [false, true])
+  func aDiskOfWhichThePoolHasNothingAnyMoreGoesBackToAnEpochOrIsGivenUp(discard: Bool) throws {
+    let web = try AdoptionHouse()
+    try web.adopt()
+    web.write("newest")
+    try web.take(1)
+    let id = try #require(try web.house.catalog().volumes.first?.thinID)
+    web.fake.restart(reboot: true)
+    web.fake.kernel { $0.contents[id] = nil }
+    let lost = DiskError.lost(device: web.new, pool: "p", guest: "web", vdev: "xvda", isAdopted: true)
+    #expect(try web.house.pools.ensureActive("p") == ["\(lost)"])
+    #expect(throws: lost) { try Release(web.house.pools, guest: "web").perform() }
+    if discard {
+      try Release(web.house.pools, guest: "web").perform(discard: true)
+      #expect(web.read() == "before")
+      return try web.expectPlain("after a discarding release")
+    }
+    try web.house.history.checkRollback(to: 1, users: .nobody)
+    try web.house.history.rollBack(to: 1)
+    #expect(web.read() == "newest" && web.fake.content(of: web.new) == "newest")
+    try web.house.history.commitRollback()
+    #expect(try web.house.pools.ensureActive("p").isEmpty)
+    try web.house.expectSettled("after a restore")
   }
 
   @Test func aVolumeThatIsGoneKeepsNoOtherDiskFromStarting() throws {

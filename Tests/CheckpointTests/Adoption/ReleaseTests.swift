@@ -122,6 +122,65 @@ struct ReleaseTests {
     #expect(web.fake.kernel { $0.devices["ckpt-carry-1-1"] } == nil)
   }
 
+  @Test func whileItCopiesOthersWorkInThePoolAndNobodyReleasesTheDiskToo() throws {
+    let web = try AdoptionHouse()
+    try web.adopt()
+    web.write("newest")
+    web.stop()
+    let (release, other) = (try Release(web.house.pools, guest: "web"), try Release(web.house.pools, guest: "web"))
+    var copies = 0
+    try release.perform(progress: { _, _ in
+      copies += 1
+      #expect(throws: Never.self) { _ = try Disks(web.house.pools).create(guest: "db", vdev: "xvda", size: 1 << 20) }
+      // That leaves the disk alone, and finds nothing wrong.
+      let faults = try? web.house.pools.ensureActive("p")
+      #expect(faults?.isEmpty == true)
+      #expect(web.read() == nil && web.fake.kernel { $0.devices[web.new] } == nil)
+      for discard in [false, true] {
+        #expect(throws: PoolError.locked(pool: "p")) { try other.perform(discard: discard) }
+      }
+    })
+    #expect(copies == 1)
+    #expect(web.read() == "newest")
+    try Disks(web.house.pools).remove(guest: "db")
+    try web.expectPlain("after a release")
+  }
+
+  @Test func aReleaseThatCannotEndIsSettledAndGoesOn() throws {
+    let web = try AdoptionHouse()
+    try web.adopt()
+    web.write("newest")
+    web.stop()
+    let release = try Release(web.house.pools, guest: "web")
+    #expect(throws: DeviceMapperError.self) {
+      try release.perform(progress: { _, _ in web.fake.kernel { $0.held = "ckpt-web-xvda-newest" } })
+    }
+    #expect(try web.origin()?.state == .releasing)
+    web.fake.kernel { $0.held = nil }
+    #expect(try web.house.pools.ensureActive("p").isEmpty)
+    #expect(web.read() == "newest")
+    try Release(web.house.pools, guest: "web").perform()
+    #expect(web.read() == "newest")
+    try web.expectPlain("after another release")
+  }
+
+  /// What the catalogue says by now was not copied.
+  @Test func aReleaseOfWhatBecameAnotherDiskIsNotEnded() throws {
+    let web = try AdoptionHouse()
+    try web.adopt()
+    web.stop()
+    let release = try Release(web.house.pools, guest: "web")
+    #expect(throws: AdoptionError.releasing(guest: "web", vdev: "xvda")) {
+      try release.perform(progress: { _, _ in
+        let folder = PoolFolder(store: web.house.store, name: "p")
+        guard var catalog = try? folder.load() else { return }
+        catalog.volumes[0].thinID += 100
+        try? folder.save(catalog)
+      })
+    }
+    #expect(try web.origin()?.state == .releasing)
+  }
+
   /// Killed at every step, with or without a boot: nothing is lost, and releasing it again succeeds.
   @Test(arguments: 1...26, [false, true])
   func aKilledReleaseGoesOn(step: Int, reboot: Bool) throws {

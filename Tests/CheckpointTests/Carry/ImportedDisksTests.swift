@@ -58,4 +58,24 @@ struct ImportedDisksTests {
   @Test("is given up as well where ranges have to be filled with zeros") func cleared() throws {
     try expectGivenUp { try $0.clear(0..<(1 << 30), disk: 0) }
   }
+
+  @Test("is refused where sectors have another size than the guest knows", arguments: [512, 4096, nil])
+  func sectors(ofDisk bytes: Int?) throws {
+    house.fake.kernel { $0.sectorBytes["ckpt-p-pool"] = 4096 }
+    let access = DiskAccess { [fake = house.fake] _, _ in Filling(fake) }
+    let disks = ImportedDisks(house.pools, access, guestUUID: PoolHouse.uuid, epoch: 1, file: "carried")
+    let disk = DiskEpoch(
+      vdev: "xvda", pool: "", thinID: nil, sizeBytes: 1 << 20, sectorBytes: bytes,
+      device: "/dev/mapper/ckpt-web-xvda", readOnly: false)
+    let wanted = [ImportedDisks.Wanted(number: 0, disk: disk, base: nil)]
+    if bytes == 512 {
+      let error = #expect(throws: CarryError.self) { try disks.prepare(wanted, guest: "web", pool: nil) }
+      #expect(error?.description.contains("its sectors have 512 bytes, those of pool p 4096") == true)
+      #expect(try house.catalog().doomed == [])
+    } else {
+      #expect(try disks.prepare(wanted, guest: "web", pool: nil)[0]?.sectorBytes == 4096)
+    }
+    disks.abandon()
+    try house.expectSettled("after it")
+  }
 }

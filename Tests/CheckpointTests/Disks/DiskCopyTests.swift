@@ -79,10 +79,11 @@ final class DiskCopyTests {
     )
   }
 
-  private func source(_ byte: UInt8, size: UInt64) -> DiskSource {
+  private func source(
+    _ byte: UInt8, size: UInt64, _ number: DeviceNumber = DeviceNumber(major: 8, minor: 3)
+  ) -> DiskSource {
     DiskSource(
-      path: "/dev/old", identity: .device(DeviceNumber(major: 8, minor: 3)), sizeBytes: size, sectorBytes: 512,
-      content: Constant(byte))
+      path: "/dev/old", identity: .device(number), sizeBytes: size, sectorBytes: 512, content: Constant(byte))
   }
 
   private func expectNothing(_ context: Comment) throws {
@@ -232,7 +233,7 @@ final class DiskCopyTests {
     func check(_ number: DeviceNumber, _ domains: [UInt32] = []) throws {
       let source = DiskSource(
         path: "/dev/old", identity: .device(number), sizeBytes: 512, sectorBytes: 512, content: Constant(0))
-      try source.requireUnused(house.pools) { _ in domains }
+      try source.requireUnused(house.pools, copiedInto: "p") { _ in domains }
     }
     // We have it open ourselves.
     house.fake.kernel { $0.devices["vg0-raid"]?.openCount = 1 }
@@ -244,5 +245,49 @@ final class DiskCopyTests {
     }
     let ours = try #require(house.fake.kernel { $0.devices["ckpt-web-xvda"]?.number })
     #expect(throws: DiskSourceError.inPool(path: "/dev/old")) { try check(ours) }
+    let pool = try #require(house.fake.kernel { $0.devices["ckpt-p-pool"]?.number })
+    #expect(throws: DiskSourceError.inPool(path: "/dev/old")) { try check(pool) }
+  }
+
+  @Test("leaves a pool for another one, under another name") func move() throws {
+    let folder = PoolFolder(store: house.store, name: "q")
+    defer { for name in ["/catalog.json", ""] { _ = name.isEmpty ? rmdir(folder.path) : unlink(folder.path + name) } }
+    try folder.make()
+    var old = PoolCatalog(name: "q", identity: "ab", backing: .devices(data: "/dev/c", metadata: "/dev/d"))
+    old.volumes = [
+      PoolCatalog.Volume(guest: "db", vdev: "xvda", thinID: 900, sizeSectors: 2048, device: "ckpt-db-xvda")
+    ]
+    try folder.save(old)
+    let number = DeviceNumber(major: 253, minor: 90)
+    house.fake.kernel { kernel in
+      kernel.devices["ckpt-db-xvda"] = FakePool.Device(uuid: old.uuid(of: old.volumes[0]), number: number, table: [])
+    }
+    func copy(_ guest: String, to pool: String) throws -> String {
+      try Disks(house.pools).create(
+        guest: guest, vdev: "xvda", from: source(0x61, size: 1 << 20, number), pool: pool, access: access)
+    }
+    let ownName = DiskSourceError.ownName(path: "/dev/old", guest: "db", vdev: "xvda", pool: "p")
+    #expect(throws: ownName) { try copy("db", to: "p") }
+    #expect("\(ownName)".contains("ckpt disk create db-2 xvda --from /dev/old --pool p"))
+    house.fake.kernel { $0.devices["ckpt-db-xvda"]?.openCount = 2 }
+    #expect(throws: DiskSourceError.self) { try copy("db-2", to: "p") }
+    house.fake.kernel { $0.devices["ckpt-db-xvda"]?.openCount = 1 }
+    #expect(try copy("db-2", to: "p") == "/dev/mapper/ckpt-db-2-xvda")
+    #expect(CarryHouse.bytes(house.fake.content(of: "ckpt-db-2-xvda")).allSatisfy { $0 == 0x61 })
+    try house.expectSettled("after a move")
+    #expect(try folder.load() == old)
+  }
+
+  @Test("is refused of an adopted disk, which is released instead") func adopted() throws {
+    let web = try AdoptionHouse()
+    try web.adopt()
+    web.stop()
+    let refused = DiskSourceError.adopted(path: "/dev/old", guest: "web", vdev: "xvda")
+    #expect("\(refused)".contains("ckpt release web xvda"))
+    for device in [web.old, web.new] {
+      let number = try #require(web.fake.kernel { $0.devices[device]?.number })
+      let disk = source(1, size: 512, number)
+      #expect(throws: refused) { try disk.requireUnused(web.house.pools, copiedInto: "q") }
+    }
   }
 }

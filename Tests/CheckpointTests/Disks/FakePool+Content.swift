@@ -79,8 +79,9 @@ extension FakePool {
         throw Self.refused(.open, target, EIO)
       }
       Self.write(content, to: target, &kernel)
-      return bytes
     }
+    progress(bytes)
+    return bytes
   }
 
   func markAsOrigin(_ volume: LogicalVolume) throws { try lvm(volume) { $0.marked.insert("\(volume)") } }

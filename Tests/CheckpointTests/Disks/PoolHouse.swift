@@ -4,6 +4,22 @@ import Testing
 
 @testable import Checkpoint
 
+extension DiskHistory {
+  /// Both steps of a rollback, for a guest that is gone; what fails is undone.
+  @discardableResult
+  func rollBack(to epoch: Int, users: DiskUsers = .nobody) throws -> RolledBack {
+    var done = RolledBack()
+    do { try beginRollback(to: epoch, users: users).finish(&done, users: users) } catch {
+      _ = try? undo(done)
+      throw error
+    }
+    return done
+  }
+
+  /// The first step alone, and back.
+  func checkRollback(to epoch: Int, users: DiskUsers) throws { try beginRollback(to: epoch, users: users).abandon() }
+}
+
 /// A store in a folder of its own with one pool `p` on a fake kernel, and a guest `web` with two disks.
 final class PoolHouse {
   static let uuid = "6f1c2f0e-0000-4000-8000-000000000001"
@@ -41,7 +57,7 @@ final class PoolHouse {
   deinit {
     for file in [
       "p.data", "p.metadata", "pools/p/catalog.json", "pools/p/catalog.json.new", "pools/p/lock",
-      "pools/p/metadata-snapshot",
+      "pools/p/metadata-snapshot", "pools/p/release",
     ] {
       unlink("\(store)/\(file)")
     }

@@ -1,4 +1,5 @@
 import DeviceMapper
+import EpochStore
 import Glibc
 import Testing
 import Xen
@@ -78,7 +79,8 @@ struct PoolTests {
     house.fake.kernel { $0.devices = [:] }
     try house.pools.ensureActive("p")
     house.fake.kernel { $0.devices["ckpt-web-xvda"]?.uuid = "LVM-x" }
-    #expect(throws: PoolError.self) { try house.pools.ensureActive("p") }
+    #expect(try house.pools.ensureActive("p").count == 1)
+    #expect(house.fake.kernel { $0.devices["ckpt-web-xvda"]?.uuid } == "LVM-x")
   }
 
   @Test func emptyMetadataIsNotFormattedUnderAnOldPool() throws {
@@ -111,6 +113,40 @@ struct PoolTests {
     #expect(house.fake.kernel { kernel in kernel.devices.filter(\.value.suspended).map(\.key) } == ["ckpt-web-xvda"])
   }
 
+  @Test func devicesOfAPoolThatSomebodyHasAreLeftToHim() throws {
+    let house = try PoolHouse()
+    let other = PoolFolder(store: house.store, name: "q")
+    try other.make()
+    try other.save(
+      PoolCatalog(name: "q", identity: "fedcba9876543210", backing: .devices(data: "/dev/d", metadata: "/dev/m")))
+    house.fake.kernel { kernel in
+      kernel.devices["ckpt-q-pool"] = .init(
+        uuid: "CKPT-fedcba9876543210-pool", number: .init(major: 253, minor: 78), table: [])
+      for device in kernel.devices.keys { kernel.devices[device]?.suspended = true }
+    }
+    let lock = try PoolFolder(store: house.store, name: "p").lock(wait: 0)
+    #expect(try house.pools.resumeSuspended() == ["ckpt-q-pool"])
+    let suspended = house.fake.kernel { kernel in Set(kernel.devices.filter(\.value.suspended).map(\.key)) }
+    #expect(suspended == ["ckpt-p-pool", "ckpt-web-xvda", "ckpt-web-xvdb"])
+    withExtendedLifetime(lock) {}
+    try other.remove()
+  }
+
+  /// As on a file system that became read-only: nobody is known to have the pool.
+  @Test func aLockThatCannotBeOpenedKeepsNoDevice() throws {
+    let house = try PoolHouse()
+    house.fake.kernel { kernel in
+      for device in kernel.devices.keys { kernel.devices[device]?.suspended = true }
+    }
+    let lock = "\(house.store)/pools/p/lock"
+    unlink(lock)
+    mkdir(lock, 0o700)
+    #expect(throws: PoolError.io(operation: "open", path: lock, errno: EISDIR)) { try house.pools.resumeSuspended() }
+    rmdir(lock)
+    try house.expectSettled("after resuming")
+    #expect(house.fake.kernel { $0.devices["ckpt-p-pool"]?.suspended } == false)
+  }
+
   @Test func idsEndBeforeThePoolsClockWraps() throws {
     let house = try PoolHouse()
     let folder = PoolFolder(store: house.store, name: "p")
@@ -118,7 +154,81 @@ struct PoolTests {
     catalog.nextThinID = PoolCatalog.lastThinID
     try folder.save(catalog)
     #expect(throws: PoolError.exhausted(pool: "p")) { try house.take(1) }
+    // Before the guest's memory is copied.
+    #expect(throws: PoolError.exhausted(pool: "p")) { try house.guestDisks().check(epoch: 1) }
     try house.expectSettled("after the last id")
+    #expect(try house.pools.status("p").problem == nil)
+    catalog.nextThinID += 1
+    try folder.save(catalog)
+    #expect(try house.pools.status("p").problem?.contains("its thin ids are used up") == true)
+  }
+
+  /// The guest is not destroyed for a restore that cannot be.
+  @Test func withoutIdsNothingIsTurnedBack() throws {
+    let house = try PoolHouse()
+    try house.take(1)
+    for device in house.devices { house.fake.write("second", to: device) }
+    let expected = try house.catalog().snapshots(PoolHouse.uuid, 1).map {
+      DiskEpoch(vdev: $0.vdev, pool: "p", thinID: $0.thinID, sizeBytes: 1 << 20, device: "", readOnly: false)
+    }
+    let (disks, exhausted) = (Disks(house.pools), PoolError.exhausted(pool: "p"))
+    try leave(1, in: house)
+    #expect(throws: exhausted) { try house.history.check(epoch: 1, expected: expected) }
+    #expect(throws: exhausted) { try house.history.checkRollback(to: 1, users: .nobody) }
+    #expect(throws: exhausted) { try house.history.rollBack(to: 1) }
+    #expect(throws: exhausted) { try disks.checkClone("copy", ofGuest: PoolHouse.uuid, epoch: 1, expected: expected) }
+    #expect(throws: exhausted) { try disks.clone("copy", ofGuest: PoolHouse.uuid, epoch: 1) }
+    #expect(house.devices.map { house.fake.content(of: $0) } == ["second", "second"])
+    try house.expectSettled("with one id left")
+
+    try leave(2, in: house)
+    try house.history.check(epoch: 1, expected: expected)
+    // It takes ids, and gives none back.
+    try house.history.checkRollback(to: 1, users: .nobody)
+    try leave(2, in: house)
+    try house.history.rollBack(to: 1)
+    #expect(house.devices.map { house.fake.content(of: $0) } == ["first", "first"])
+  }
+
+  /// A disk that must be made first takes two.
+  @Test func withoutIdsNoMissingDiskIsMade() throws {
+    let house = try PoolHouse()
+    try house.take(1)
+    let folder = PoolFolder(store: house.store, name: "p")
+    var catalog = try folder.load()
+    catalog.volumes.removeLast()
+    try folder.save(catalog)
+    house.fake.kernel { $0.devices["ckpt-web-xvdb"] = nil }
+    try leave(2, in: house)
+    #expect(throws: PoolError.exhausted(pool: "p")) { try house.history.checkRollback(to: 1, users: .nobody) }
+    try leave(3, in: house)
+    try house.history.checkRollback(to: 1, users: .nobody)
+    // That disk is there by now.
+    try leave(2, in: house)
+    try house.history.rollBack(to: 1)
+    #expect(house.devices.map { house.fake.content(of: $0) } == ["first", "first"])
+  }
+
+  /// When the guest is destroyed none is asked for.
+  @Test func aRollbackEndsWithTheLastIDs() throws {
+    let house = try PoolHouse()
+    try house.take(1)
+    for device in house.devices { house.fake.write("second", to: device) }
+    try leave(2, in: house)
+    let begun = try house.history.beginRollback(to: 1, users: .nobody)
+    #expect(try house.catalog().nextThinID == PoolCatalog.lastThinID + 1)
+    var done = DiskHistory.RolledBack()
+    try begun.finish(&done, users: .nobody)
+    #expect(house.devices.map { house.fake.content(of: $0) } == ["first", "first"])
+    try house.history.commitRollback()
+    try house.expectSettled("with the last ids")
+  }
+
+  private func leave(_ ids: UInt32, in house: PoolHouse) throws {
+    let folder = PoolFolder(store: house.store, name: "p")
+    var catalog = try folder.load()
+    catalog.nextThinID = PoolCatalog.lastThinID + 1 - ids
+    try folder.save(catalog)
   }
 
   @Test(arguments: [

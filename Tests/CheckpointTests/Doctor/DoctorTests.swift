@@ -1,5 +1,6 @@
 import DeviceMapper
 import EpochStore
+import Glibc
 import Testing
 import Xen
 
@@ -9,10 +10,11 @@ import Xen
 struct DoctorTests {
   /// A host on which nothing is wrong, but for what `change` does to it.
   private static func host(_ change: (inout HostFacts) -> Void = { _ in }) -> HostFacts {
-    let status = HostStatus(
+    var status = HostStatus(
       host: "xen1",
       store: HostStatus.Store(
         path: "/var/lib/ckpt", used: 1 << 30, fileSystem: FileSystemSpace(total: 100 << 30, free: 50 << 30)))
+    status.xen = "4.17.5"
     var store = HostFacts.Store(path: "/var/lib/ckpt")
     (store.exists, store.hasReserve) = (true, true)
     var facts = HostFacts(store: store, status: status, service: .answers(process: 7, store: "/var/lib/ckpt"))
@@ -25,6 +27,7 @@ struct DoctorTests {
     facts.configuration = "/etc/ckpt/ckpt.conf"
     facts.units = ["ckptd.socket", "ckptd.service", "ckpt-pools.service"].map { UnitState($0) }
     facts.status.pools = [pool(used: 10)]
+    facts.status.xen = "4.17"
     facts.guests = [HostFacts.Guest(name: "web", uuid: "1", isTranslated: true)]
     change(&facts)
     return facts
@@ -97,6 +100,16 @@ struct DoctorTests {
       $0.store.hasReserve = false
       $0.status.guests = [guest(epochs: 1)]
     },
+    Fault(.problem, .store, "cannot list /var/lib/ckpt/u: Input/output error", "check the disk (dmesg)") {
+      let error = StoreError.system(operation: "list", path: "/var/lib/ckpt/u", errno: EIO)
+      $0.status.unreadable = [UnreadableFolder(uuid: "u", path: "/var/lib/ckpt/u", error: error)]
+    },
+    // Sizes that nobody knows are not judged.
+    Fault(.problem, .store, "cannot list /var/lib/ckpt: Structure needs cleaning", "check the file system") {
+      $0.store.trouble = "\(StoreError.system(operation: "list", path: "/var/lib/ckpt", errno: EUCLEAN))"
+      $0.status.store.fileSystem = FileSystemSpace(total: 0, free: 0)
+      $0.status.store.limits.storeQuota = 1
+    },
     // Pools and LVM.
     Fault(.warning, .pools, "no pool", "ckpt pool create") { $0.status.pools = [] },
     Fault(.problem, .pools, "main is not active", "ckpt pool start") { $0.status.pools[0].status = nil },
@@ -122,6 +135,22 @@ struct DoctorTests {
     Fault(.problem, .service, "nobody", "start it") { $0.service = .silent("nobody; start it") },
     Fault(.warning, .service, "another store: /s", "--store /s") { $0.service = .answers(process: 7, store: "/s") },
     Fault(.warning, .service, "replaced by newer", "systemctl restart ckptd") { $0.serviceIsOld = true },
+    // Schedules, and names that nobody has.
+    Fault(.problem, .schedules, "/s/schedules.json: odd", "mend the file") {
+      $0.schedules.problem = "/s/schedules.json: odd; nothing was changed; mend the file"
+    },
+    Fault(.warning, .schedules, "web: the last pruning by its schedule failed: locked", "mend that") {
+      ($0.schedules.guests, $0.schedules.pruneProblems) = (["web"], ["web": "locked"])
+    },
+    Fault(.warning, .schedules, "a schedule for 'bew'", "ckpt schedule remove bew") {
+      // The others run, or are in the store, by name or uuid.
+      $0.schedules.guests = ["bew", "db", "2B", "web"]
+      $0.status.guests = [guest("2b", named: "db", epochs: 1)]
+    },
+    Fault(.warning, .config, "[guest bew] holds for nobody", "edit /etc/ckpt/ckpt.conf") {
+      $0.sections = ["bew", "db", "web"]
+      $0.status.guests = [guest("2b", named: "db", epochs: 1)]
+    },
     // Guests.
     Fault(.warning, .guests, "web is paused", "`xl unpause`") { $0.guests[0].state = .paused },
     Fault(.problem, .guests, "web is suspended already", "`ckpt recover`") { $0.guests[0].state = .suspended },
@@ -150,6 +179,16 @@ struct DoctorTests {
       $0.status.guests[0].domain = 5
     },
     Fault(.problem, .recover, "web: a take", "ckpt recover") { $0.status.recoverable = ["web: a take was killed"] },
+    Fault(.problem, .recover, "restore of db to epoch 2 did not end", "ckpt restore db 2, or ckpt undo db") {
+      // That of a guest that runs was ended otherwise.
+      $0.status.guests = [guest(epochs: 1), guest("2", named: "db", epochs: 3)]
+      for index in 0..<2 {
+        let name = $0.status.guests[index].name
+        $0.status.guests[index].unfinished = UnfinishedRestore(guest: name, epoch: 2, canBeUndone: true)
+      }
+      $0.status.guests[0].domain = 5
+      $0.status.xen = "4.17.5"
+    },
   ]
 
   @Test("of a host with one fault: that alone, its level, and the next command", arguments: faults)
@@ -180,6 +219,16 @@ struct DoctorTests {
     var guest = HostStatus.Guest(name: name, uuid: uuid)
     guest.epochs = epochs
     return guest
+  }
+
+  @Test("of schedules: that there are some, and of names that nobody has only where it is known who runs")
+  func schedules() {
+    let findings = Self.host {
+      $0.status.xen = nil
+      ($0.schedules.guests, $0.sections) = (["bew"], ["bew"])
+    }.findings
+    #expect(findings.filter { $0.level != .ok } == [])
+    #expect(findings.first { $0.area == .schedules }?.what == "of bew")
   }
 
   @Test("of a host without root: that, once, and what everybody may know")
@@ -237,6 +286,17 @@ struct DoctorTests {
       $0.service = .answers(process: 7, store: "/usr/lib/../bin/")
     }.findings
     #expect(findings.filter { $0.area == .service }.map(\.level) == [.ok])
+  }
+
+  @Test("of a file system that went read-only for its errors: both")
+  func readOnlyForErrors() {
+    let findings = Self.host {
+      let error = StoreError.system(operation: "list", path: "/var/lib/ckpt/u", errno: EIO)
+      $0.status.unreadable = [UnreadableFolder(uuid: "u", path: "/var/lib/ckpt/u", error: error)]
+      $0.store.isReadOnly = true
+    }.findings.filter { $0.area == .store }
+    #expect(findings.map(\.subject) == ["/var/lib/ckpt/u", "/var/lib/ckpt"])
+    #expect(findings.map(\.level) == [.problem, .problem])
   }
 
   @Test("of a store that is not there yet: nothing bad")

@@ -1,6 +1,7 @@
 import Checkpoint
 import ControlAPI
 import Glibc
+import Scheduling
 
 extension CommonOptions {
   var storePath: String { store ?? environment("CKPT_STORE") ?? Engine.defaultStore }
@@ -15,7 +16,9 @@ extension CommonOptions {
     if let socket = DaemonSocket.path { return client(socket, config: config) }
     let configuration = try Self.configuration(config)
     if let cancellation { Interrupts.cancel(cancellation) }
-    return EngineService(engine, configuration: { configuration })
+    let schedules = ScheduleFile(store: storePath)
+    return EngineService(
+      engine, configuration: { configuration }, scheduled: { Set(try schedules.read().map(\.guest)) })
   }
 
   /// For what works on the store alone: the daemon when it answers, and when no store was named.
@@ -23,6 +26,12 @@ extension CommonOptions {
     guard let socket = DaemonSocket.path, store == nil, environment("CKPT_STORE") == nil else {
       return EngineService(engine)
     }
+    return Self.service(client(socket, config: nil), orElse: engine, patience: DaemonSocket.patience)
+  }
+
+  /// For what must work whatever the configuration is, which may be why no daemon answers.
+  func recoveryService() -> any ControlService {
+    guard let socket = DaemonSocket.path else { return EngineService(engine) }
     return Self.service(client(socket, config: nil), orElse: engine, patience: DaemonSocket.patience)
   }
 
