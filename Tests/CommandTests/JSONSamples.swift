@@ -18,7 +18,7 @@ enum JSONSamples {
   private static var manifest: EpochManifest {
     var statistics = TakeStatistics()
     statistics.rounds = [.init(name: "1", zero: 1)]
-    statistics.carriedPages = 1
+    statistics.relocatedPages = 1
     let manifest = EpochManifest(
       guest: "web", uuid: "u", epoch: 1, kind: .pv, vcpus: 1, memoryBytes: 1, disks: [disk], phases: ["copy": 1],
       statistics: statistics)

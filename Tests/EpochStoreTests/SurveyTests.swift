@@ -48,7 +48,7 @@ import Testing
   }
 
   @Test(arguments: [(EIO, "check the disk"), (EUCLEAN, "check the file system")])
-  func whatToDoIsSaid(number: Int32, advice: String) {
+  func advice(number: Int32, advice: String) {
     #expect(StoreError.system(operation: "list", path: "/s", errno: number).description.contains(advice))
   }
 

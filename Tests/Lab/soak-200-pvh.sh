@@ -31,7 +31,7 @@ check "the guest is right" guest_is_right web "$nonce"
 check "all are whole" ckpt verify web
 needed() { ckpt show web "$1" --json | python3 -c 'import json, sys; print(len(json.load(sys.stdin)["needs"]))'; }
 check "epoch 90 needs the files of many: $(needed 90)" test "$(needed 90)" -gt 20
-check "the last one needs a hundred at most: $(needed $epochs), and stored $(ckpt show web $epochs --json | json_number carried_pages) pages again" \
+check "the last one needs a hundred at most: $(needed $epochs), and stored $(ckpt show web $epochs --json | json_number relocated_pages) pages again" \
   test "$(needed $epochs)" -le 100
 for epoch in $(seq $epochs | shuf -n 5); do
   check "back to epoch $epoch" ckpt restore web "$epoch" --yes --no-safety

@@ -132,23 +132,11 @@ extension PoolCommand {
     @OptionGroup var common: CommonOptions
 
     func run() throws {
-      _ = try common.engine.existingStore()
-      let pools = try common.engine.pools()
-      var status: ExitStatus?
-      // What is wrong with one pool or disk keeps no other from starting.
-      for name in pools.names() {
-        do {
-          for fault in try pools.ensureActive(name) {
-            Terminal.error("ckpt: \(fault)")
-            status = status ?? .failed
-          }
-        } catch {
-          Terminal.error("ckpt: \(error)")
-          status = status ?? ExitStatus(error) ?? .failed
-        }
+      try common.forEachPool { pools, name in
+        let faults = try pools.ensureActive(name)
+        for fault in faults { Terminal.error("ckpt: \(fault)") }
+        return faults.isEmpty
       }
-      try PoolReportView.show(pools.list(), json: common.json)
-      if let status { throw status }
     }
   }
 
@@ -163,19 +151,10 @@ extension PoolCommand {
     @OptionGroup var common: CommonOptions
 
     func run() throws {
-      _ = try common.engine.existingStore()
-      let pools = try common.engine.pools()
-      var status: ExitStatus?
-      for name in pools.names() {
-        do {
-          for device in try pools.stop(name) { Terminal.error("ckpt: pool \(name): \(device) is in use and stays") }
-        } catch {
-          Terminal.error("ckpt: \(error)")
-          status = status ?? ExitStatus(error) ?? .failed
-        }
+      try common.forEachPool { pools, name in
+        for device in try pools.stop(name) { Terminal.error("ckpt: pool \(name): \(device) is in use and stays") }
+        return true
       }
-      try PoolReportView.show(pools.list(), json: common.json)
-      if let status { throw status }
     }
   }
 
@@ -202,5 +181,25 @@ extension PoolCommand {
       let with = removed.gone.isEmpty ? "" : ", with \(removed.gone.joined(separator: ", "))"
       Terminal.say("pool \(name): removed\(with)")
     }
+  }
+}
+
+extension CommonOptions {
+  /// Does something to each pool, then shows all. What is wrong with one pool keeps it from no other.
+  ///
+  /// - Parameter body: false when a part of it failed.
+  /// - Throws: the status of the first failure, when all is done and told.
+  fileprivate func forEachPool(_ body: (Pools, String) throws -> Bool) throws {
+    _ = try engine.existingStore()
+    let pools = try engine.pools()
+    var status: ExitStatus?
+    for name in pools.names() {
+      do { if try !body(pools, name) { status = status ?? .failed } } catch {
+        Terminal.error("ckpt: \(error)")
+        status = status ?? ExitStatus(error) ?? .failed
+      }
+    }
+    try PoolReportView.show(pools.list(), json: json)
+    if let status { throw status }
   }
 }

@@ -86,7 +86,7 @@ struct ShowCommand: ParsableCommand {
           "of the copied pages",
           "\(statistics.normalPages) stored, \(statistics.zeroPages) zero, \(statistics.unchangedPages) known",
         ],
-        ["stored again", "\(statistics.carriedPages ?? 0) pages, so that fewer older files are needed"],
+        ["stored again", "\(statistics.relocatedPages ?? 0) pages, so that fewer older files are needed"],
         ["guest memory", size(statistics.totalBytes)],
       ] + statistics.notes.map { ["note", $0] })
   }

@@ -8,7 +8,7 @@ private struct EpochPlan {
   /// What its file may take.
   var bytes: UInt64
   /// Room for pages to be stored again is part of that.
-  var carries: Bool
+  var relocates: Bool
 }
 
 extension Take {
@@ -18,7 +18,7 @@ extension Take {
     try folder.discardUnpublished()
     var plan = try plan()
     // What is stored again for later's sake is no reason to remove epochs, or to take none.
-    if plan.carries, try shortage(plan) != nil { plan = try self.plan(mayCarry: false) }
+    if plan.relocates, try shortage(plan) != nil { plan = try self.plan(mayRelocate: false) }
     if plan.published.allNumbers.isEmpty { tellOfNamesakes() }
     try disks.forgetUnpublished(published: Set(plan.published.allNumbers), used: folder.highestUsedNumber())
     if let shortage = try shortage(plan) {
@@ -63,8 +63,8 @@ extension Take {
 
   /// Number, base and size of the epoch, as the folder is now.
   ///
-  /// - Parameter mayCarry: with room for pages to be stored again, where that is due (``CarryForward``).
-  private func plan(mayCarry: Bool = true) throws -> EpochPlan {
+  /// - Parameter mayRelocate: with room for pages to be stored again, where that is due (``Relocation``).
+  private func plan(mayRelocate: Bool = true) throws -> EpochPlan {
     let published = try folder.overview()
     let number = try max(folder.nextEpochNumber(), newestUnknown(published) + 1)
     epoch = number
@@ -75,11 +75,11 @@ extension Take {
     if known == nil || known?.epoch != newest || (try? folder.manifest(newest ?? 0))?.fileHash != known?.fileHash {
       memory.base = try folder.base(threads: options.threads)
     }
-    let carries = mayCarry && !holdsOn && memory.base.map(CarryForward.isDue) == true
+    let relocates = mayRelocate && !holdsOn && memory.base.map(Relocation.isDue) == true
     let bytes = EpochFormat.worstCaseBytes(
-      pages: pagesToExpect(published) + (carries ? CarryForward.pages : 0),
+      pages: pagesToExpect(published) + (relocates ? Relocation.pages : 0),
       inherited: memory.base?.pageCount ?? 0, records: 64, recordBytes: Take.recordBytes)
-    return EpochPlan(epoch: number, published: published, bytes: bytes, carries: carries)
+    return EpochPlan(epoch: number, published: published, bytes: bytes, relocates: relocates)
   }
 
   /// The newest epoch of the guest that only a pool knows: its number shall not be given twice. 0 when there is none.

@@ -257,7 +257,7 @@ public final class Take {
     try writer.append(record: GuestRecords.configuration, guest.configuration)
     for record in held.state.records { try writer.append(record: record.type.rawValue, record.body) }
     // A guest that stands still until it is destroyed does not wait for this.
-    if prolonged == nil { statistics.carriedPages = try writer.carryForward() }
+    if prolonged == nil { statistics.relocatedPages = try writer.relocate() }
   }
 
   /// The last look before the epoch exists: it holds every page that the guest had.

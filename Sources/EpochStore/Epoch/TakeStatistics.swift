@@ -61,9 +61,9 @@ public struct TakeStatistics: Codable, Hashable, Sendable {
   public var normalPages = 0
   public var zeroPages = 0
   public var unchangedPages = 0
-  /// Pages that did not change and were stored all the same, so that the epoch needs fewer files (``CarryForward``); nil in epochs of
+  /// Pages that did not change and were stored all the same, so that the epoch needs fewer files (``Relocation``); nil in epochs of
   /// older releases.
-  public var carriedPages: Int?
+  public var relocatedPages: Int?
   public var pageSize = 4096
   /// How often the log of dirty pages was read.
   public var dirtySyncs = 0
@@ -90,7 +90,7 @@ public struct TakeStatistics: Codable, Hashable, Sendable {
     case normalPages = "normal_pages"
     case zeroPages = "zero_pages"
     case unchangedPages = "unchanged_pages"
-    case carriedPages = "carried_pages"
+    case relocatedPages = "relocated_pages"
     case pageSize = "page_size"
     case dirtySyncs = "dirty_syncs"
     case bytesPerSecond = "bytes_per_second"

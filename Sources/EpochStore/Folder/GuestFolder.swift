@@ -132,8 +132,7 @@ public struct GuestFolder: Hashable, Sendable {
   /// Takes away a folder that was made for an epoch that did not come, unless it holds one. The caller holds the exclusive lock.
   public func removeIfEmpty() {
     guard let names = try? names(), names.isEmpty, givenName == nil else { return }
-    for name in ["counter", "hashes", "takes", "freeze", "lock"] { _ = try? StoreName.remove(path + "/" + name) }
-    rmdir(path)
+    _ = try? removeForGood()
   }
 
   /// Takes away the folder of a guest that is given up, and with it the highest number that was used. The caller holds the exclusive

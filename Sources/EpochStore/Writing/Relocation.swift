@@ -6,8 +6,9 @@ import Glibc
 /// the end as many as its guest has pages, and each of them would have to be opened by a restore, and kept. So an epoch that would need
 /// more than ``files`` takes over what the emptiest of them have, as far as its budget goes: with 32 MiB an epoch, a guest of 64 GiB
 /// comes to some two thousand files at the very worst, and to little more than ``files`` as guests are.
-public enum CarryForward {
-  /// Files of older epochs that an epoch may need. As many are held open at a time (``EpochFiles``).
+public enum Relocation {
+  /// Files of older epochs that an epoch may need: no more than a restore holds open at a time, which is 256 under the usual limit of
+  /// 1024 descriptors (``EpochFiles``).
   public static let files = 100
   /// Pages that an epoch takes over at most.
   public static let pages = 8192
@@ -30,15 +31,15 @@ extension EpochWriter {
   ///   - pages: how many pages to take over at most.
   /// - Returns: pages taken over.
   @discardableResult
-  public func carryForward(
-    beyond files: Int = CarryForward.files, pages: Int = CarryForward.pages
+  public func relocate(
+    beyond files: Int = Relocation.files, pages: Int = Relocation.pages
   ) throws(StoreError) -> Int {
     guard let base else { return 0 }
-    let surplus = CarryForward.surplus(base, beyond: files)
+    let surplus = Relocation.surplus(base, beyond: files)
     let budget = min(pages, pagesThatFit)
     guard surplus > 0, budget > 0, let entries = try? emptiest(surplus, of: base, pages: budget) else { return 0 }
-    guard let carrier = try? PageCarrier(base) else { return 0 }
-    return try carrier.carry(entries, known: hashes) { staged throws(StoreError) in try self.store(again: staged) }
+    guard let relocator = try? PageRelocator(base) else { return 0 }
+    return try relocator.relocate(entries, known: hashes) { staged throws(StoreError) in try self.store(again: staged) }
   }
 
   /// What the files have that hold least of this epoch, by group.
@@ -76,7 +77,7 @@ extension EpochWriter {
 }
 
 /// Reads pages out of frames and hands them on, some at a time.
-private final class PageCarrier {
+private final class PageRelocator {
   private static let batchPages = 2048
 
   private let files: EpochFiles
@@ -104,10 +105,10 @@ private final class PageCarrier {
   /// - Parameters:
   ///   - entries: by group.
   ///   - known: what the pages must prove to be.
-  func carry(
+  func relocate(
     _ entries: [PageEntry], known: PageHashes, to store: (StagedPages) throws(StoreError) -> Void
   ) throws(StoreError) -> Int {
-    var (carried, next) = (0, 0)
+    var (relocated, next) = (0, 0)
     while next < entries.count {
       pfns.removeAll(keepingCapacity: true)
       types.removeAll(keepingCapacity: true)
@@ -122,9 +123,9 @@ private final class PageCarrier {
       }
       if pfns.isEmpty { continue }
       try hand(to: store)
-      carried += pfns.count
+      relocated += pfns.count
     }
-    return carried
+    return relocated
   }
 
   /// Puts the pages of a frame into their places in the group.

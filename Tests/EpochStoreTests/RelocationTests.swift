@@ -4,7 +4,7 @@ import Testing
 @testable import EpochStore
 
 @Suite("An epoch of which little is left in many files")
-struct CarryForwardTests {
+struct RelocationTests {
   private let store: TemporaryStore
   init() throws { store = try TemporaryStore() }
 
@@ -33,12 +33,12 @@ struct CarryForwardTests {
   private func publish(
     _ epoch: Int, _ changed: [UInt64: Image.Page] = [:], removing: [UInt64] = [], reserving: UInt64 = 1 << 20,
     beyond files: Int, pages: Int
-  ) throws -> (manifest: EpochManifest, carried: Int) {
+  ) throws -> (manifest: EpochManifest, relocated: Int) {
     let writer = try store.folder.create(epoch: epoch, reserving: reserving, base: store.folder.base())
     try writer.remove(removing)
     try Image(pages: changed).append(to: writer)
-    let carried = try writer.carryForward(beyond: files, pages: pages)
-    return (try writer.publish(store.manifest(epoch)), carried)
+    let relocated = try writer.relocate(beyond: files, pages: pages)
+    return (try writer.publish(store.manifest(epoch)), relocated)
   }
 
   @Test(
@@ -49,13 +49,13 @@ struct CarryForwardTests {
     var model = random.image(pages: 400)
     var history: [Image] = []
     var base: EpochBase?
-    var carried = 0
+    var relocated = 0
     for epoch in 1...40 {
       if epoch % 3 == 0 { base = try store.folder.base(threads: 2) }
       let writer = try store.folder.create(epoch: epoch, reserving: 16 << 20, base: base)
       if epoch == 1 { try model.append(to: writer) }
       for _ in 0..<2 { try random.change(&model, in: writer, original: history.last) }
-      carried += try writer.carryForward(beyond: 5, pages: 300)
+      relocated += try writer.relocate(beyond: 5, pages: 300)
       let manifest = try writer.publish(store.manifest(epoch))
       #expect(manifest.needs.count <= 5, "epoch \(epoch)")
       #expect(manifest.pages + manifest.zeroPages == model.pages.count)
@@ -63,7 +63,7 @@ struct CarryForwardTests {
       #expect(try base?.agrees(with: model) == true)
       history.append(model)
     }
-    #expect(carried > 0)
+    #expect(relocated > 0)
     for (index, image) in history.enumerated() { #expect(try read(index + 1) == image, "epoch \(index + 1)") }
     _ = try store.folder.remove(epochs: Set(1..<40))
     #expect(try store.folder.names().count { $0.suffix == .file } <= 6)
@@ -73,16 +73,16 @@ struct CarryForwardTests {
   @Test("takes over whole files, the emptiest first, as far as its budget goes") func budget() throws {
     let image = try publishChain(10)
     // Of the first nine files two pages each are left, of the tenth three.
-    let (manifest, carried) = try publish(11, beyond: 4, pages: 9)
-    #expect(carried == 8)
+    let (manifest, relocated) = try publish(11, beyond: 4, pages: 9)
+    #expect(relocated == 8)
     #expect(manifest.needs == [5, 6, 7, 8, 9, 10])
     #expect(try read(11) == image)
   }
 
   @Test("leaves them alone while they are few") func few() throws {
     let image = try publishChain(4)
-    let (manifest, carried) = try publish(5, beyond: 4, pages: 100)
-    #expect(carried == 0 && manifest.needs == [1, 2, 3, 4])
+    let (manifest, relocated) = try publish(5, beyond: 4, pages: 100)
+    #expect(relocated == 0 && manifest.needs == [1, 2, 3, 4])
     #expect(try read(5) == image)
   }
 
@@ -92,15 +92,15 @@ struct CarryForwardTests {
     let page = Random(77).fixedPage()
     image.pages[16] = page
     image.pages[17] = nil
-    let (manifest, carried) = try publish(7, [16: page], removing: [17], beyond: 5, pages: 100)
-    #expect(carried == 2 && manifest.needs == [3, 4, 5, 6])
+    let (manifest, relocated) = try publish(7, [16: page], removing: [17], beyond: 5, pages: 100)
+    #expect(relocated == 2 && manifest.needs == [3, 4, 5, 6])
     #expect(try read(7) == image)
   }
 
   @Test("writes no more than was set aside for it") func reserve() throws {
     let image = try publishChain(10)
-    let (manifest, carried) = try publish(11, reserving: 12 << 10, beyond: 2, pages: 100)
-    #expect(carried == 2 && manifest.needs.count == 9)
+    let (manifest, relocated) = try publish(11, reserving: 12 << 10, beyond: 2, pages: 100)
+    #expect(relocated == 2 && manifest.needs.count == 9)
     #expect(manifest.bytes <= 12 << 10)
     #expect(try read(11) == image)
   }
@@ -113,8 +113,8 @@ struct CarryForwardTests {
     let place = Int(entry.needed.lowerBound) + 1
     let byte = try file.read()[place]
     try file.write([byte ^ 1], at: place)
-    let (manifest, carried) = try publish(7, beyond: 4, pages: 100)
-    #expect(carried == 2 && manifest.needs == [1, 3, 4, 5, 6])
+    let (manifest, relocated) = try publish(7, beyond: 4, pages: 100)
+    #expect(relocated == 2 && manifest.needs == [1, 3, 4, 5, 6])
     #expect(throws: StoreError.self) { try read(7) }
     try file.write([byte], at: place)
     #expect(try read(7) == image)
