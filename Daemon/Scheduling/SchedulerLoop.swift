@@ -10,12 +10,13 @@ import Synchronization
 /// The file of schedules is looked at whenever the loop is awake, and read when it was changed; ``reload()`` makes that at once. With a
 /// fault in it, those that were last read hold; where none were, those of the file that can be read.
 public actor SchedulerLoop {
-  /// Takes an epoch of a guest and returns its number. What it throws makes the run a failed one, with the error's description
-  /// shown; a `CancellationError` makes it a missed one: the service ends, and kept it from an epoch. Is cancelled with the loop's
-  /// task. Must not hold the thread.
-  public typealias Take = @Sendable (Scheduler.Run) async throws -> Int
-  /// Removes the epochs of a guest that the policy, which is not empty, does not keep.
-  public typealias Prune = @Sendable (_ guest: String, _ policy: RetentionPolicy) async throws -> Void
+  /// Takes an epoch of a guest and returns its number, and the guest's uuid. What it throws makes the run a failed one, with the error's
+  /// description shown; a `CancellationError` makes it a missed one: the service ends, and kept it from an epoch. Is cancelled with the
+  /// loop's task. Must not hold the thread.
+  public typealias Take = @Sendable (Scheduler.Run) async throws -> (epoch: Int, uuid: String)
+  /// Removes the epochs of a guest that the policy, which is not empty, does not keep. By uuid: the store may have epochs of several that
+  /// are called so.
+  public typealias Prune = @Sendable (_ uuid: String, _ policy: RetentionPolicy) async throws -> Void
 
   /// What the service may want to log.
   public enum Event: Hashable, Sendable {
@@ -180,8 +181,8 @@ public actor SchedulerLoop {
     var (run, result): (Scheduler.Run, RunResult) = (run, .interrupted)
     run.removesNothing = hasSchedules && problem != nil
     do {
-      let epoch = try await take(run)
-      result = .taken(epoch: epoch, pruneProblem: await pruneProblem(run.guest))
+      let taken = try await take(run)
+      result = .taken(epoch: taken.epoch, pruneProblem: await pruneProblem(run.guest, taken.uuid))
     } catch is CancellationError {
       result = .interrupted
     } catch {
@@ -194,13 +195,13 @@ public actor SchedulerLoop {
   }
 
   /// Prunes by the policy that holds now: somebody may have changed it, or taken the schedule away, during the take.
-  private func pruneProblem(_ guest: String) async -> String? {
+  private func pruneProblem(_ guest: String, _ uuid: String) async -> String? {
     readSchedules()
     guard let policy = scheduler.schedule(of: guest)?.keep, !policy.isEmpty else { return nil }
     // An older policy must not remove what the one that somebody tried to write keeps.
     if hasSchedules, let problem { return problem }
     guard mayBegin else { return "the service ended before it; the next take prunes as well" }
-    do { try await prune(guest, policy) } catch { return "\(error)" }
+    do { try await prune(uuid, policy) } catch { return "\(error)" }
     return nil
   }
 

@@ -17,8 +17,8 @@ struct ScheduleService: Service {
     loop = SchedulerLoop(
       store: store, takesAtOnce: takesAtOnce, calendar: CachedCalendar(SystemdCalendar(run: Command.finish)),
       take: { try await Self.take($0, operations) },
-      prune: { guest, policy in
-        let request = PruneRequest(guest: guest, keep: policy)
+      prune: { uuid, policy in
+        let request = PruneRequest(guest: uuid, keep: policy)
         let pruned = try await operations.run(request, by: origin)
         if let failure = pruned.failures.first { throw failure.error }
       },
@@ -37,10 +37,15 @@ struct ScheduleService: Service {
   }
 
   /// - Throws: `CancellationError` when it made no epoch because the daemon ends.
-  private static func take(_ run: Scheduler.Run, _ operations: Operations) async throws -> Int {
+  private static func take(
+    _ run: Scheduler.Run, _ operations: Operations
+  ) async throws -> (epoch: Int, uuid: String) {
     let keep = run.removesNothing ? RetentionPolicy() : run.keep.isEmpty ? nil : run.keep
     let request = TakeRequest(guest: run.guest, maxPauseSeconds: run.maxPauseSeconds, keep: keep)
-    do { return try await operations.run(request, by: origin).epoch } catch let failure as ControlFailure
+    do {
+      let taken = try await operations.run(request, by: origin)
+      return (taken.epoch, taken.uuid)
+    } catch let failure as ControlFailure
       where operations.isEnding && (failure == .ending || failure.exitStatus == .interrupted)
     {
       throw CancellationError()

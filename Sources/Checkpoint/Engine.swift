@@ -73,7 +73,7 @@ public struct Engine: Sendable {
       let disks = try GuestDisks(
         pools: pools().waiting(seconds: 60) { try time.check() }, guest: subject.identity.name,
         guestUUID: subject.identity.uuid,
-        disks: try GuestDevices(xenstore, domain: domain.id).disks().map(GuestDisk.init))
+        disks: subject.disks.map(GuestDisk.init))
       let folder = try store().folder(uuid: subject.identity.uuid, create: true)
       let take = Take(
         subject, disks: disks, into: folder, options: options, memory: memory, under: lock, hooks: hooks,

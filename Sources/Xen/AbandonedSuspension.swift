@@ -16,6 +16,8 @@ public struct AbandonedSuspension {
   public let domain: Domain
   /// The process that asked still lives: nothing is abandoned, and nothing must be done.
   public var isAlive: Bool { note.isAtWork(isOpen: SuspensionNote.isOpen(domain.id)) }
+  /// Seconds since the host's boot.
+  public static var now: Int { SuspensionNote.now }
   private let hypervisor: Hypervisor
   private let store: XenStore
   private let note: SuspensionNote
@@ -34,6 +36,9 @@ public struct AbandonedSuspension {
     self.note = note
     request = SuspendRequest(store: store, domain: domain.id)
   }
+
+  /// Whether it may have been begun until then, in seconds since the host's boot; else it is a later take's.
+  public func wasBegun(until time: Int) -> Bool { note.wasBegun(until: time) }
 
   /// One step towards a guest that runs: resumes it if it is suspended, else takes the request back; one that had taken it
   /// is looked at again and again, until it cannot suspend any more.
@@ -72,6 +77,14 @@ public struct AbandonedSuspension {
       throw .busy(domain: domain.id, "it is paused; let it go on (`xl unpause`), then look again: `ckpt recover`")
     }
     return try end(watched.outcome)
+  }
+
+  /// Resumes a guest of which xenstored does not tell who asked it to suspend; the caller knows that we did.
+  ///
+  /// - Returns: false when it does not stand suspended, or another tool saves it.
+  public static func resume(_ hypervisor: Hypervisor, _ domain: Domain) throws(XenError) -> Bool {
+    guard try hypervisor.isSuspended(domain), !domain.isBeingSaved else { return false }
+    return try hypervisor.resume(domain)
   }
 
   /// Ends it without a look at the guest: who asked is known to have resumed it.

@@ -9,7 +9,7 @@ public enum GuestKind: String, Sendable {
 
 /// Everything of a running guest that an epoch holds besides its disks: memory, CPUs, policies.
 ///
-/// Made while the guest runs; ``state()`` belongs into the pause.
+/// Made while the guest runs; ``processors()`` and ``state(_:)`` belong into the pause.
 public final class GuestImage {
   /// What only the guest's kind can tell about a suspended guest.
   public enum State: Sendable {

@@ -18,7 +18,7 @@ public struct HVMState: Sendable {
     HVM_PARAM_IOREQ_SERVER_PFN, HVM_PARAM_NR_IOREQ_SERVER_PAGES, HVM_PARAM_X87_FIP_WIDTH, HVM_PARAM_MCA_CAP,
   ]
 
-  /// Reads the state of a suspended guest into `buffer`, which must be as large as ``size(_:domain:)`` said.
+  /// Reads the state of a suspended guest; `size`: of its HVM context, in bytes, as ``size(_:domain:)`` said.
   init(_ hypervisor: Hypervisor, domain: UInt32, size: Int) throws(XenError) {
     var bytes = [UInt8](repeating: 0, count: size)
     let length = xc_domain_hvm_getcontext(hypervisor.handle, domain, &bytes, UInt32(size))

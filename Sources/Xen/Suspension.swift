@@ -189,7 +189,7 @@ public final class Suspension {
       let isSuspended = try hypervisor.isSuspended(domain)
       let now = ContinuousClock.now
       if taken == nil, isSuspended || now >= nextLook {
-        if try hasTaken(isSuspended) { taken = now }
+        if try hasTaken() { taken = now }
         interval = min(interval * 2, .milliseconds(50))
         nextLook = now + interval
       }
@@ -214,10 +214,10 @@ public final class Suspension {
   }
 
   /// Whether the guest has taken the request, as far as xenstored tells.
-  private func hasTaken(_ isSuspended: Bool) throws(XenError) -> Bool {
+  private func hasTaken() throws(XenError) -> Bool {
     do throws(XenError) { return try node.isTaken() } catch {
-      // It stands, and nobody says for whom: for us, who have asked, rather than for ever.
-      guard isSuspended, !domain.isBeingSaved else { throw error }
+      // It stands, by now at least, and nobody says for whom: for us, who have asked, rather than for ever.
+      guard try hypervisor.isSuspended(domain), !domain.isBeingSaved else { throw error }
       return true
     }
   }

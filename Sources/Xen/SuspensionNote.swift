@@ -35,6 +35,9 @@ struct SuspensionNote: Equatable {
   /// Until when a guest that was asked may still suspend, in seconds since the host's boot.
   var deadline: Int { (asked ?? 0) + Suspension.answerSeconds + Suspension.freezeSeconds }
 
+  /// Whether the guest was asked until then, in seconds since the host's boot. Who has not asked it yet does so later, if it lives.
+  func wasBegun(until time: Int) -> Bool { asked.map { $0 <= time } ?? !owner.isAlive }
+
   /// Who asked still works on it.
   ///
   /// - Parameter isOpen: this process suspends the guest; a note of it that stands there otherwise is one that could not be cleared.

@@ -43,6 +43,14 @@ public enum XenError: Error, Equatable, CustomStringConvertible {
   /// The guest could not be resumed: it is still suspended.
   case resumeFailed(domain: UInt32, errno: Int32)
 
+  /// xenstored is silent, was started anew or ended: the next connection may be a better one.
+  public var isOfConnection: Bool {
+    switch self {
+    case .store, .storeSilent, .unreachable: true
+    default: false
+    }
+  }
+
   public var description: String {
     switch self {
     case .noXen:

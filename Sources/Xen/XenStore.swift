@@ -8,8 +8,8 @@ import Glibc
 /// message quotes it as ``Printable``.
 ///
 /// Every call here throws ``XenError/storeSilent(seconds:)`` when xenstored does not answer in time,
-/// ``XenError/unreachable(service:errno:)`` when the connection is lost, and ``XenError/store(operation:path:errno:)`` when it
-/// refuses. A connection that was silent or lost once is of no use any more.
+/// ``XenError/unreachable(service:errno:)`` when the connection was lost before, and ``XenError/store(operation:path:errno:)`` when
+/// it refuses, or the connection is lost just now. A connection that was silent or lost once is of no use any more.
 public final class XenStore: @unchecked Sendable {
   let handle: OpaquePointer
 

@@ -14,8 +14,8 @@ private final class ScriptedWard: Ward, Sendable {
     get { held.load(ordering: .relaxed) }
     set { held.store(newValue, ordering: .relaxed) }
   }
-  func letGo(wasResumed: Bool) -> [String] {
-    done.withLock { $0.append(wasResumed ? "forget" : "letGo") }
+  func letGo(from state: PauseClaim.State) -> [String] {
+    done.withLock { $0.append(state == .over ? "forget" : "letGo") }
     return []
   }
   func cleanUp() -> [String] {

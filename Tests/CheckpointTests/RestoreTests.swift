@@ -54,7 +54,9 @@ struct RestoreTests {
   private func publish(_ epochs: ClosedRange<Int>, in folder: GuestFolder, guest: String = "web") throws {
     for epoch in epochs {
       _ = try folder.create(epoch: epoch, reserving: 0).publish(
-        EpochManifest(guest: guest, uuid: folder.uuid, epoch: epoch, kind: .pvh, vcpus: 1, memoryBytes: 1 << 20))
+        EpochManifest(
+          guest: guest, uuid: folder.uuid, epoch: epoch, kind: .pvh, vcpus: 1, memoryBytes: 1 << 20,
+          statistics: TakeStatistics()))
     }
   }
 

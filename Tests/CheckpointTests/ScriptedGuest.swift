@@ -98,6 +98,10 @@ final class ScriptedGuest: Guest, @unchecked Sendable {
     if self.fault == fault { throw fault }
   }
 
+  /// A disk is attached to it during the take.
+  var getsDisk = false
+  func hasSameDisks() -> Bool { !getsDisk }
+
   func arm() throws {
     suspendPath = losesChannel ? "event-channel" : "xenstore"
     try happens("arm", .arm)

@@ -435,6 +435,28 @@ struct TrackingTests {
     #expect(guest.isLogging)
   }
 
+  @Test("a take into another store that begins meanwhile takes from the log: no epoch is made of what is left")
+  func besideAnotherTake() throws {
+    try take(.continuous)
+    guest.write(7, page(200))
+    guest.whileSuspending = { $0.trackingNote = "another's" }
+    #expect(throws: CheckpointError.trackingLost(guest: "web")) { try take(.continuous) }
+    #expect(guest.trackingNote == "another's" && guest.isLogging)
+    guest.whileSuspending = { _ in }
+    #expect(try take(.continuous).changes == "compare")
+  }
+
+  @Test("a disk that comes or goes during the take is in no epoch")
+  func otherDisks() throws {
+    try take(.continuous)
+    guest.write(7, page(200))
+    guest.getsDisk = true
+    #expect(throws: CheckpointError.disksChanged(guest: "web")) { try take(.continuous) }
+    #expect(guest.condition == .running)
+    guest.getsDisk = false
+    try take(.continuous)
+  }
+
   @Test("what is owed to an epoch that was removed is not all that its elder lacks")
   func debtOfAnotherEpoch() throws {
     try take(.continuous, memory: memory)

@@ -105,7 +105,7 @@ struct RelocationTests {
     #expect(try read(11) == image)
   }
 
-  @Test("leaves where it is what cannot be read") func damaged() throws {
+  @Test("is not made when what it needs is damaged, and no epoch is made on that any more") func damaged() throws {
     let image = try publishChain(6)
     let index = try store.folder.open(epoch: 6).index
     let entry = try #require((0..<index.pageEntries).map { index[$0] }.first { $0.epoch == 1 })
@@ -113,10 +113,20 @@ struct RelocationTests {
     let place = Int(entry.needed.lowerBound) + 1
     let byte = try file.read()[place]
     try file.write([byte ^ 1], at: place)
-    let (manifest, relocated) = try publish(7, beyond: 4, pages: 100)
-    #expect(relocated == 2 && manifest.needs == [1, 3, 4, 5, 6])
-    #expect(throws: StoreError.self) { try read(7) }
+    let error = try #require(throws: StoreError.self) { try publish(7, beyond: 4, pages: 100) }
+    #expect(error.isDamage && "\(error)".contains("00000001.epoch"))
+    // Each of the six has pages of the first file.
+    #expect(try (1...6).allSatisfy { try store.folder.verdict($0)?.isDamaged == true })
+    #expect(try store.folder.newestSoundEpoch() == nil && store.folder.base() == nil)
     try file.write([byte], at: place)
+    #expect(try read(6) == image)
+  }
+
+  @Test("stops when it is told to, and is right all the same") func stopped() throws {
+    let image = try publishChain(6)
+    let writer = try store.folder.create(epoch: 7, reserving: 1 << 20, base: store.folder.base())
+    #expect(try writer.relocate(beyond: 2, pages: 100, shouldStop: { true }) == 0)
+    _ = try writer.publish(store.manifest(7))
     #expect(try read(7) == image)
   }
 }

@@ -304,9 +304,23 @@ import Testing
     try flip(try frame(20, of: 2), of: 2)
     let verifier = FolderVerifier(store.folder, method: .full)
     _ = try verifier.verify(1)
-    #expect(try verifier.verify(2).verdict.isDamaged)
     try store.publish(Image(pages: [1: Random(9).fixedPage()]), epoch: 4, base: store.folder.base())
+    #expect(try verifier.verify(2).verdict.isDamaged)
     #expect(try verifier.finish().map(\.verdict.epoch) == [3, 4])
     #expect(try store.folder.newestSoundEpoch() == 1)
+  }
+
+  /// Somebody ends it when damage was found, and takes.
+  @Test func whatSharesDamageIsMarkedThoughTheRunDoesNotEnd() throws {
+    try flip(try frame(20, of: 2), of: 2)
+    let verifier = FolderVerifier(store.folder, method: .full)
+    #expect(try verifier.verify(2).verdict.isDamaged)
+    #expect(try store.folder.verdict(3)?.isDamaged == true)
+    try store.publish(Image(pages: [1: Random(9).fixedPage()]), epoch: 4, base: store.folder.base())
+    #expect(try store.folder.manifest(4).needs == [1])
+    // What was verified by itself meanwhile is told there.
+    _ = try verifier.verify(3)
+    #expect(try verifier.finish().isEmpty)
+    #expect(try store.folder.newestSoundEpoch() == 4)
   }
 }

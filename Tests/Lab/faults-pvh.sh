@@ -5,5 +5,5 @@
 set -uo pipefail
 . /lab/lib.sh
 . /lab/faults.bash
-faults pvh "kill both stop" "copy"
+faults pvh "kill both stop silent" "copy"
 lab_finish

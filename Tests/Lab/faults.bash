@@ -29,6 +29,13 @@ state_of() { xl list "$1" 2>/dev/null | awk 'NR == 2 {print $5}'; }
 stands() { [[ $(state_of "$1") == *s* ]]; }
 runs() { [[ $(state_of "$1") == [rb-]*([-rb]) ]]; }
 no_device_is_suspended() { ! dmsetup info -c --noheadings -o name,suspended | grep -i ':suspended'; }
+goes_on_writing() { # as its disk shows; DISK is the guest's
+  local statistics before
+  statistics=/sys/block/dm-$(dmsetup info -c --noheadings -o minor "$disk")/stat
+  before=$(awk '{print $5}' "$statistics")
+  sleep 1
+  (($(awk '{print $5}' "$statistics") > before))
+}
 process_is_gone() { ! kill -0 "$1" 2>/dev/null; }
 
 # What breaks a take that has reached its phase; `engine` and `guard` are its processes. Sets `code` to what the take ended with, or
@@ -48,6 +55,14 @@ fault_both() {
   [[ -z $guard ]] || kill -KILL "$guard"
   death
   check "$cell: the daemon's first act" ckpt recover "$kind"
+}
+fault_silent() { # whoever is to let the guest go cannot ask xenstored; neither can xl
+  local daemon
+  daemon=$(pgrep -x 'o?xenstored')
+  kill -STOP "$daemon"
+  death
+  check "$cell: the guest runs though xenstored is silent" until_true 40 goes_on_writing
+  kill -CONT "$daemon"
 }
 fault_stop() {
   kill -STOP "$engine"

@@ -5,5 +5,5 @@
 set -uo pipefail
 . /lab/lib.sh
 . /lab/faults.bash
-faults pv "kill both stop hang" "${fault_phases[*]}"
+faults pv "kill both stop hang silent" "${fault_phases[*]}"
 lab_finish

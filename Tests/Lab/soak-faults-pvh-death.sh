@@ -5,5 +5,5 @@
 set -uo pipefail
 . /lab/lib.sh
 . /lab/faults.bash
-faults pvh "kill both stop hang" "${fault_phases[*]}"
+faults pvh "kill both stop hang silent" "${fault_phases[*]}"
 lab_finish

@@ -21,7 +21,7 @@ final class LoopBench: Sendable {
 
   init(
     _ schedules: [Schedule], in folder: TemporaryFolder? = nil, at wall: EpochTime = start, takesAtOnce: Int = 4,
-    take: @escaping SchedulerLoop.Take = { _ in 7 },
+    take: @escaping @Sendable (Scheduler.Run) async throws -> Int = { _ in 7 },
     prune: @escaping SchedulerLoop.Prune = { _, _ in }
   ) throws {
     self.folder = try folder ?? TemporaryFolder()
@@ -35,11 +35,11 @@ final class LoopBench: Sendable {
       store: self.folder.path, takesAtOnce: { count.value }, calendar: MultiplesCalendar(), clock: clock,
       take: { run in
         log.yield("take \(run.guest) \(run.maxPauseSeconds.map { "\($0)" } ?? "-")")
-        return try await take(run)
+        return (try await take(run), "id-\(run.guest)")
       },
-      prune: { guest, policy in
-        log.yield("prune \(guest) \(policy)")
-        try await prune(guest, policy)
+      prune: { uuid, policy in
+        log.yield("prune \(uuid) \(policy)")
+        try await prune(uuid, policy)
       },
       report: { event in
         switch event {

@@ -126,7 +126,7 @@ import Testing
       return 7
     }
     bench.run()
-    #expect(await bench.next(3)[1] == "prune web last 3")
+    #expect(await bench.next(3)[1] == "prune id-web last 3")
     await bench.clock.sleeper(until: 300)
     try bench.folder.write("schedules.json", "{")
     await bench.clock.move(to: 300)

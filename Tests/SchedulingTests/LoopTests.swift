@@ -13,7 +13,8 @@ import Testing
     let bench = try LoopBench([schedule])
     bench.run()
     for second in [300, 600, 900] as [Int64] {
-      #expect(await bench.next(3) == ["take web 0.5", "prune web last 3", "web: taken(epoch: 7, pruneProblem: nil)"])
+      #expect(
+        await bench.next(3) == ["take web 0.5", "prune id-web last 3", "web: taken(epoch: 7, pruneProblem: nil)"])
       await bench.clock.move(to: second)
     }
     await bench.stop()
@@ -42,7 +43,7 @@ import Testing
         "take web -", "take db -", "db: taken(epoch: 1, pruneProblem: nil)", "web: failed(\"no\\nroom\")",
       ])
     await bench.clock.move(to: 300)
-    #expect(await bench.next(3) == ["take web -", "prune web last 3", "web: taken(epoch: 1, pruneProblem: nil)"])
+    #expect(await bench.next(3) == ["take web -", "prune id-web last 3", "web: taken(epoch: 1, pruneProblem: nil)"])
     await bench.stop()
     #expect(try bench.records.map(\.runs) == [1, 2] && bench.records.map(\.failed) == [0, 1])
   }
@@ -80,7 +81,7 @@ import Testing
     let changed = try web(keep: policy(100))
     try bench.file.edit { $0 = removed ? [] : [changed] }
     gate.open()
-    #expect(await bench.next(1) == [removed ? "web: taken(epoch: 1, pruneProblem: nil)" : "prune web last 100"])
+    #expect(await bench.next(1) == [removed ? "web: taken(epoch: 1, pruneProblem: nil)" : "prune id-web last 100"])
     await bench.stop()
   }
 

@@ -25,6 +25,13 @@ struct SuspensionNoteTests {
     #expect(note?.obstacle(at: Self.now, isOpen: false) == nil)
   }
 
+  @Test("is of a take that began before") func wasBegun() {
+    #expect(SuspensionNote(owner: .own, asked: 5).wasBegun(until: 5))
+    #expect(!SuspensionNote(owner: .own, asked: 6).wasBegun(until: 5))
+    #expect(!SuspensionNote(owner: .own, asked: nil).wasBegun(until: 5))
+    #expect(SuspensionNote(owner: .nobody, asked: nil).wasBegun(until: 5))
+  }
+
   @Test func none() { #expect(SuspensionNote("") == nil) }
 
   @Test(

@@ -34,6 +34,7 @@ final class MemoryGuest: Guest, @unchecked Sendable {
 
   func page(_ pfn: UInt64) -> UnsafeMutableRawPointer { pages.baseAddress! + Int(pfn) * 4096 }
 
+  func hasSameDisks() -> Bool { true }
   func arm() {}
   func disarm() {}
   func dropMemory() {}

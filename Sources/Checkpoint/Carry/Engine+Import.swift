@@ -82,8 +82,14 @@ extension Engine {
     // As it was before this one: what pools have above it is not of this folder.
     let used = try folder.highestUsedNumber()
     if !poolNames.isEmpty {
-      try DiskHistory(pools(), guestUUID: folder.uuid).markUnknown(
-        published: Set(folder.overview().allNumbers), used: used)
+      let history = DiskHistory(try pools(), guestUUID: folder.uuid)
+      let published = Set(try folder.overview().allNumbers)
+      try history.markUnknown(published: published, used: used)
+      // Under one number they would be taken for the imported epoch's, and go with it.
+      let (unknown, number) = (try history.diskOnlyEpochs(published: published, used: used), reader.header.epoch.number)
+      if let others = unknown.first(where: { $0.epochs.contains(number) }) {
+        throw CarryError.cannotHold(file: file, others.obstacle(to: number))
+      }
     }
     let work = BundleImport(
       reader, into: folder, file: file, pool: pool, pools: { try Self.swept(pools(), folder, used: used) },

@@ -64,9 +64,7 @@ final class ImportedDisks {
     try PoolReserve.check(pool.catalog, pool.operations.poolStatus(pool.device))
     guard !pool.catalog.has(guestUUID, epoch) else {
       throw refused(
-        device,
-        "pool \(name) has disks of epoch \(epoch) already, of another folder of this guest; bring that back, or give "
-          + "them up: ckpt remove \(guestUUID) \(epoch)")
+        device, DiskOnlyEpochs(pool: name, guestUUID: guestUUID, epochs: [epoch]).obstacle(to: epoch))
     }
     let blockBytes = pool.catalog.blockSectors * 512
     guard wanted.disk.sizeBytes % blockBytes == 0 else {

@@ -12,6 +12,12 @@ public struct DiskOnlyEpochs: Equatable, Sendable, CustomStringConvertible {
       + "in the store knows nothing: they are kept; if the folder was moved or lost, bring it back; to give them up: "
       + "ckpt remove \(guestUUID) \(epochs.prefix(8).map(String.init).joined(separator: " "))"
   }
+
+  /// Why an epoch of that number cannot be imported.
+  func obstacle(to epoch: Int) -> String {
+    "pool \(pool) has disks of epoch \(epoch) already, of another folder of this guest; bring that back, or give them up: "
+      + "ckpt remove \(guestUUID) \(epoch)"
+  }
 }
 
 extension DiskHistory {

@@ -8,8 +8,8 @@ protocol Ward {
   var isHeld: Bool { get }
   /// Lets the guest's devices run, then the guest; returns what it did, a line each.
   ///
-  /// - Parameter wasResumed: the engine has let the guest go; only its note is left.
-  func letGo(wasResumed: Bool) -> [String]
+  /// - Parameter state: how far the engine came. Where it has let the guest go, only its note is left.
+  func letGo(from state: PauseClaim.State) -> [String]
   /// Ends what else a dead engine leaves on a guest that runs.
   func cleanUp() -> [String]
 }
@@ -73,11 +73,11 @@ public struct GuardDuty {
       switch next() {
       case .farewell:
         // An engine that lost the guest may have asked it again before it knew.
-        if claim.state == .taken { tell(ward.letGo(wasResumed: false), "the engine was late") }
+        if claim.state == .taken { tell(ward.letGo(from: .taken), "the engine was late") }
         return
-      case .late: tell(ward.letGo(wasResumed: false), "the engine is late")
+      case .late: tell(ward.letGo(from: .taken), "the engine is late")
       case .dead:
-        tell(ward.letGo(wasResumed: claim.state == .over) + ward.cleanUp(), "the engine is dead")
+        tell(ward.letGo(from: claim.state) + ward.cleanUp(), "the engine is dead")
         return
       }
     }

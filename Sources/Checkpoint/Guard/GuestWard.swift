@@ -23,12 +23,39 @@ struct GuestWard: Ward {
     self.devices = devices
   }
 
-  var isHeld: Bool {
-    guard let now = try? hypervisor.domain(domain.id) else { return false }
-    return now.uuid == domain.uuid && now.state == .suspended
+  var isHeld: Bool { state == .suspended }
+
+  private var isThere: Bool { state != nil }
+
+  private var state: Domain.State? {
+    guard let now = try? hypervisor.domain(domain.id), now.uuid == domain.uuid else { return nil }
+    return now.state
   }
 
-  func letGo(wasResumed: Bool) -> [String] {
+  /// Seconds for xenstored to be asked again in: a guest that may suspend yet shall find somebody, and nobody waits for this.
+  private static let patience = 600
+
+  func letGo(from state: PauseClaim.State) -> [String] {
+    let end = AbandonedSuspension.now + Self.patience
+    var told = resumeDevices()
+    var (xenstore, wasResumed) = (xenstore, state == .over)
+    // When xenstored was first asked again: what is begun later is another take's.
+    var waitsSince: Int?
+    while true {
+      do { return told + (try self.end(by: xenstore, begunUntil: waitsSince, wasResumed: wasResumed)) } catch {
+        guard error.isOfConnection, isThere, AbandonedSuspension.now < end else {
+          return told + ["domain \(domain.id): \(error)"]
+        }
+        waitsSince = waitsSince ?? AbandonedSuspension.now
+        // Its note cannot be read, and need not be: the guest was asked, and stands.
+        if [.asked, .lettingGo, .taken].contains(state), resume(&told, for: error) { wasResumed = true }
+      }
+      usleep(100_000)
+      if let another = try? XenStore() { xenstore = another }
+    }
+  }
+
+  private func resumeDevices() -> [String] {
     var told: [String] = []
     for device in devices {
       do {
@@ -37,19 +64,20 @@ struct GuestWard: Ward {
         told.append("\(device): \(error)")
       }
     }
-    do {
-      do { return told + (try end(by: xenstore, wasResumed: wasResumed)) } catch XenError.unreachable {
-        // xenstored ended, and was started anew.
-        return told + (try end(by: XenStore(), wasResumed: wasResumed))
-      }
-    } catch {
-      told.append("domain \(domain.id): \(error)")
-      return told
-    }
+    return told
   }
 
-  private func end(by xenstore: XenStore, wasResumed: Bool) throws -> [String] {
+  /// - Returns: false when there was nothing to resume, or it failed.
+  private func resume(_ told: inout [String], for error: XenError) -> Bool {
+    guard (try? AbandonedSuspension.resume(hypervisor, domain)) == true else { return false }
+    told.append("domain \(domain.id) was suspended, runs again; \(error)")
+    return true
+  }
+
+  private func end(by xenstore: XenStore, begunUntil limit: Int?, wasResumed: Bool) throws(XenError) -> [String] {
     guard var suspension = try AbandonedSuspension(hypervisor, xenstore, domain) else { return [] }
+    // Ended by somebody else, while xenstored kept us waiting: another take has the guest by now.
+    if let limit, !suspension.wasBegun(until: limit) { return [] }
     if wasResumed {
       // It cannot suspend for us any more: to watch it for a minute would only keep others from it.
       try suspension.forget()

@@ -36,6 +36,8 @@ public protocol Guest: AnyObject {
   /// Why that is not the way which the guest offered; nil when there is nothing to say.
   var suspendNote: String? { get }
 
+  /// Whether it has the disks that it had when it was first looked at.
+  func hasSameDisks() throws -> Bool
   /// Finds out how the guest can be asked to suspend; neither it nor another tool notices.
   func arm() throws
   /// Lets go of everything; the guest runs, unless ``resume()`` has failed.
@@ -95,7 +97,7 @@ public protocol Guest: AnyObject {
   func prepareRequest() throws
   /// Asks the guest to suspend.
   func request() throws
-  /// Waits until it is. When this throws, the guest runs on.
+  /// Waits until it is. When this throws, it is not held: it runs, or may suspend yet (``mayStillSuspend``).
   ///
   /// - Parameters:
   ///   - isTaken: whether the keeper has let it go meanwhile.

@@ -19,6 +19,8 @@ public final class XenGuest: Guest {
   private let log: LogDirty
   private var suspension: Suspension?
   private let keepsMappings: Bool
+  /// As it had them before the take.
+  let disks: [Xen.GuestDisk]
   /// As they were read in this pause.
   private let processors = Mutex<GuestImage.Processors?>(nil)
 
@@ -34,7 +36,9 @@ public final class XenGuest: Guest {
       throw CheckpointError.inPause(guest: name)
     }
     if let state = XenGuest.obstacle(domain.state) { throw CheckpointError.notRunning(guest: name, state: state) }
-    try GuestDevices(store, domain: domain.id).requireSupported()
+    let devices = GuestDevices(store, domain: domain.id)
+    try devices.requireSupported()
+    disks = try devices.disks()
     let listed = try Command.run(["xl", "list", "-l", String(domain.id)])
     let config = try XLConfig(list: listed, domid: domain.id)
     guard !config.hasPCIDevices, !config.hasUSBDevices else {
@@ -75,6 +79,8 @@ public final class XenGuest: Guest {
 
   public private(set) var suspendPath = ""
   public private(set) var suspendNote: String?
+
+  public func hasSameDisks() throws -> Bool { try GuestDevices(store, domain: domain.id).disks() == disks }
 
   public func arm() throws {
     let suspension = try Suspension(hypervisor, store, domain)

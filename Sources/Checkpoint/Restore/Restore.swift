@@ -122,6 +122,7 @@ public final class Restore {
       try stream.requireOtherDisks(disks.pools)
       try stream.startOtherDisks(disks.pools)
     }
+    try requireSameDomain()
     let users = try users
     // A pool that a neighbour has, that is full, or lost what it should have, is met here, where it costs nobody anything.
     let begun = try hasDisks ? disks.beginRollback(to: epoch, users: users) : nil
@@ -135,7 +136,8 @@ public final class Restore {
         throw error
       case .told: throw error
       case .gone:
-        held?.wasDestroyed()
+        // What stands still may be another: the guest may have rebooted before its epoch was taken.
+        try? held?.letGo()
         return try failed("\(error)")
       }
     }
@@ -174,6 +176,12 @@ public final class Restore {
   }
 
   // MARK: The old guest
+
+  /// It may have rebooted while somebody was asked.
+  private func requireSameDomain() throws {
+    guard let running, let now = try hypervisor.domains().first(where: { $0.uuid == folder.uuid }) else { return }
+    guard now.id == running.id else { throw CheckpointError.cameBack(guest: manifest.guest, domain: now.id) }
+  }
 
   private func endOld() throws {
     if let running { try steps.step("destroy") { try destroy(running) } }

@@ -120,6 +120,7 @@ public final class Take {
       let held = try pause(writer, staging)
       if !isHeld { disarm(calm: true) }
       try tracking.confirm(witness: held.state.canary, in: held.written)
+      guard try guest.hasSameDisks() else { throw CheckpointError.disksChanged(guest: guest.identity.name) }
       // Frees the pools for other guests; the snapshots are garbage until a manifest names them.
       try disks.commit()
       try measure(.write) { try write(held, to: writer, staging) }
@@ -257,7 +258,19 @@ public final class Take {
     try writer.append(record: GuestRecords.configuration, guest.configuration)
     for record in held.state.records { try writer.append(record: record.type.rawValue, record.body) }
     // A guest that stands still until it is destroyed does not wait for this.
-    if prolonged == nil { statistics.relocatedPages = try writer.relocate() }
+    if prolonged == nil { try relocate(writer) }
+  }
+
+  /// Reads what older files have, some of it for the first time in months: damage that shows is damage of this epoch, too.
+  private func relocate(_ writer: EpochWriter) throws {
+    do throws(StoreError) {
+      statistics.relocatedPages = try writer.relocate(shouldStop: { (try? self.mayGoOn()) == nil })
+    } catch {
+      guard case .damaged = error else { throw error }
+      memory.base = nil
+      throw CheckpointError.builtOnDamage(guest: guest.identity.name, "\(error)")
+    }
+    try cancellation.check()
   }
 
   /// The last look before the epoch exists: it holds every page that the guest had.

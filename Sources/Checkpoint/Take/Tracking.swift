@@ -20,6 +20,8 @@ final class Tracking {
     get { memory.canary }
     set { memory.canary = newValue }
   }
+  /// The note that this take put up last.
+  private var noteText: String?
   /// The log can only be switched off.
   private var isBroken = false
 
@@ -45,7 +47,7 @@ final class Tracking {
     let before = guest.trackingNote
     // Before the log is touched: whoever finds it on and us dead shall know whose it was. Until the debt is known not even we
     // may believe what is in it.
-    try guest.setTrackingNote(TrackingNote.owed(token: TrackingNote.noToken, owner: .own).text)
+    try putUp(.owed(token: TrackingNote.noToken, owner: .own))
     let start: LogDirty.Start
     do { start = try guest.beginLog() } catch {
       try? guest.setTrackingNote(before)
@@ -79,7 +81,7 @@ final class Tracking {
       // What a take that failed found, and its log did not have.
       memory.debt.formUnion(guest.present.subtracting(base.pages))
     }
-    try guest.setTrackingNote(TrackingNote.owed(token: memory.token, owner: .own).text)
+    try putUp(.owed(token: memory.token, owner: .own))
     var changed = memory.debt
     changed.formUnion(written)
     return changed
@@ -179,21 +181,30 @@ final class Tracking {
   ///   - last: what the last look brought.
   func confirm(witness: UInt64?, in last: PageSet) throws {
     guard hasLog else { return }
-    if guest.isBeingSaved || witness.map({ !last.contains($0) }) == true {
+    if !isOurs || guest.isBeingSaved || witness.map({ !last.contains($0) }) == true {
       memory.distrustDebt()
       throw lost
     }
   }
 
+  private func putUp(_ note: TrackingNote) throws {
+    try guest.setTrackingNote(note.text)
+    noteText = note.text
+  }
+
+  /// Nobody else began to read the log: a take into another store marks the same page in it as we do.
+  private var isOurs: Bool { guest.trackingNote == noteText }
+
   private var lost: CheckpointError { .trackingLost(guest: guest.identity.name) }
 
   /// The epoch exists: nothing is owed any more.
   ///
-  /// - Parameter witness: a page that the guest wrote as it was resumed, for guests in whose log we cannot mark one.
+  /// - Parameter witness: a page that the guest writes as it suspends, for guests in whose log we cannot mark one.
   func published(_ base: EpochBase?, witness: UInt64?) throws {
     memory.debt = PageSet()
-    memory.base = base
+    (memory.base, memory.debtBase) = (base, nil)
     guard hasLog, policy == .continuous, let base else { return end() }
+    guard isOurs else { return }
     try guest.setTrackingNote(
       TrackingNote.armed(base: tracked(base), pages: guest.pageTotal, canary: canary ?? witness).text)
   }
@@ -208,7 +219,7 @@ final class Tracking {
   private func end() {
     memory.debt = PageSet()
     canary = nil
-    guard hasLog else { return }
+    guard hasLog, isOurs else { return }
     // The log is another saver's by now, whose image a switch would tear; it ends it itself.
     if !guest.isBeingSaved { guest.endLog() }
     try? guest.setTrackingNote(nil)

@@ -117,8 +117,16 @@ extension GuestFolder {
   public func unendedRollback() throws(StoreError) -> Rollback? {
     guard let last = try lastRollback(), !last.isDone else { return nil }
     // By the number as well: a clock may be set back.
-    if let newest = try newest(), newest.epoch > last.safetyEpoch ?? 0, newest.time > last.time { return nil }
+    if let newest = try newestTaken(), newest.epoch > last.safetyEpoch ?? 0, newest.time > last.time { return nil }
     return last
+  }
+
+  /// The newest epoch that was taken of the running guest here: an import tells nothing about it.
+  private func newestTaken() throws(StoreError) -> EpochManifest? {
+    for number in try names().filter({ $0.suffix == .manifest }).map(\.epoch).sorted(by: >) {
+      if let manifest = try? manifest(number), manifest.origin == nil, manifest.statistics != nil { return manifest }
+    }
+    return nil
   }
 
   /// The caller holds the exclusive lock.

@@ -2,7 +2,7 @@
 /// index: sorted, each page answered for by exactly one entry, the youngest.
 ///
 /// The hashes decide which pages the epoch holds and what types they have. A page that they hold has the content that
-/// was given last, or the base's when none was: equal content is never given twice.
+/// was given last, or the base's when none was. Equal content is given twice only where it is to be stored again (``Relocation``).
 struct IndexMerge {
   private let own: [PageEntry]
   private let base: IndexStream?

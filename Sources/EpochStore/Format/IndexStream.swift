@@ -1,7 +1,8 @@
 import CXXHash
 import Glibc
 
-/// The page index of a base, entry by entry: it is merged into the next epoch's index without standing in memory.
+/// The page index of an epoch, entry by entry, without standing in memory: it is merged into the next epoch's, or searched for what is
+/// still needed.
 final class IndexStream {
   /// The entry to take next; nil at the end.
   private(set) var next: PageEntry?
@@ -29,7 +30,7 @@ final class IndexStream {
     let path = folder.path + "/" + EpochName.file(epoch)
     do { file = try StoreFile.open(path, O_RDONLY) } catch {
       guard case .system(_, _, ENOENT) = error else { throw error }
-      throw .damaged(path: path, what: "it is gone, though the next epoch needs it")
+      throw .damaged(path: path, what: "it is gone, though its manifest is there")
     }
     let size = try file.regularSize()
     guard size >= UInt64(EpochFormat.headerBytes + EpochFormat.trailerBytes) else {

@@ -12,6 +12,10 @@ public final class FolderVerifier {
   /// Epochs whose files may have the damage that was found.
   private var suspects: Set<Int> = []
   private var damaged: Set<Int> = []
+  /// Damage that other epochs were looked at for.
+  private var seen: Set<EpochVerdict.Damage> = []
+  /// Epochs that turned out to have a part in others' damage, and were not verified since.
+  private var sharing: [Int: Outcome] = [:]
 
   /// One epoch's outcome.
   public struct Outcome: Sendable {
@@ -45,20 +49,39 @@ public final class FolderVerifier {
     _ epoch: Int, progress: ((_ done: Int, _ total: Int) -> Void)? = nil, shouldStop: @Sendable () -> Bool = { false }
   ) throws(StoreError) -> Outcome {
     let findings = try examine(epoch, by: method, progress: progress, shouldStop: shouldStop)
-    return try keep(findings, epoch)
+    let outcome = try keep(findings, epoch)
+    sharing[epoch] = nil
+    // Now, for it may be the last call: the next take must not build on an epoch that shares the damage.
+    if !findings.damage.allSatisfy(seen.contains) {
+      seen.formUnion(findings.damage)
+      try? markSharing()
+    }
+    return outcome
   }
 
   /// Looks whether other epochs, verified or not, have a part in the damage that was found, and marks them too. Call it
   /// last; returns those that were not known before.
   public func finish() throws(StoreError) -> [Outcome] {
-    var outcomes: [Outcome] = []
-    if suspects.isEmpty { return outcomes }
+    try markSharing()
+    return sharing.values.sorted { $0.verdict.epoch < $1.verdict.epoch }
+  }
+
+  /// The same for damage that somebody else found.
+  func finish(with findings: Findings) throws(StoreError) -> [Outcome] {
+    for frame in findings.frames {
+      known.add(frame)
+      suspects.insert(Int(frame.entry.epoch))
+    }
+    return try finish()
+  }
+
+  private func markSharing() throws(StoreError) {
+    if suspects.isEmpty { return }
     for manifest in try folder.epochs().epochs where !damaged.contains(manifest.epoch) {
       guard suspects.contains(manifest.epoch) || !suspects.isDisjoint(with: manifest.needs) else { continue }
       let findings = try examine(manifest.epoch, by: .quick, progress: nil, shouldStop: { false })
-      if findings.count > 0 { outcomes.append(try keep(findings, manifest.epoch)) }
+      if findings.count > 0 { sharing[manifest.epoch] = try keep(findings, manifest.epoch) }
     }
-    return outcomes
   }
 
   private func examine(

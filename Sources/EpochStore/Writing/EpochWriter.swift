@@ -5,7 +5,7 @@ import Synchronization
 /// Writes one epoch: pages and records in any order and any number of calls, then `publish`.
 ///
 /// With a base, pages that are neither appended nor removed are the base's, and only content that the base does
-/// not hold is written.
+/// not hold is written; and what ``relocate(beyond:pages:shouldStop:)`` takes over.
 ///
 /// Not for several threads at once; `append` uses threads of its own. A page that is appended again replaces what was
 /// appended before (rounds of pre-copy). After an error only `abandon` is left, and the base is as good as before.

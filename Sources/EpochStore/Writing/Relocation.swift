@@ -23,23 +23,32 @@ public enum Relocation {
 }
 
 extension EpochWriter {
-  /// Takes pages over from files that hold little of this epoch; to be called when all pages were appended. What cannot be read is left
-  /// where it is, and no more is written than was set aside for the epoch.
+  /// Takes pages over from files that hold little of this epoch; to be called when all pages were appended. No more is written than was
+  /// set aside for the epoch.
   ///
   /// - Parameters:
   ///   - files: how many older files may stay needed.
   ///   - pages: how many pages to take over at most.
+  ///   - shouldStop: asked often; what was taken over until then stays.
   /// - Returns: pages taken over.
+  /// - Throws: `damaged` when a file does not have what this epoch needs of it. It would be as damaged as those that need that already, and
+  ///   they are marked.
   @discardableResult
   public func relocate(
-    beyond files: Int = Relocation.files, pages: Int = Relocation.pages
+    beyond files: Int = Relocation.files, pages: Int = Relocation.pages, shouldStop: () -> Bool = { false }
   ) throws(StoreError) -> Int {
     guard let base else { return 0 }
     let surplus = Relocation.surplus(base, beyond: files)
     let budget = min(pages, pagesThatFit)
     guard surplus > 0, budget > 0, let entries = try? emptiest(surplus, of: base, pages: budget) else { return 0 }
     guard let relocator = try? PageRelocator(base) else { return 0 }
-    return try relocator.relocate(entries, known: hashes) { staged throws(StoreError) in try self.store(again: staged) }
+    let count = try relocator.relocate(entries, known: hashes, shouldStop: shouldStop) { staged throws(StoreError) in
+      try self.store(again: staged)
+    }
+    guard let damage = relocator.damage else { return count }
+    // What is found later would only be found again.
+    _ = try? FolderVerifier(folder, method: .quick).finish(with: relocator.findings)
+    throw damage
   }
 
   /// What the files have that hold least of this epoch, by group.
@@ -89,6 +98,9 @@ private final class PageRelocator {
     byteCount: batchPages * EpochFormat.pageSize, alignment: 4096)
   private var pfns: [UInt64] = []
   private var types: [UInt8] = []
+  /// What is not as it was written, and the first of it.
+  private(set) var findings = Findings()
+  private(set) var damage: StoreError?
 
   init(_ base: EpochBase) throws(StoreError) {
     let file = try StoreFile.open(base.folder.path + "/" + EpochName.file(base.epoch), O_RDONLY)
@@ -106,17 +118,18 @@ private final class PageRelocator {
   ///   - entries: by group.
   ///   - known: what the pages must prove to be.
   func relocate(
-    _ entries: [PageEntry], known: PageHashes, to store: (StagedPages) throws(StoreError) -> Void
+    _ entries: [PageEntry], known: PageHashes, shouldStop: () -> Bool,
+    to store: (StagedPages) throws(StoreError) -> Void
   ) throws(StoreError) -> Int {
     var (relocated, next) = (0, 0)
-    while next < entries.count {
+    while next < entries.count, !shouldStop() {
       pfns.removeAll(keepingCapacity: true)
       types.removeAll(keepingCapacity: true)
       while next < entries.count, pfns.count + EpochFormat.framePages <= Self.batchPages {
         let number = entries[next].group
         var mask: UInt16 = 0
         while next < entries.count, entries[next].group == number {
-          if (try? read(entries[next])) != nil { mask |= entries[next].data }
+          if read(entries[next]) { mask |= entries[next].data }
           next += 1
         }
         add(number, mask, known)
@@ -128,13 +141,27 @@ private final class PageRelocator {
     return relocated
   }
 
-  /// Puts the pages of a frame into their places in the group.
-  private func read(_ entry: PageEntry) throws(StoreError) {
+  /// Puts the pages of a frame into their places in the group. What is not as it was written is noted.
+  ///
+  /// - Returns: whether they are there. What has no right, or no descriptor, to be read now, stays where it is.
+  private func read(_ entry: PageEntry) -> Bool {
     let needed = entry.needed
     let bytes = UnsafeMutableRawBufferPointer(rebasing: stored[..<needed.count])
-    try files.file(entry.epoch).read(bytes, at: needed.lowerBound)
+    do throws(StoreError) { try files.file(entry.epoch).read(bytes, at: needed.lowerBound) } catch {
+      if error.isDamage { note(error, entry, .max) }
+      return false
+    }
     let head = UnsafeRawPointer(bytes.baseAddress.unsafelyUnwrapped) + Int(entry.head - needed.lowerBound)
-    try unpacker.unpack(head, entry, wanted: .max, to: group)
+    do throws(StoreError) { try unpacker.unpack(head, entry, wanted: .max, to: group) } catch {
+      note(error, entry, unpacker.damage(head, entry, whole: false)?.pages ?? entry.data)
+      return false
+    }
+    return true
+  }
+
+  private func note(_ error: StoreError, _ entry: PageEntry, _ pages: UInt16) {
+    damage = damage ?? error
+    findings.add(error, frame: .init(entry: entry, pages: pages))
   }
 
   /// Adds those pages of a group to the batch that are what the epoch knows them as.
