@@ -29,7 +29,7 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
   /// A disk was attached, detached or exchanged during the take; the guest runs on.
   case disksChanged(guest: String)
   /// What the epoch would have needed of older ones is damaged: it was thrown away, the guest runs on, and no take builds on that any more.
-  case builtOnDamage(guest: String, String)
+  case builtOnDamage(guest: String, path: String, String)
   /// A take of this guest is in its pause; nothing was touched.
   case takeRuns(guest: String)
   /// Another process of ours holds the guest; it was not touched.
@@ -105,8 +105,9 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
     case .disksChanged(let guest):
       "guest '\(guest)': its disks were changed during the take (xl block-attach, block-detach); it runs on, no epoch was made; "
         + "take again"
-    case .builtOnDamage(let guest, let why):
-      "guest '\(guest)': \(why); it runs on, no epoch was made; take again: that stores all of its memory anew"
+    case .builtOnDamage(let guest, let path, let what):
+      "guest '\(guest)': what it needs of older epochs is damaged: \(path): \(what); it runs on, no epoch was made; take again: "
+        + "that stores anew what is not sound"
     case .inPause(let guest): "guest '\(guest)' is held by a take or a restore; try again when that has ended"
     case .takeRuns(let guest): "a take of guest '\(guest)' is in its pause; recover when it has ended, or was killed"
     case .notRecovered(let failures):

@@ -65,6 +65,8 @@ struct LogicalVolume: Equatable, Sendable, CustomStringConvertible {
     try Command.run(["lvchange", "--quiet", "--activate", "y", "--ignoreactivationskip", description])
   }
 
+  func deactivate() throws { try Command.run(["lvchange", "--quiet", "--activate", "n", description]) }
+
   /// Whether LVM knows a volume, by the uuid of its device. One whose group is not there, as that of a disk that is away, counts as known.
   static func exists(device uuid: String) throws -> Bool {
     let groups = try Command.run(["vgs", "--noheadings", "--options", "vg_uuid"])

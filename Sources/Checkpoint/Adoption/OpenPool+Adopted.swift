@@ -11,6 +11,15 @@ extension OpenPool {
     if origin.state == .released { return try removeReleased(volume, origin) }
     // It is being copied now, and nobody else's business until that process ends it, or dies.
     if origin.state == .releasing, try ReleaseMark.isTaken(folder) { return }
+    let wasActive = try operations.oldDevice(of: origin) != nil
+    do { try show(volume, origin) } catch {
+      // It holds what the disk was before it was adopted: no guest shall be started on that unawares.
+      if !wasActive, origin.state == .adopted { try? lvm(origin) { try operations.deactivate($0) } }
+      throw error
+    }
+  }
+
+  private func show(_ volume: PoolCatalog.Volume, _ origin: AdoptedOrigin) throws {
     let old = try activeDevice(of: volume, origin)
     // In these states a dead process of ours may have stopped half-way; otherwise it is LVM that works on its volume.
     if origin.state != .adopted { try letRun(old) }

@@ -11,7 +11,7 @@ extension Disks {
   public func checkClone(_ clone: String, ofGuest uuid: String, epoch: Int, expected: [DiskEpoch]) throws {
     let found = try DiskHistory(pools, guestUUID: uuid).snapshots(epoch: epoch, expected: expected)
     for (catalog, snapshot) in found {
-      _ = try freeDevice(for: clone, snapshot, in: catalog)
+      _ = try freeDevice(for: clone, snapshot)
       try pools.operations.requireSoundOrigin(of: snapshot.device, in: catalog)
     }
     for catalog in found.map(\.0) {
@@ -50,7 +50,7 @@ extension Disks {
     var volumes: [PoolCatalog.Volume] = []
     try pool.change { catalog in
       volumes = try snapshots.map { snapshot in
-        let device = try freeDevice(for: clone, snapshot, in: catalog)
+        let device = try freeDevice(for: clone, snapshot)
         return PoolCatalog.Volume(
           guest: clone, vdev: snapshot.vdev, thinID: try catalog.takeThinID(), sizeSectors: snapshot.sizeSectors,
           device: device, standsOn: catalog.adopted(under: snapshot.device)?.device)
@@ -66,15 +66,20 @@ extension Disks {
 
   /// What the clone's disk is to be called.
   private func freeDevice(
-    for clone: String, _ snapshot: PoolCatalog.Snapshot, in catalog: PoolCatalog
+    for clone: String, _ snapshot: PoolCatalog.Snapshot
   ) throws -> String {
     let device = try Self.deviceName(guest: clone, vdev: snapshot.vdev)
-    guard try isFree(device) else { throw DiskError.exists(device: device) }
-    // Imported epochs whose disk was not made yet are whole: what they have no block for must not be read from an origin.
-    if catalog.adopted(under: snapshot.device) != nil, catalog.epochs.contains(where: { $0.device == device }) {
-      throw DiskError.badName(clone, why: "epochs of another guest are restored to \(device); call the clone otherwise")
-    }
+    try requireFree(device, for: clone)
     return device
+  }
+
+  /// - Throws: `DiskError.exists`; `DiskError.badName` when imported epochs, whose disk was not made yet, will be restored to it: that
+  ///   would put away what the guest has on it.
+  func requireFree(_ device: String, for guest: String) throws {
+    guard try isFree(device) else { throw DiskError.exists(device: device) }
+    if try pools.catalogs().contains(where: { $0.epochs.contains { $0.device == device } }) {
+      throw DiskError.badName(guest, why: "epochs of another guest are restored to \(device); call this one otherwise")
+    }
   }
 
   /// No disk is called so, in any pool, nor any other device.

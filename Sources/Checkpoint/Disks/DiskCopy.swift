@@ -35,6 +35,7 @@ final class DiskCopy {
       }
       throw DiskError.exists(device: device)
     }
+    try Disks(pools).requireFree(device, for: guest)
     let sectorBytes = try pool.operations.sectorBytes(pool.device)
     guard source.sectorBytes == sectorBytes else {
       throw DiskSourceError.sectors(path: source.path, bytes: source.sectorBytes, ofPool: sectorBytes)
@@ -150,7 +151,7 @@ final class DiskCopy {
     let pool = try pools.waiting(for: cancellation).open(filled.catalog.name)
     // A guest that was started meanwhile asked nobody.
     try source.requireUnused(pools, copiedInto: pool.name)
-    guard try Disks(pools).isFree(volume.device) else { throw DiskError.exists(device: volume.device) }
+    try Disks(pools).requireFree(volume.device, for: volume.guest)
     try cancellation.check()
     content = nil
     try pool.begin { catalog in

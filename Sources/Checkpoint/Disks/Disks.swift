@@ -53,7 +53,7 @@ public struct Disks: Sendable {
     guest: String, vdev: String, sectors: UInt64, in pool: OpenPool
   ) throws -> String {
     let device = try Self.deviceName(guest: guest, vdev: vdev)
-    guard try isFree(device) else { throw DiskError.exists(device: device) }
+    try requireFree(device, for: guest)
     try PoolReserve.checkHealth(pool.name, pool.operations.poolStatus(pool.device))
 
     var id: ThinID = 0

@@ -7,6 +7,8 @@ import Synchronization
 /// From `reserve` to `commit` or `abandon` the pools of the guest are locked: takes of guests that share a pool follow one another.
 public final class GuestDisks: DiskSet {
   private struct Member: Sendable {
+    /// What the guest's configuration calls the disk: the epoch's name for it, which need not be the volume's.
+    var vdev: String
     var pool: String
     var volume: PoolCatalog.Volume
   }
@@ -87,7 +89,7 @@ public final class GuestDisks: DiskSet {
             device: volume.device, found: found.map(\.description).joined(separator: " | "),
             expected: expected.description)
         }
-        return Member(pool: catalog.name, volume: volume)
+        return Member(vdev: disk.vdev, pool: catalog.name, volume: volume)
       }
     }
     return nil
@@ -158,22 +160,20 @@ public final class GuestDisks: DiskSet {
     _ epoch: Int, in pool: OpenPool, _ disks: inout [DiskEpoch]
   ) throws -> [EpochSnapshots.Disk] {
     try check(epoch, in: pool)
-    let ours = members.filter { $0.pool == pool.name }.map(\.volume)
+    let ours = members.filter { $0.pool == pool.name }
     var snapshots: [PoolCatalog.Snapshot] = []
     try pool.begin { catalog in
-      snapshots = try ours.map { volume in
+      snapshots = try ours.map { member in
         PoolCatalog.Snapshot(
-          guestUUID: guestUUID, epoch: epoch, vdev: volume.vdev, thinID: try catalog.takeThinID(),
-          sizeSectors: volume.sizeSectors, device: volume.device)
+          guestUUID: guestUUID, epoch: epoch, vdev: member.vdev, thinID: try catalog.takeThinID(),
+          sizeSectors: member.volume.sizeSectors, device: member.volume.device)
       }
       return .takeEpoch(snapshots: snapshots)
     }
-    return zip(ours, snapshots).map { volume, snapshot in
-      for index in disks.indices where disks[index].device == "/dev/mapper/\(volume.device)" {
-        disks[index].thinID = snapshot.thinID
-      }
+    return zip(ours, snapshots).map { member, snapshot in
+      for index in disks.indices where disks[index].vdev == member.vdev { disks[index].thinID = snapshot.thinID }
       return EpochSnapshots.Disk(
-        device: volume.device, pool: pool.device, live: volume.thinID, epoch: snapshot.thinID)
+        device: member.volume.device, pool: pool.device, live: member.volume.thinID, epoch: snapshot.thinID)
     }
   }
 

@@ -17,9 +17,10 @@ extension DiskHistory {
     var volumes: [PoolCatalog.Volume] = []
     try pool.change { catalog in
       volumes = try missing.map { snapshot in
-        PoolCatalog.Volume(
-          guest: Self.guest(of: snapshot), vdev: snapshot.vdev, thinID: try catalog.takeThinID(),
-          sizeSectors: snapshot.sizeSectors, device: snapshot.device)
+        let names = Self.names(in: snapshot.device)
+        return PoolCatalog.Volume(
+          guest: names.guest, vdev: names.vdev, thinID: try catalog.takeThinID(), sizeSectors: snapshot.sizeSectors,
+          device: snapshot.device)
       }
     }
     try pool.perform(.cloneEpoch(volumes: volumes)) {
@@ -29,8 +30,10 @@ extension DiskHistory {
     }
   }
 
-  /// `ckpt-GUEST-VDEV`: what `ckpt disk` calls the guest.
-  private static func guest(of snapshot: PoolCatalog.Snapshot) -> String {
-    String(snapshot.device.dropFirst(DeviceName.namePrefix.count).dropLast(snapshot.vdev.count + 1))
+  /// `ckpt-GUEST-VDEV`: what `ckpt disk` calls guest and disk. No disk has a dash in its name.
+  private static func names(in device: String) -> (guest: String, vdev: String) {
+    let name = device.dropFirst(DeviceName.namePrefix.count)
+    let dash = name.lastIndex(of: "-") ?? name.startIndex
+    return (String(name[..<dash]), String(name[dash...].dropFirst()))
   }
 }

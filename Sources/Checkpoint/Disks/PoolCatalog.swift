@@ -156,6 +156,20 @@ struct PoolCatalog: Codable, Equatable, Sendable {
     PoolCatalog(name: name, identity: identity, backing: backing, blockSectors: blockSectors)
   }
 
+  /// What no pool can be like; nil when there is nothing. To act by it would delete what an epoch or a guest has.
+  var nonsense: String? {
+    // 64 KiB to 1 GiB, by 64 KiB (Documentation/admin-guide/device-mapper/thin-provisioning.rst).
+    guard (128...2_097_152).contains(blockSectors), blockSectors % 128 == 0 else {
+      return "blocks of \(blockSectors) sectors"
+    }
+    let ids = volumes.map(\.thinID) + epochs.map(\.thinID) + superseded.map(\.thinID)
+    var used = Set<ThinID>()
+    if let twice = ids.first(where: { !used.insert($0).inserted }) { return "thin id \(twice) stands there twice" }
+    if let doomed = doomed.first(where: used.contains) { return "thin id \(doomed) is used and to be deleted" }
+    if let later = (ids + doomed).first(where: { $0 >= nextThinID }) { return "thin id \(later) was not given yet" }
+    return nil
+  }
+
   /// - Throws: `PoolError.exhausted` when the pool cannot give so many ids any more.
   func requireThinIDs(_ count: Int) throws {
     guard Int(nextThinID) + count <= Int(Self.lastThinID) + 1 else { throw PoolError.exhausted(pool: name) }

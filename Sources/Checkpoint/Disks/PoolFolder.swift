@@ -70,6 +70,7 @@ struct PoolFolder: Sendable {
     guard catalog.name == name else {
       throw PoolError.damaged(path: file, why: "it is of pool \(catalog.name)")
     }
+    if let nonsense = catalog.nonsense { throw PoolError.damaged(path: file, why: nonsense) }
     return catalog
   }
 

@@ -50,6 +50,7 @@ protocol ThinPoolOperations: AnyObject, Sendable {
   func markAsOrigin(_ volume: LogicalVolume) throws
   func unmarkAsOrigin(_ volume: LogicalVolume) throws
   func activate(_ volume: LogicalVolume) throws
+  func deactivate(_ volume: LogicalVolume) throws
   /// Whether there is a volume, under whatever name, by the uuid that its device has or had.
   func knowsVolume(ofDevice uuid: String) throws -> Bool
   /// Removes a volume that was made for a pool.
@@ -103,6 +104,7 @@ extension DeviceMapper: ThinPoolOperations {
   func markAsOrigin(_ volume: LogicalVolume) throws { try volume.markAsOrigin() }
   func unmarkAsOrigin(_ volume: LogicalVolume) throws { try volume.unmarkAsOrigin() }
   func activate(_ volume: LogicalVolume) throws { try volume.activate() }
+  func deactivate(_ volume: LogicalVolume) throws { try volume.deactivate() }
   func knowsVolume(ofDevice uuid: String) throws -> Bool { try LogicalVolume.exists(device: uuid) }
 
   func removePoolVolume(_ volume: LogicalVolume) throws -> Bool {

@@ -266,9 +266,9 @@ public final class Take {
     do throws(StoreError) {
       statistics.relocatedPages = try writer.relocate(shouldStop: { (try? self.mayGoOn()) == nil })
     } catch {
-      guard case .damaged = error else { throw error }
+      guard case .damaged(let path, let what) = error else { throw error }
       memory.base = nil
-      throw CheckpointError.builtOnDamage(guest: guest.identity.name, "\(error)")
+      throw CheckpointError.builtOnDamage(guest: guest.identity.name, path: path, what)
     }
     try cancellation.check()
   }

@@ -160,7 +160,10 @@ private final class PageRelocator {
   }
 
   private func note(_ error: StoreError, _ entry: PageEntry, _ pages: UInt16) {
-    damage = damage ?? error
+    if damage == nil {
+      damage = error
+      if case .system(_, let path, _) = error { damage = .damaged(path: path, what: error.description) }
+    }
     findings.add(error, frame: .init(entry: entry, pages: pages))
   }
 

@@ -253,10 +253,11 @@ struct AdoptedCloneTests {
     var catalog = try folder.load()
     catalog.epochs.append(
       PoolCatalog.Snapshot(
-        guestUUID: Self.uuid, epoch: 7, vdev: "xvda", thinID: 99, sizeSectors: 2048, device: copy))
+        guestUUID: Self.uuid, epoch: 7, vdev: "xvda", thinID: try catalog.takeThinID(), sizeSectors: 2048, device: copy)
+    )
     try folder.save(catalog)
     let refused = DiskError.badName(
-      "copy", why: "epochs of another guest are restored to \(copy); call the clone otherwise")
+      "copy", why: "epochs of another guest are restored to \(copy); call this one otherwise")
     #expect(throws: refused) { try check("copy") }
     #expect(throws: refused) { try clone() }
     try clone("other")

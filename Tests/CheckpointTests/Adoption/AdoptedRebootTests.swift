@@ -190,6 +190,8 @@ struct AdoptedRebootTests {
     web.fake.kernel { $0.contents[id] = nil }
     let lost = DiskError.lost(device: web.new, pool: "p", guest: "web", vdev: "xvda", isAdopted: true)
     #expect(try web.house.pools.ensureActive("p") == ["\(lost)"])
+    // No guest can be started on what the disk was before it was adopted.
+    #expect(web.fake.kernel { $0.devices[web.old] == nil })
     #expect(throws: lost) { try Release(web.house.pools, guest: "web").perform() }
     if discard {
       try Release(web.house.pools, guest: "web").perform(discard: true)

@@ -95,8 +95,8 @@ struct AdoptionTests {
     for epoch in [9, 7] {
       catalog.epochs.append(
         PoolCatalog.Snapshot(
-          guestUUID: PoolHouse.uuid, epoch: epoch, vdev: "xvda", thinID: 99, sizeSectors: 2048, device: "ckpt-web-xvda")
-      )
+          guestUUID: PoolHouse.uuid, epoch: epoch, vdev: "xvda", thinID: try catalog.takeThinID(), sizeSectors: 2048,
+          device: "ckpt-web-xvda"))
     }
     try folder.save(catalog)
     let imported = AdoptionError.Obstacle.imported(uuid: PoolHouse.uuid, epochs: [9, 7])

@@ -257,6 +257,7 @@ final class DiskCopyTests {
     old.volumes = [
       PoolCatalog.Volume(guest: "db", vdev: "xvda", thinID: 900, sizeSectors: 2048, device: "ckpt-db-xvda")
     ]
+    old.nextThinID = 901
     try folder.save(old)
     let number = DeviceNumber(major: 253, minor: 90)
     house.fake.kernel { kernel in

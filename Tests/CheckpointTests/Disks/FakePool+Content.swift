@@ -108,6 +108,14 @@ extension FakePool {
     }
   }
 
+  func deactivate(_ volume: LogicalVolume) throws {
+    try lvm(volume) { kernel in
+      if let name = kernel.volumes["\(volume)"]?.name, kernel.devices[name]?.openCount == 0 {
+        kernel.devices[name] = nil
+      }
+    }
+  }
+
   private func lvm(_ volume: LogicalVolume, _ body: (inout Kernel) -> Void) throws {
     try change { kernel in
       if kernel.refuseLVM || kernel.volumes["\(volume)"] == nil {

@@ -24,6 +24,40 @@ struct GuestDisksTests {
     try house.expectSettled("after a take")
   }
 
+  /// `/dev/mapper/ckpt-web-xvda,sda,w`: nobody but the volume's maker needs its name.
+  @Test func anEpochCallsADiskWhatTheGuestCallsIt() throws {
+    let house = try PoolHouse()
+    let number = try #require(house.fake.kernel { $0.devices["ckpt-web-xvda"]?.number })
+    let disk = GuestDisk(vdev: "sda", number: number, path: "/dev/mapper/ckpt-web-xvda", readOnly: false)
+    let disks = try GuestDisks(pools: house.pools, guest: "web", guestUUID: PoolHouse.uuid, disks: [disk])
+    try disks.reserve(epoch: 1)
+    _ = try disks.snapshot()
+    try disks.commit()
+    #expect(try house.content(ofEpoch: 1) == ["sda": "first"])
+    try house.history.check(epoch: 1, expected: disks.disks)
+    #expect(try house.history.holds(#require(disks.disks.first), of: 1))
+    house.fake.write("second", to: "ckpt-web-xvda")
+    try house.history.rollBack(to: 1)
+    #expect(house.fake.content(of: "ckpt-web-xvda") == "first")
+    let paths = try Disks(house.pools).clone("copy", ofGuest: PoolHouse.uuid, epoch: 1)
+    #expect(paths == ["sda": "/dev/mapper/ckpt-copy-sda"])
+  }
+
+  @Test func aDiskForWhichImportedEpochsWaitIsNotMadeAnew() throws {
+    let house = try PoolHouse()
+    let folder = PoolFolder(store: house.store, name: "p")
+    var catalog = try folder.load()
+    catalog.epochs.append(
+      PoolCatalog.Snapshot(
+        guestUUID: "u", epoch: 7, vdev: "xvda", thinID: try catalog.takeThinID(), sizeSectors: 2048,
+        device: "ckpt-db-xvda"))
+    try folder.save(catalog)
+    let refused = DiskError.badName(
+      "db", why: "epochs of another guest are restored to ckpt-db-xvda; call this one otherwise")
+    #expect(throws: refused) { try Disks(house.pools).create(guest: "db", vdev: "xvda", size: 1 << 20) }
+    _ = try Disks(house.pools).create(guest: "db", vdev: "xvdb", size: 1 << 20)
+  }
+
   @Test func aRefusedSnapshotLeavesDevicesRunningAndNothingBehind() throws {
     let house = try PoolHouse()
     house.fake.kernel { $0.refuseSnapshots = true }

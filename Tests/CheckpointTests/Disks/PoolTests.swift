@@ -46,6 +46,25 @@ struct PoolTests {
     #expect(error?.description.contains("catalog.json: damaged") == true)
   }
 
+  /// What would delete a guest's disk, or an epoch's, is not acted by.
+  @Test func aCatalogueThatCannotBeIsDamaged() throws {
+    let house = try PoolHouse()
+    let folder = PoolFolder(store: house.store, name: "p")
+    let good = try folder.load()
+    let nonsense: [(inout PoolCatalog) -> Void] = [
+      { $0.nextThinID = 2 }, { $0.blockSectors = 0 }, { $0.blockSectors = 129 }, { $0.doomed = [1] },
+      { $0.volumes[1].thinID = $0.volumes[0].thinID }, { $0.doomed = [$0.nextThinID] },
+    ]
+    for change in nonsense {
+      var bad = good
+      change(&bad)
+      try folder.save(bad)
+      #expect(throws: PoolError.self) { try folder.load() }
+    }
+    try folder.save(good)
+    #expect(try folder.load() == good)
+  }
+
   @Test func aFileThatCannotHaveItsSizeDoesNotStay() throws {
     let house = try PoolHouse(disks: false)
     let folder = house.store + "/files"
