@@ -175,6 +175,17 @@ struct TakeTests {
     #expect(temporary.files.isEmpty)
   }
 
+  @Test("makes no epoch of a guest whose disks are others after the pause than before the take")
+  func otherDisks() throws {
+    let temporary = try TemporaryStore()
+    let guest = ScriptedGuest(pages: [1: page(1)], journal: journal)
+    guest.getsDisk = true
+    #expect(throws: CheckpointError.disksChanged(guest: "web")) { try take(guest, into: temporary) }
+    #expect(guest.condition == .running && temporary.files.isEmpty)
+    guest.getsDisk = false
+    _ = try take(guest, into: temporary)
+  }
+
   @Test("whose rest does not fit gives up before it asks the guest, if it may not spill")
   func noRoom() throws {
     let temporary = try TemporaryStore()

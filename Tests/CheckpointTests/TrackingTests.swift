@@ -446,17 +446,6 @@ struct TrackingTests {
     #expect(try take(.continuous).changes == "compare")
   }
 
-  @Test("a disk that comes or goes during the take is in no epoch")
-  func otherDisks() throws {
-    try take(.continuous)
-    guest.write(7, page(200))
-    guest.getsDisk = true
-    #expect(throws: CheckpointError.disksChanged(guest: "web")) { try take(.continuous) }
-    #expect(guest.condition == .running)
-    guest.getsDisk = false
-    try take(.continuous)
-  }
-
   @Test("what is owed to an epoch that was removed is not all that its elder lacks")
   func debtOfAnotherEpoch() throws {
     try take(.continuous, memory: memory)

@@ -29,13 +29,11 @@ final class DiskCopy {
       guest: guest, vdev: vdev, thinID: 0, sizeSectors: Self.sectors(source.sizeBytes, in: pool.catalog), device: device
     )
     try source.requireUnused(pools, copiedInto: pool.name)
-    guard try Disks(pools).isFree(device), try pool.operations.info(volume.copyDevice) == nil else {
-      if try source.isShown(by: device, pool.operations) {
-        throw DiskSourceError.ownName(path: source.path, guest: guest, vdev: vdev, pool: pool.name)
-      }
-      throw DiskError.exists(device: device)
+    guard try !source.isShown(by: device, pool.operations) else {
+      throw DiskSourceError.ownName(path: source.path, guest: guest, vdev: vdev, pool: pool.name)
     }
     try Disks(pools).requireFree(device, for: guest)
+    guard try pool.operations.info(volume.copyDevice) == nil else { throw DiskError.exists(device: device) }
     let sectorBytes = try pool.operations.sectorBytes(pool.device)
     guard source.sectorBytes == sectorBytes else {
       throw DiskSourceError.sectors(path: source.path, bytes: source.sectorBytes, ofPool: sectorBytes)

@@ -45,10 +45,10 @@ extension EpochWriter {
     let count = try relocator.relocate(entries, known: hashes, shouldStop: shouldStop) { staged throws(StoreError) in
       try self.store(again: staged)
     }
-    guard let damage = relocator.damage else { return count }
-    // What is found later would only be found again.
+    guard let first = relocator.findings.damage.first else { return count }
+    // Where that cannot be kept, the next take finds it again.
     _ = try? FolderVerifier(folder, method: .quick).finish(with: relocator.findings)
-    throw damage
+    throw .damaged(path: "\(folder.path)/\(first.file)", what: first.what)
   }
 
   /// What the files have that hold least of this epoch, by group.
@@ -98,9 +98,8 @@ private final class PageRelocator {
     byteCount: batchPages * EpochFormat.pageSize, alignment: 4096)
   private var pfns: [UInt64] = []
   private var types: [UInt8] = []
-  /// What is not as it was written, and the first of it.
+  /// What is not as it was written.
   private(set) var findings = Findings()
-  private(set) var damage: StoreError?
 
   init(_ base: EpochBase) throws(StoreError) {
     let file = try StoreFile.open(base.folder.path + "/" + EpochName.file(base.epoch), O_RDONLY)
@@ -148,23 +147,16 @@ private final class PageRelocator {
     let needed = entry.needed
     let bytes = UnsafeMutableRawBufferPointer(rebasing: stored[..<needed.count])
     do throws(StoreError) { try files.file(entry.epoch).read(bytes, at: needed.lowerBound) } catch {
-      if error.isDamage { note(error, entry, .max) }
+      if error.isDamage { findings.add(error, frame: .init(entry: entry, pages: .max)) }
       return false
     }
     let head = UnsafeRawPointer(bytes.baseAddress.unsafelyUnwrapped) + Int(entry.head - needed.lowerBound)
     do throws(StoreError) { try unpacker.unpack(head, entry, wanted: .max, to: group) } catch {
-      note(error, entry, unpacker.damage(head, entry, whole: false)?.pages ?? entry.data)
+      let pages = unpacker.damage(head, entry, whole: false)?.pages ?? entry.data
+      findings.add(error, frame: .init(entry: entry, pages: pages))
       return false
     }
     return true
-  }
-
-  private func note(_ error: StoreError, _ entry: PageEntry, _ pages: UInt16) {
-    if damage == nil {
-      damage = error
-      if case .system(_, let path, _) = error { damage = .damaged(path: path, what: error.description) }
-    }
-    findings.add(error, frame: .init(entry: entry, pages: pages))
   }
 
   /// Adds those pages of a group to the batch that are what the epoch knows them as.
