@@ -48,9 +48,6 @@ public final class TakeMetrics: Sendable {
     }
   }
 
-  /// The guest is no longer looked after: its series end.
-  public func forget(_ guest: String) { guests.withLock { _ = $0.removeValue(forKey: guest) } }
-
   /// All series, by guest.
   public func families() -> [MetricFamily] {
     var pause = MetricFamily(

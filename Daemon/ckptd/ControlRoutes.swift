@@ -12,8 +12,8 @@ struct ControlRoutes: Sendable {
   let configuration: CurrentConfiguration
   let store: String
   let admission: Admission
-  /// Called when the configuration was read anew.
-  private let whenReloaded: @Sendable () -> Void
+  /// Has the file of schedules looked at now.
+  private let reloadSchedules: @Sendable () -> Void
   /// What Prometheus reads.
   private let metrics: @Sendable () async throws -> String
   /// What is wrong with the schedules; nil when nothing is.
@@ -23,11 +23,11 @@ struct ControlRoutes: Sendable {
   init(
     operations: Operations, configuration: CurrentConfiguration, store: String, admission: Admission,
     metrics: @escaping @Sendable () async throws -> String, scheduleProblem: @escaping @Sendable () -> String?,
-    whenReloaded: @escaping @Sendable () -> Void
+    reloadSchedules: @escaping @Sendable () -> Void
   ) {
     self.metrics = metrics
     self.scheduleProblem = scheduleProblem
-    self.whenReloaded = whenReloaded
+    self.reloadSchedules = reloadSchedules
     self.operations = operations
     self.configuration = configuration
     self.store = store
@@ -50,8 +50,12 @@ struct ControlRoutes: Sendable {
     answer(RenameRequest.self, on: router)
     router.get(RouterPath(ControlPath.status.rawValue)) { _, _ in try Response.json(status) }
     router.post(RouterPath(ControlPath.reload.rawValue)) { _, _ in
-      defer { whenReloaded() }
+      defer { reloadSchedules() }
       return try Response.json(configuration.reload())
+    }
+    router.post(RouterPath(ControlPath.reloadSchedules.rawValue)) { _, _ in
+      reloadSchedules()
+      return try Response.json(status)
     }
     router.get("/metrics") { _, _ in
       let text = try await metrics()

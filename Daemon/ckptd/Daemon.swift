@@ -33,7 +33,7 @@ struct Daemon: Sendable {
       metrics: { [metrics] in
         let (text, families) = (try await Self.onAThread(metrics), await schedules.families())
         return text + PrometheusText.render(families)
-      }, scheduleProblem: { schedules.problem }, whenReloaded: schedules.reload)
+      }, scheduleProblem: { schedules.problem }, reloadSchedules: schedules.reload)
     let server = ControlServer(
       socket: socket, responder: routes.responder(), logger: logger,
       whenReady: {

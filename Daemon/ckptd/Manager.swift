@@ -34,8 +34,6 @@ struct Manager: Sendable {
   func ready() { tell("READY=1") }
   func stopping() { tell("STOPPING=1") }
   func alive() { tell("WATCHDOG=1") }
-  /// What `systemctl status` shows.
-  func status(_ text: String) { tell("STATUS=\(text)") }
 
   private func tell(_ words: String) {
     guard let address, var target = UnixAddress(address) else { return }

@@ -45,7 +45,7 @@ final class Operations: Service {
     _ request: Request, by origin: String
   ) throws -> (operation: Operation, lines: AsyncStream<ControlLine<Request.Answer>>) {
     if let fault = request.anyFault { throw ControlFailure(message: fault, status: .badConfiguration) }
-    let kind = String(Request.path.rawValue.split(separator: "/").last ?? "")
+    let kind = Request.path.rawValue.split(separator: "/").dropFirst().joined(separator: " ")
     let operation = try state.withLock { state in
       guard !state.isEnding else { throw ControlFailure.ending }
       state.last += 1

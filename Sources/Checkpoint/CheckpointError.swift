@@ -18,7 +18,7 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
   case timedOut(guest: String, seconds: Double)
   /// The limits of the configuration, or the pools, leave no room for an epoch; the guest was not touched.
   case noRoom(guest: String, String)
-  /// Somebody told us to stop; the guest runs on.
+  /// Somebody told us to stop: a guest that ran runs on, and what was begun is undone, or was done to its end.
   case interrupted
   /// Another tool read the guest's log of dirty pages during the take; the guest runs on.
   case trackingLost(guest: String)
@@ -94,7 +94,7 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
     case .timedOut(let guest, let seconds):
       "guest '\(guest)': the take did not get to its pause within \(seconds) s; it runs on, no epoch was made"
     case .noRoom(let guest, let why): "guest '\(guest)': the take is skipped, the guest was not touched: \(why)"
-    case .interrupted: "interrupted; the guest runs on, no epoch was made"
+    case .interrupted: "interrupted; nothing is left half done, and a guest that ran runs on"
     case .trackingLost(let guest):
       "guest '\(guest)': another tool read its log of dirty pages meanwhile; it runs on; take again when that is done"
     case .beingSaved(let guest):

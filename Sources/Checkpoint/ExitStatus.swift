@@ -41,8 +41,8 @@ public enum ExitStatus: Int32, Error, Sendable {
       }
     case let error as AdoptionError:
       switch error {
-      case .notAdoptable, .noSuchDisk, .noDisks, .notAdopted, .replaced, .isAdopted, .releasing:
-        self = .badConfiguration
+      case .noSuchDisk, .notAdopted: self = .notFound
+      case .notAdoptable, .noDisks, .replaced, .isAdopted, .releasing: self = .badConfiguration
       case .inUse, .epochInUse: self = .locked
       case .originChanged, .originFaulty, .hasClones, .volumeGone: self = .failed
       }

@@ -17,6 +17,8 @@ public enum ControlPath: String, Sendable {
   case operations = "/v1/operations"
   /// `POST`: checks the configuration file and takes it over. ``ReloadAnswer``.
   case reload = "/v1/config/reload"
+  /// `POST`: looks at the file of schedules now; it would within a minute. ``DaemonStatus``.
+  case reloadSchedules = "/v1/schedules/reload"
 
   /// The socket of the daemon that systemd starts.
   public static let defaultSocket = "/run/ckpt/ckptd.sock"

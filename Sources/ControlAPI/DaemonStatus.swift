@@ -4,7 +4,7 @@ public import EpochStore
 public struct OperationStatus: Codable, Hashable, Sendable {
   /// Names it as long as the daemon runs.
   public let id: String
-  /// `take`, `restore`, `undo`, `recover`, `verify`, `prune`, `mark`, `rename`, `remove`.
+  /// `take`, `restore`, `undo`, `recover`, `verify`, `prune`, `prune plan`, `mark`, `rename`, `remove`.
   public let kind: String
   /// As it was asked for; nil for all guests.
   public let guest: String?

@@ -15,12 +15,16 @@ extension EngineService {
     try guest == nil ? engine.unreadableFolders() : []
   }
 
-  /// What fails for one guest is told in the answer, and keeps nothing of another.
+  /// What fails for one guest is told in the answer, and keeps nothing of another; told to stop, it tells what was done until then.
   public func prune(_ request: PruneRequest, _ call: Call) throws -> PruneAnswer {
     var reports: [PruneReport] = []
     var failures: [PruneAnswer.Failure] = []
     for plan in try engine.prunePlans(request.guest, request.keep) {
-      try call.mayGoOn()
+      do { try call.mayGoOn() } catch {
+        guard !reports.isEmpty || !failures.isEmpty else { throw error }
+        failures.append(.init(guest: plan.guest, error: ControlFailure(error)))
+        return PruneAnswer(reports: reports, failures: failures)
+      }
       do {
         let pruned = try engine.prune(
           plan, only: request.agreed.map { Set($0[plan.uuid] ?? []) }, budget: request.budget,

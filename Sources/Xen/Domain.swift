@@ -29,17 +29,16 @@ public struct Domain: Sendable, Equatable {
   public let maximumKiB: UInt64
   /// The highest vCPU number.
   public let highestVCPU: UInt32
-  public let onlineVCPUs: UInt32
   /// Machine frame of the PV shared info page.
   let sharedInfoFrame: UInt64
 
   init(
     id: UInt32, uuid: String, state: State, isTranslated: Bool, pages: UInt64, maximumKiB: UInt64, highestVCPU: UInt32,
-    onlineVCPUs: UInt32, sharedInfoFrame: UInt64
+    sharedInfoFrame: UInt64
   ) {
     (self.id, self.uuid, self.state, self.isTranslated) = (id, uuid, state, isTranslated)
     (self.pages, self.maximumKiB) = (pages, maximumKiB)
-    (self.highestVCPU, self.onlineVCPUs, self.sharedInfoFrame) = (highestVCPU, onlineVCPUs, sharedInfoFrame)
+    (self.highestVCPU, self.sharedInfoFrame) = (highestVCPU, sharedInfoFrame)
   }
 
   init(_ info: xc_dominfo_t) {
@@ -49,7 +48,6 @@ public struct Domain: Sendable, Equatable {
     pages = UInt64(info.nr_pages)
     maximumKiB = UInt64(info.max_memkb)
     highestVCPU = info.max_vcpu_id
-    onlineVCPUs = info.nr_online_vcpus
     sharedInfoFrame = UInt64(info.shared_info_frame)
     // xc_domain_getinfo reports a crash as crashed=1, shutdown=0.
     state =

@@ -54,7 +54,7 @@ public enum XenError: Error, Equatable, CustomStringConvertible {
   public var description: String {
     switch self {
     case .noXen:
-      "no Xen here: /dev/xen/privcmd is missing; run this in dom0, or see it work without Xen: ./Tools/demo"
+      "no Xen here: /dev/xen/privcmd is missing; run this in dom0, or see it work without Xen, in a checkout: ./Tools/demo"
     case .notRoot: "not root: Xen's control interface needs root; run it as root or with sudo"
     case .unreachable(let service, let errno):
       "cannot reach \(service): \(errorText(errno)); is this dom0, and is xenstored running?"

@@ -101,7 +101,7 @@ struct CommandTests {
     process.waitUntilExit()
     #expect(process.terminationReason == .exit && process.terminationStatus == 130)
     let text = String(decoding: errors.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-    #expect(text == "ckpt: interrupted; the guest runs on, no epoch was made\n")
+    #expect(text == "ckpt: interrupted; nothing is left half done, and a guest that ran runs on\n")
   }
 
   @Test(
@@ -222,6 +222,15 @@ struct CommandTests {
     #expect((status["store"] as? [String: Any])?["used_bytes"] as? Int ?? 0 > 0)
   }
 
+  @Test(
+    "The usual configuration file need not exist",
+    .enabled(if: !FileManager.default.fileExists(atPath: "/etc/ckpt/ckpt.conf")))
+  func noConfiguration() throws {
+    let checked = try ckpt(["config", "check"])
+    #expect(checked.status == 0 && checked.errors.isEmpty && checked.output.contains("every value is the default"))
+    #expect(try ckpt(["config", "check", "/nowhere/ckpt.conf"]).status == 12)
+  }
+
   @Test("A folder that cannot be read is told of, and hides no other guest")
   func unreadableFolder() throws {
     let store = try SampleStore()
@@ -255,7 +264,10 @@ struct CommandTests {
     }
 
     let verified = try run("verify")
-    #expect(verified.status == 1 && verified.errors == "ckpt: \(told)\n")
+    #expect(verified.status == 3 && verified.errors == "ckpt: \(told)\n")
+    #expect(verified.output.contains("2 epochs verified"))
+    let verdicts = try JSONSerialization.jsonObject(with: Data(try run("verify", "--json").output.utf8))
+    #expect((verdicts as? [[String: Any]])?.map { $0["epoch"] as? Int } == [1, 2])
     #expect(try run("verify", "web").status == 0)
     let pruned = try run("prune", "--keep-last", "1", "--yes")
     #expect(pruned.status == 3 && pruned.errors.contains(told))

@@ -65,6 +65,22 @@ struct ScheduleCommandTests {
     #expect(try ckpt(["schedule", "set", "web", "--every", "5m", "--store", new]).status == 0)
   }
 
+  @Test("A schedule from before the guest's first epoch, by its uuid, stays its own, however it is called")
+  func early() throws {
+    let uuid = "11111111-2222-3333-4444-555555555555"
+    let new = store.path + "-new"
+    defer { try? FileManager.default.removeItem(atPath: new) }
+    #expect(try ckpt(["schedule", "set", uuid, "--every", "1m", "--store", new]).status == 0)
+    try FileManager.default.copyItem(atPath: new + "/schedules.json", toPath: file)
+    for guest in ["web", uuid] {
+      #expect(try schedule("pause", guest).output.contains("paused"))
+      #expect(try schedule("set", guest, "--every", "5m").status == 0)
+      #expect(try list().map { $0["guest"] as? String } == [uuid] && list(guest)[0]["every_seconds"] as? Int == 300)
+    }
+    #expect(try schedule("remove", "web").status == 0)
+    #expect(try list().isEmpty)
+  }
+
   @Test("A calendar is systemd's; a word it does not know is refused in its words", .enabled(if: hasSystemd))
   func calendar() throws {
     #expect(try schedule("set", "web", "--calendar", "*-*-* *:30:00 UTC", "--keep-daily", "7").status == 0)

@@ -85,7 +85,10 @@ struct StatusTests {
     status.guests[0].domain = 5
     #expect(view() == status.recoverable)
     // That domain has crashed.
+    #expect(StatusText.guests(status, now: .now).joined().contains("running"))
     status.guests[0].isEnded = true
     #expect(view() == [line] + status.recoverable)
+    #expect(StatusText.guests(status, now: .now).joined().contains("ended"))
+    #expect(StatusView(status, service: nil, scheduler: nil).guests[0].domain == nil)
   }
 }

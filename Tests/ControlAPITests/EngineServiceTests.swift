@@ -78,6 +78,24 @@ struct EngineServiceTests {
     #expect(try store.folder.epochs().allNumbers == [1, 2, 3])
   }
 
+  @Test("A prune that is told to stop between guests tells what it did")
+  func cancelledBetweenGuests() throws {
+    let store = try Store()
+    let other = try EpochStore(path: store.path).folder(uuid: "22222222-2222-3333-4444-555555555555", create: true)
+    for epoch in 1...2 {
+      let writer = try other.create(epoch: epoch, reserving: 0)
+      _ = try writer.publish(
+        EpochManifest(guest: "zoo", uuid: other.uuid, epoch: epoch, kind: .pvh, vcpus: 1, memoryBytes: 1 << 28))
+    }
+    let cancellation = TakeCancellation()
+    let call = Call(cancellation: cancellation, report: { if case .pruned = $0 { cancellation.cancel() } })
+    let answer = try store.service.prune(PruneRequest(guest: nil, keep: last(1)), call)
+    #expect(answer.reports.count == 1 && answer.failures.count == 1)
+    #expect(answer.failures.first?.error.exitStatus == .interrupted)
+    let left = try store.folder.epochs().allNumbers.count + other.epochs().allNumbers.count
+    #expect(left == 5 - answer.reports[0].removed.count && answer.reports[0].guest != answer.failures[0].guest)
+  }
+
   @Test("A verification that is told to stop does not read its epoch to the end")
   func cancelledWhileReading() throws {
     let store = try Store()

@@ -125,7 +125,7 @@ struct ScheduleTests {
     try faulty.write(toFile: path, atomically: true, encoding: .utf8)
     let taken = Mutex<[String]>([])
     let service = ScriptedService { request, _ in taken.withLock { $0.append(request.guest) } }
-    try await withDaemon(service, log: log, store: store) { client, _ in
+    try await withDaemon(service, log: log, config: "max-pause = 3\n", store: store) { client, _ in
       try await until { taken.withLock { $0 } == ["web"] }
       let problem = try #require(try await blocking { try client.status().scheduleProblem })
       #expect(problem.contains("schedules[0]: unknown key 'evry'") && problem.hasSuffix("only those of web run"))
@@ -134,8 +134,12 @@ struct ScheduleTests {
       #expect(text.contains("\nckpt_schedules_faulty 1\n"))
       #expect(text.contains(#"ckpt_schedule_next_timestamp_seconds{guest="web"} "#))
       try mended.write(toFile: path, atomically: true, encoding: .utf8)
-      _ = try await blocking { try client.reload() }
+      // As `ckpt schedule` does; a configuration that somebody is writing is not its business.
+      let config = try #require(try await blocking { try client.status().config })
+      try "speed = 9\n".write(toFile: config, atomically: false, encoding: .utf8)
+      _ = try await blocking { try client.reloadSchedules(patience: 60) }
       try await until { taken.withLock { $0 } == ["web", "db"] }
+      #expect(!log.all.contains { $0.contains("speed") })
       let after = try await blocking { try client.status().scheduleProblem }
       #expect(after == nil)
       let sound = try await scrape(client.socket)

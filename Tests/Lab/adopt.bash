@@ -91,7 +91,7 @@ adopt_and_take() { # KIND
   watch_states "$kind" "/run/lab/$kind.states"
   floor=$(suspend_floor vg0-web--root)
   check "$kind cannot be taken on plain volumes" refuses 12 "ckpt adopt $kind xvda" ckpt take "$kind"
-  check "an unknown disk" refuses 12 "it has xvda, xvdb" ckpt adopt "$kind" xvdz
+  check "an unknown disk" refuses 10 "it has xvda, xvdb" ckpt adopt "$kind" xvdz
 
   check "$kind is adopted" eval "ckpt adopt $kind --config $state/$kind.cfg --json >/run/lab/adopted"
   check "$kind waited $(json_number held_ms </run/lab/adopted) ms, a suspend and resume is $floor ms" \
@@ -156,7 +156,7 @@ released() { # KIND
   check "its volume holds the newest content" test "$(sum /dev/vg0/web-root)" = "$before"
   check "LVM is told" volume_has web-root lv_tags,lv_skip_activation ""
   check "no device is left" test "$(dmsetup ls | grep -c "ckpt-$kind")" = 0
-  check "no disk is left" test "$(ckpt disk list --json | grep -c vdev)" = 0
+  check "no disk is left" eval 'ckpt disk list --json >/run/lab/disks && ! grep vdev /run/lab/disks'
   check "an epoch without its disks is not restored" refuses 10 "no pool has disks of epoch 1" ckpt restore "$kind" 1 --yes
   check "the file system is clean" file_system_is_clean /dev/vg0/web-root
   check "$kind boots from the plain volumes" start "$kind"

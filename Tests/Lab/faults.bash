@@ -130,13 +130,19 @@ nothing_is_left() { # KIND: of the broken take, when the next one has ended
   ! pgrep -ax ckpt-guard
 }
 
+# A take that ended before it shows nothing.
+gets_there() { # PID
+  until_true 60 test -e $fault/reached -o ! -d "/proc/$1"
+  [[ -e $fault/reached ]] || { cat /run/lab/broken; return 1; }
+}
+
 cell() { # KIND FAULT PHASE
   local kind=$1 how=$2 phase=$3 cell="$1 $2 in $3" before after epoch engine guard code=- failed=$lab_failed
   before=$(epochs_of "$kind")
   rm -rf $fault && mkdir -p $fault
   CKPT_FAULT=$phase=$fault ckpt take "$kind" >/run/lab/broken 2>&1 &
   engine=$!
-  check "$cell: the take gets there" until_true 60 test -e $fault/reached -o ! -d "/proc/$engine"
+  check "$cell: the take gets there" gets_there "$engine"
   guard=$(pgrep -P "$engine" -x ckpt-guard)
   [[ -z $guard ]] || echo "      | guard: $(grep VmRSS "/proc/$guard/status" | xargs)"
   "fault_$how"
@@ -204,7 +210,7 @@ power_cut_in() { # KIND PHASE: does not come back
   rm -rf $fault && mkdir -p $fault
   CKPT_FAULT=$phase=$fault setsid ckpt take "$kind" >/run/lab/broken 2>&1 &
   engine=$!
-  check "$kind power in $phase: the take gets there" until_true 60 test -e $fault/reached -o ! -d "/proc/$engine"
+  check "$kind power in $phase: the take gets there" gets_there "$engine"
   printf '%s\n' "$phase" >$power_state/phase
   epochs_of "$kind" >$power_state/before
   sync -f $power_state

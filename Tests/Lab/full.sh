@@ -42,7 +42,7 @@ lines=$(wc -l </var/log/xen/console/guest-web.log)
 other=$(ckpt disk create filler xvda --size 128M)
 dd if=/dev/urandom of="$other" bs=1M count=128 oflag=direct status=none
 check "a pool that is nearly full" refuses 1 "data" ckpt take web
-check "the doctor tells how it gets larger" eval '! ckpt doctor --json >/run/lab/doctor && grep "ckpt pool grow small" /run/lab/doctor'
+check "the doctor tells how it gets larger" eval '! ckpt doctor --json >/run/lab/doctor && grep -e "ckpt pool grow small --data-size SIZE" /run/lab/doctor'
 check "the guest was not asked to suspend" no_suspend_since "$lines"
 check "the guest is untouched" is_untouched
 check "no restore begins that could not take the guest before" refuses 1 "say --no-safety" ckpt restore web 1 --yes

@@ -102,7 +102,7 @@ echo "-- removing"
 pkill -TERM -x ckptd
 until_true 20 eval '! pgrep -x ckptd'
 check "the package is removed" dpkg -r ckpt
-check "the programs are gone" eval '! ls /usr/bin/ckpt /usr/sbin/ckptd /usr/lib/ckpt 2>/dev/null'
+check "the programs are gone" eval '[[ -z $(ls -d /usr/bin/ckpt /usr/sbin/ckptd /usr/lib/ckpt 2>/dev/null) ]]'
 check "ckpt.conf stays" test -e /etc/ckpt/ckpt.conf
 is_untouched "removed"
 check "installed again, it knows the epochs" eval 'install_package "$package" && [[ $(ckpt list web --json | grep -c "\"epoch\"") == 3 ]]'
@@ -114,7 +114,7 @@ echo "-- purging"
 before=$(store_files)
 check "the package is purged, and says in one line what it leaves" \
   eval '[[ $(dpkg -P ckpt 2>&1 | tee /run/lab/dpkg.log | grep -c "^ckpt: /var/lib/ckpt") == 1 ]] || { cat /run/lab/dpkg.log; false; }'
-check "nothing is left of its configuration" eval '! ls -d /etc/ckpt /etc/systemd/system/*/ckpt* 2>/dev/null'
+check "nothing is left of its configuration" eval '[[ -z $(ls -d /etc/ckpt /etc/systemd/system/*/ckpt* 2>/dev/null) ]]'
 check "the store is as it was" diff <(echo "$before") <(store_files)
 is_untouched "purged"
 guest_stop web

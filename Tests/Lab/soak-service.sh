@@ -30,7 +30,7 @@ state_of() { xl list "$1" | awk 'NR == 2 {print $5}'; }
 stands() { [[ $(state_of "$1") == *s* ]]; }
 runs() { [[ $(state_of "$1") == [rb-]*([-rb]) ]]; }
 is_taking() { ckpt status --json | grep -q '"kind" : "take"'; }
-is_idle() { ! is_taking; }
+is_idle() { ckpt status --json >/run/lab/status && grep -q '"operations"' /run/lab/status && ! grep -q '"kind" : "take"' /run/lab/status; }
 newest_of() { epochs_of "$1" | tail -n 1; }
 no_device_is_suspended() { ! dmsetup info -c --noheadings -o name,suspended | grep -i ':suspended'; }
 scrape() {

@@ -76,8 +76,6 @@ struct MetricsTests {
     #expect(!lines.contains { $0.hasPrefix("ckpt_take_failures_total") && $0.contains("reserve") })
     metrics.observe(.phase(.write), of: "db")
     #expect(PrometheusText.render(metrics.families()).contains(#"ckpt_take_in_pause{guest="db"} 0"#))
-    metrics.forget("web")
-    #expect(!PrometheusText.render(metrics.families()).contains("web"))
   }
 
   @Test("Store, pools and guests are told as they are")

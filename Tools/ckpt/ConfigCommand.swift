@@ -19,12 +19,15 @@ struct ConfigCommand: ParsableCommand {
     @Flag(help: "Print JSON.") var json = false
 
     func run() throws {
-      let path = file ?? environment("CKPT_CONFIG") ?? Configuration.defaultPath
-      let faults = Configuration.faults(path: path)
+      let named = file ?? environment("CKPT_CONFIG")
+      let path = named ?? Configuration.defaultPath
+      // The default one need not exist.
+      let isThere = named != nil || access(path, F_OK) == 0
+      let faults = isThere ? Configuration.faults(path: path) : []
       if json {
         try Terminal.printJSON(Report(file: path, faults: faults.map { .init(line: $0.line, what: $0.what) }))
       } else if faults.isEmpty {
-        Terminal.say("\(path): no faults")
+        Terminal.say(isThere ? "\(path): no faults" : "\(path): no such file; every value is the default")
       }
       for fault in faults { Terminal.error("ckpt: \(fault)") }
       if !faults.isEmpty { throw ExitStatus.badConfiguration }
@@ -49,8 +52,11 @@ struct ConfigCommand: ParsableCommand {
     @Flag(help: "Print JSON.") var json = false
 
     func run() throws {
-      guard let socket = DaemonSocket.path else { throw DaemonError.nobodyThere(ControlPath.defaultSocket) }
-      let answer = try DaemonClient(socket: socket, expects: Expectation()).reload(patience: DaemonSocket.patience)
+      guard let socket = DaemonSocket.path else { throw NothingToReload() }
+      let answer: ReloadAnswer
+      do {
+        answer = try DaemonClient(socket: socket, expects: Expectation()).reload(patience: DaemonSocket.patience)
+      } catch DaemonError.nobodyThere { throw NothingToReload() }
       if json { try Terminal.printJSON(answer) }
       for fault in answer.faults { Terminal.error("ckpt: \(fault)") }
       guard answer.faults.isEmpty else { throw ExitStatus.badConfiguration }
@@ -59,4 +65,12 @@ struct ConfigCommand: ParsableCommand {
       }
     }
   }
+}
+
+/// No daemon: all others read the configuration each time.
+private struct NothingToReload: ErrorWithStatus, CustomStringConvertible {
+  let exitStatus = ExitStatus.failed
+  let description =
+    "no ckptd runs, so nothing has to be reloaded: it reads the configuration when it starts (systemctl start ckptd); "
+    + "without it each command does"
 }

@@ -37,6 +37,10 @@ struct PruneCommand: ParsableCommand {
     if !pruned.reports.isEmpty || pruned.failures.isEmpty { try print(pruned.reports) }
     guard let first = pruned.failures.first else { return }
     for failure in pruned.failures.dropFirst() { Terminal.error("ckpt: \(failure.guest): \(failure.error)") }
+    if pruned.failures.contains(where: { $0.error.exitStatus == .interrupted }) {
+      Terminal.error("ckpt: \(first.guest): \(first.error)")
+      throw ExitStatus.interrupted
+    }
     throw pruned.reports.isEmpty ? first.error : PartlyDone(description: "\(first.guest): \(first.error)")
   }
 

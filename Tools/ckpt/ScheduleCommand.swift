@@ -140,11 +140,13 @@ struct ScheduleCommand: ParsableCommand {
 extension CommonOptions {
   fileprivate var schedules: ScheduleFile { ScheduleFile(store: storePath) }
 
-  /// The name that a guest's schedule has: of a guest that is known by its uuid, the one it bears now.
+  /// What a guest's schedule names it by: its name where it has epochs, however it was called here; but the one that it has may be from
+  /// before its first epoch, by its uuid.
   fileprivate func scheduledName(_ vm: String) throws -> String {
-    // What is no uuid has no folder of that name.
-    guard let folder = try? engine.existingStore().folder(uuid: vm, create: false) else { return vm }
-    return try folder.overview().epochs.last?.guest ?? vm
+    guard let folder = (try? engine.existingStore().find(vm)) ?? nil else { return vm }
+    let name = try folder.overview().epochs.last?.guest ?? vm
+    let known = (try? schedules.read())?.map(\.guest) ?? []
+    return [name, folder.uuid].first(where: known.contains) ?? name
   }
 
   /// Changes one schedule and shows it.
@@ -173,7 +175,7 @@ extension CommonOptions {
 /// The daemon looks at the schedules when it wakes next; told, it wakes now. One that does not answer reads them when it starts.
 private func tellDaemon() {
   guard let socket = DaemonSocket.path else { return }
-  _ = try? DaemonClient(socket: socket, expects: Expectation()).reload(patience: DaemonSocket.patience)
+  _ = try? DaemonClient(socket: socket, expects: Expectation()).reloadSchedules(patience: DaemonSocket.patience)
 }
 
 extension SystemdCalendar {

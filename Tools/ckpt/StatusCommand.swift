@@ -147,7 +147,7 @@ enum StatusText {
   }
 
   private static func state(_ guest: HostStatus.Guest) -> String {
-    guest.isHeld ? "held" : guest.domain != nil ? "running" : "-"
+    guest.isHeld ? "held" : guest.isEnded ? "ended" : guest.domain != nil ? "running" : "-"
   }
 
   /// `45s`, `12m`, `3h`, `5d`.

@@ -79,7 +79,7 @@ extension StatusView.Guest {
   fileprivate init(_ guest: HostStatus.Guest) {
     let isKnown = !guest.isUnreadable
     self.init(
-      guest: guest.name, uuid: guest.uuid, domain: guest.domain, held: guest.isHeld,
+      guest: guest.name, uuid: guest.uuid, domain: guest.isEnded ? nil : guest.domain, held: guest.isHeld,
       epochs: isKnown ? guest.epochs : nil, damaged: isKnown ? guest.damaged : nil, newest: guest.newest?.epoch,
       newestTime: guest.newest?.time, pauseMs: guest.newest?.pauseMs, stopMs: guest.newest?.stopMs,
       bytes: isKnown ? guest.bytes : nil, quotaBytes: guest.quota,

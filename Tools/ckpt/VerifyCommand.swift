@@ -2,6 +2,7 @@ import ArgumentParser
 import Checkpoint
 import ControlAPI
 import EpochStore
+import Synchronization
 
 struct VerifyCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -11,7 +12,7 @@ struct VerifyCommand: ParsableCommand {
       with file and place, and so is every other one that uses that place. No take builds on them until a full verification, after \
       the file was put back, finds them sound: the next one builds on the newest sound epoch, or stores everything. Needs no Xen. \
       Ctrl-C ends it; what was found until then is kept.
-      Exit status 3 when some epochs are sound and some are not, 1 when none is.
+      Exit status 3 when some epochs are sound and some are not, or a guest's folder cannot be read; 1 when none is.
       """)
 
   @Argument(help: "Name or uuid of a guest; all guests when left out.", completion: .guests) var vm: String?
@@ -27,16 +28,25 @@ struct VerifyCommand: ParsableCommand {
 
   func run() throws {
     let request = VerifyRequest(guest: vm, epoch: epoch, full: full, subset: subset?.value)
-    let epochs = try common.offlineService().verify(
-      request,
-      Call(report: { event in
-        switch event {
-        case .reading(let guest, let epoch, let done, let total):
-          Terminal.status("\(guest) epoch \(epoch): \(total == 0 ? 100 : done * 100 / total) %")
-        case .verified(let epoch): Self.tell(epoch)
-        default: break
-        }
-      }))
+    let told = Mutex<[VerifiedAnswer]>([])
+    let call = Call(report: { event in
+      switch event {
+      case .reading(let guest, let epoch, let done, let total):
+        Terminal.status("\(guest) epoch \(epoch): \(total == 0 ? 100 : done * 100 / total) %")
+      case .verified(let epoch):
+        Self.tell(epoch)
+        told.withLock { $0.append(epoch) }
+      default: break
+      }
+    })
+    var epochs: [VerifiedAnswer]
+    var failure: (any Error)?
+    do { epochs = try common.offlineService().verify(request, call) } catch {
+      // Of all guests one that cannot be read hides no other.
+      epochs = Self.lastOfEach(told.withLock(\.self))
+      guard vm == nil, !epochs.isEmpty, ExitStatus(error) == .failed else { throw error }
+      failure = error
+    }
     Terminal.status("")
     let sound = epochs.count(where: \.isSound)
     if common.json {
@@ -46,7 +56,15 @@ struct VerifyCommand: ParsableCommand {
         "\(epochs.count) epoch\(epochs.count == 1 ? "" : "s") verified (\(request.method.name)), \(sound) sound, "
           + "\(epochs.count - sound) not")
     }
-    if sound < epochs.count { throw sound == 0 ? ExitStatus.failed : ExitStatus.partlyDone }
+    if let failure { Terminal.error("ckpt: \(failure)") }
+    if failure != nil || sound < epochs.count { throw sound == 0 ? ExitStatus.failed : ExitStatus.partlyDone }
+  }
+
+  /// Epochs that turn out to share the damage of others are told of once more.
+  private static func lastOfEach(_ told: [VerifiedAnswer]) -> [VerifiedAnswer] {
+    told.enumerated().filter { index, one in
+      !told[(index + 1)...].contains { $0.uuid == one.uuid && $0.epoch == one.epoch }
+    }.map(\.element)
   }
 
   /// Damage is an error's line each; what is sound shows only in the count.

@@ -33,9 +33,6 @@ struct VMCoreInfo: Equatable {
     return nil
   }
 
-  /// How far the kernel lies from where its vmlinux says, in bytes; nil where it does not tell.
-  var kernelOffset: UInt64? { value("KERNELOFFSET").flatMap { UInt64($0, radix: 16) } }
-
   /// Where the kernel's text begins: its virtual address, and the physical one.
   var kernelText: (virtual: UInt64, physical: UInt64)? {
     let map: UInt64 = 0xffff_ffff_8000_0000  // __START_KERNEL_map

@@ -75,7 +75,7 @@ public struct DiskHistory: Sendable {
   ///
   /// - Throws: `PoolError`, `DiskError.cannotRollBack`, what is wrong with one of the disks.
   func check(pool: OpenPool, _ epoch: Int, users: DiskUsers) throws {
-    try PoolReserve.checkHealth(pool.name, pool.operations.poolStatus(pool.device))
+    try PoolReserve.checkHealth(pool.catalog, pool.operations.poolStatus(pool.device))
     for snapshot in pool.catalog.snapshots(guestUUID, epoch) {
       // A disk that came from another host has no volume here yet.
       if try isMissing(snapshot, in: pool.catalog) { continue }
@@ -168,7 +168,7 @@ public struct DiskHistory: Sendable {
       let status = try pool.operations.poolStatus(pool.device)
       let left = pool.catalog.doomed.count
       // Nothing became free: say so. The ids stay doomed and go with the first change after the repair.
-      if left > 0 { try PoolReserve.checkHealth(pool.name, status) }
+      if left > 0 { try PoolReserve.checkHealth(pool.catalog, status) }
       let freed = max(used ?? 0, status.usedDataBlocks) - status.usedDataBlocks
       result.append(
         Forgotten(

@@ -54,7 +54,7 @@ public struct Disks: Sendable {
   ) throws -> String {
     let device = try Self.deviceName(guest: guest, vdev: vdev)
     try requireFree(device, for: guest)
-    try PoolReserve.checkHealth(pool.name, pool.operations.poolStatus(pool.device))
+    try PoolReserve.checkHealth(pool.catalog, pool.operations.poolStatus(pool.device))
 
     var id: ThinID = 0
     try pool.change { id = try $0.takeThinID() }

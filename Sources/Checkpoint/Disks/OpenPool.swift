@@ -58,7 +58,7 @@ final class OpenPool {
     // The message succeeds also when the pool could not write it (pool_message in dm-thin.c); it is read-only then, with the old id.
     let status = try operations.poolStatus(device)
     guard status.transactionID == intent.from + 1 else {
-      try PoolReserve.checkHealth(name, status)
+      try PoolReserve.checkHealth(catalog, status)
       throw PoolError.foreignTransaction(pool: name, found: status.transactionID, expected: intent.from + 1)
     }
     try change { catalog in
@@ -115,7 +115,7 @@ final class OpenPool {
   private func settle() throws {
     let status = try operations.poolStatus(device)
     // A failed pool shows no transaction id.
-    if status.mode == .failed { try PoolReserve.checkHealth(name, status) }
+    if status.mode == .failed { try PoolReserve.checkHealth(catalog, status) }
     let found = status.transactionID
     if let intent = catalog.intent {
       switch found {

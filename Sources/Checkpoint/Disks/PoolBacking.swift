@@ -102,7 +102,7 @@ enum PoolBacking {
     for device in [metadata, data] {
       guard let signature = try DeviceSignature.of(device) else { continue }
       let pool =
-        "it holds thin-pool metadata: an existing pool; to give that up, run: wipefs -a, then zero 4 KiB"
+        "it holds thin-pool metadata: an existing pool; to give that up, run: dd if=/dev/zero of=\(device) bs=4096 count=1; wipefs -a \(device)"
       let other = "it holds \(signature.rawValue); if that may go, run: wipefs -a \(device)"
       throw PoolError.unusable(device: device, why: signature == .thinMetadata ? pool : other)
     }

@@ -48,13 +48,27 @@ extension Pools {
   }
 }
 
+extension PoolCatalog {
+  enum Part: String {
+    case data, metadata
+  }
+
+  /// How a person enlarges one of its parts. Files grow by the command alone; what lies on devices does after the device.
+  func growth(of part: Part) -> String {
+    switch backing {
+    case .devices: "enlarge its \(part.rawValue) device, then: ckpt pool grow \(name)"
+    case .files: "enlarge its \(part.rawValue): ckpt pool grow \(name) --\(part.rawValue)-size SIZE"
+    }
+  }
+}
+
 extension OpenPool {
   /// Loads the pool's table with the sizes that its devices have now. The kernel takes in larger metadata as the pool resumes, and
   /// writes that waited for room go on.
   func takeInSizes() throws {
     let status = try operations.poolStatus(device)
     // Both other states end by it.
-    if status.mode == .failed || status.needsCheck { try PoolReserve.checkHealth(name, status) }
+    if status.mode == .failed || status.needsCheck { try PoolReserve.checkHealth(catalog, status) }
     let table = self.table(over: try operations.attach(catalog.backing))
     let sectors = try operations.table(device).first?.sectors ?? 0
     guard table.sectors >= sectors else {

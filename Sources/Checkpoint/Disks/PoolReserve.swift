@@ -14,37 +14,39 @@ enum PoolReserve {
   /// - Parameter ids: how many thin ids are wanted.
   /// - Throws: `PoolError.unhealthy`, `PoolError.exhausted`, `PoolError.nearlyFull`.
   static func check(_ catalog: PoolCatalog, _ status: PoolStatus, ids: Int = 1) throws {
-    try checkHealth(catalog.name, status)
+    try checkHealth(catalog, status)
     try catalog.requireThinIDs(ids)
     let blockBytes = catalog.blockSectors * 512
     let needData = data(ofTotal: status.totalDataBlocks * blockBytes)
-    try require("data", catalog.name, have: status.freeDataBlocks * blockBytes, need: needData)
+    try require(
+      "data", catalog.name, have: status.freeDataBlocks * blockBytes, need: needData, remedy: catalog.growth(of: .data))
     try require(
       "metadata", catalog.name, have: status.freeMetadataBytes,
-      need: metadata(ofTotal: status.totalMetadataBytes))
+      need: metadata(ofTotal: status.totalMetadataBytes), remedy: catalog.growth(of: .metadata))
     if case .files(let file, _) = catalog.backing {
       var system = statvfs()
       guard statvfs(file, &system) == 0 else {
         throw PoolError.io(operation: "examine the file system of", path: file, errno: errno)
       }
       let free = UInt64(system.f_bavail) * UInt64(system.f_frsize)
-      try require("the file system of \(file)", catalog.name, have: free, need: needData)
+      try require(
+        "the file system of \(file)", catalog.name, have: free, need: needData, remedy: "make room there")
     }
   }
 
-  static func checkHealth(_ pool: String, _ status: PoolStatus) throws {
+  static func checkHealth(_ catalog: PoolCatalog, _ status: PoolStatus) throws {
+    let pool = catalog.name
     let repair = "repair it offline: thin_check, then thin_repair, on its metadata device"
     switch status.mode {
     case .failed: throw PoolError.unhealthy(pool: pool, state: "its metadata failed", command: repair)
     case .readOnly:
-      let grow =
-        "it is out of metadata space, or damaged: enlarge the metadata, then: ckpt pool grow \(pool); or \(repair)"
+      let grow = "it is out of metadata space, or damaged: \(catalog.growth(of: .metadata)); or \(repair)"
       throw PoolError.unhealthy(
         pool: pool, state: "it is read-only", command: status.needsCheck ? repair : grow)
     case .outOfDataSpace:
       throw PoolError.unhealthy(
         pool: pool, state: "it is out of data space",
-        command: "prune epochs, or enlarge its data, then: ckpt pool grow \(pool)")
+        command: "prune epochs, or \(catalog.growth(of: .data))")
     case .readWrite:
       if status.needsCheck {
         throw PoolError.unhealthy(pool: pool, state: "its metadata needs a check", command: repair)
@@ -52,10 +54,10 @@ enum PoolReserve {
     }
   }
 
-  private static func require(_ what: String, _ pool: String, have: UInt64, need: UInt64) throws {
+  /// - Parameter remedy: what helps beside fewer epochs.
+  private static func require(_ what: String, _ pool: String, have: UInt64, need: UInt64, remedy: String) throws {
     guard have < need else { return }
     throw PoolError.nearlyFull(
-      pool: pool, what: what, have: have, need: need,
-      command: "prune epochs, or enlarge it, then: ckpt pool grow \(pool)")
+      pool: pool, what: what, have: have, need: need, command: "prune epochs, or \(remedy)")
   }
 }

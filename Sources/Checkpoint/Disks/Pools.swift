@@ -187,6 +187,8 @@ public struct PoolReport: Equatable, Sendable {
   public var room: PoolRoom?
   /// Why an epoch would be refused now; nil when it would not.
   public var problem: String?
+  /// How a person enlarges the part of it that is fuller.
+  public var growth: String
 
   init(_ catalog: PoolCatalog, _ status: PoolStatus?) {
     name = catalog.name
@@ -200,6 +202,7 @@ public struct PoolReport: Equatable, Sendable {
     volumes = catalog.volumes.count
     snapshots = catalog.epochs.count
     room = status.map { PoolRoom(catalog, $0) }
+    growth = catalog.growth(of: room.map { $0.metadataPercent > $0.dataPercent } == true ? .metadata : .data)
     do {
       guard catalog.removal == nil else { throw PoolError.beingRemoved(pool: name) }
       if let status { try PoolReserve.check(catalog, status) }

@@ -18,7 +18,7 @@ extension HostFacts {
     guard unit.isInstalled else {
       return Finding(
         .warning, .units, of: name, "\(name) is not installed",
-        fix: "install the package: apt install ./packages/ckpt_*_amd64.deb")
+        fix: "install the package, in a checkout: Tools/package; apt install ./packages/ckpt_*_amd64.deb")
     }
     if unit.hasFailed {
       return Finding(

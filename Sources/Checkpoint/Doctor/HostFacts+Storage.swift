@@ -108,7 +108,7 @@ extension HostFacts {
       return [
         Finding(
           .problem, .pools, of: pool.name, "\(use); from \(watermark) % on no epoch is taken (pool-watermark)",
-          fix: "prune epochs, or enlarge it: ckpt pool grow \(pool.name)")
+          fix: "prune epochs, or \(pool.growth)")
       ]
     }
     guard !room.warnings.isEmpty else { return [Finding(.ok, .pools, of: pool.name, "\(use), \(state.mode.rawValue)")] }

@@ -7,7 +7,7 @@ extension HostFacts {
       return [
         Finding(
           .problem, .xen, "no Xen under this kernel: no guests run here",
-          fix: "apt install xen-system-amd64, then reboot into it; or see it without Xen: ./Tools/demo")
+          fix: "apt install xen-system-amd64, then reboot into it; or see it without Xen, in a checkout: ./Tools/demo")
       ]
     }
     guard hypervisor.isControlDomain else {

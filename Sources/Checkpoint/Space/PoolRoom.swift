@@ -56,12 +56,12 @@ public struct PoolRoom: Equatable, Sendable {
     // A failed pool has no numbers.
     if status.mode != .failed {
       if dataPercent >= Early.data {
-        warn(.data, "\(dataPercent) % of its data are used; prune epochs or enlarge it")
+        warn(.data, "\(dataPercent) % of its data are used; prune epochs, or \(catalog.growth(of: .data))")
       }
       if metadataPercent >= Early.metadata {
         warn(
           .metadata,
-          "\(metadataPercent) % of its metadata are used; prune epochs or enlarge it: ckpt pool grow \(pool)")
+          "\(metadataPercent) % of its metadata are used; prune epochs, or \(catalog.growth(of: .metadata))")
       }
     }
     if clockShare >= Early.clock {

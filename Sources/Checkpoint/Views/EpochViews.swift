@@ -49,7 +49,7 @@ struct EpochViews {
     guard let snapshot = pool.catalog.snapshots(manifest.uuid, manifest.epoch).first(where: { $0.vdev == vdev }),
       snapshot.thinID == id
     else { throw DiskError.noSuchEpoch(guest: manifest.guest, epoch: manifest.epoch) }
-    try PoolReserve.checkHealth(pool.name, pool.operations.poolStatus(pool.device))
+    try PoolReserve.checkHealth(pool.catalog, pool.operations.poolStatus(pool.device))
     let device = EpochView.device(of: snapshot)
     if let info = try pools.operations.made(device, uuid: EpochView.uuid(kind, of: snapshot, in: pool.catalog)) {
       guard EpochView(info, in: pool.catalog, mounts: Mounts("")) != nil else {

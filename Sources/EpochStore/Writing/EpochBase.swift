@@ -29,9 +29,6 @@ public final class EpochBase: Sendable {
 
   /// The pages of the epoch in ascending order.
   public func forEachPFN(_ body: (UInt64) -> Void) { hashes.forEachPFN(body) }
-
-  /// XXH64 of a page of 4096 bytes; never 0, which stands for no page.
-  public static func contentHash(_ page: UnsafeRawPointer) -> UInt64 { PageHashes.hash(page) }
 }
 
 extension PageHashes {

@@ -76,7 +76,7 @@ struct PoolGrowthTests {
     let rooms = try house.guestDisks().rooms()
     #expect(
       rooms.flatMap(\.warnings) == [
-        "pool p: 77 % of its metadata are used; prune epochs or enlarge it: ckpt pool grow p"
+        "pool p: 77 % of its metadata are used; prune epochs, or enlarge its metadata device, then: ckpt pool grow p"
       ])
     #expect(house.fake.kernel { $0.status.totalMetadataBlocks } == 16384)
   }

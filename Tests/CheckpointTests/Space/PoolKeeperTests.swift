@@ -28,7 +28,7 @@ struct PoolKeeperTests {
   }
 
   private static func words(_ percent: Int) -> String {
-    "pool p: \(percent) % of its data are used; prune epochs or enlarge it"
+    "pool p: \(percent) % of its data are used; prune epochs, or enlarge its data: ckpt pool grow p --data-size SIZE"
   }
 
   @Test("are warned of once, whatever the numbers become, and again after it had gone")

@@ -21,6 +21,11 @@ struct DaemonClient: ControlService {
     try value(try DaemonConnection(socket, patience: patience).ask("POST", ControlPath.reload.rawValue))
   }
 
+  /// - Parameter patience: seconds to wait for the answer.
+  func reloadSchedules(patience: Double) throws -> DaemonStatus {
+    try value(try DaemonConnection(socket, patience: patience).ask("POST", ControlPath.reloadSchedules.rawValue))
+  }
+
   // A take goes on when this process is killed; of a restore, a verification or a prune somebody must see the end.
   func take(_ request: TakeRequest, _ call: Call) throws -> EpochManifest { try follow(request, call) }
   func restore(_ request: RestoreRequest, _ call: Call) throws -> RestoreAnswer {
