@@ -103,6 +103,13 @@ struct ConfigurationTests {
     #expect(configuration.options(for: "web").hooks == web)
   }
 
+  @Test("counts how many epochs of a guest there will be: a new pool's metadata have room for them")
+  func kept() throws {
+    let text = "keep-last = 5\nkeep-daily = 7\n[guest db]\nkeep-hourly = 100\n[guest web]\nkeep-last = 1\n"
+    #expect(try Configuration(text: text, path: "c").keptEpochs == 112)
+    #expect(Configuration().keptEpochs == 0)
+  }
+
   @Test("limits the room, and says which epochs may go for it")
   func space() throws {
     let configuration = try Configuration(

@@ -91,4 +91,15 @@ struct StatusTests {
     #expect(StatusText.guests(status, now: .now).joined().contains("ended"))
     #expect(StatusView(status, service: nil, scheduler: nil).guests[0].domain == nil)
   }
+
+  @Test("A table has the width that it is given, and loses nothing", arguments: 1...9)
+  func tables(columns: Int) {
+    let words = (1...30).map { "word\($0)" }.joined(separator: " ")
+    let head = (1...columns).map { "C\($0)" }
+    let row = head.dropLast().map { _ in String(repeating: "x", count: 30) } + [words]
+    let lines = Table.lines([head, row], width: 80)
+    #expect(lines.allSatisfy { $0.count <= 80 })
+    func ink(_ texts: [String]) -> [Character] { texts.joined().filter { $0 != " " }.sorted() }
+    #expect(ink(lines) == ink(head + row))
+  }
 }

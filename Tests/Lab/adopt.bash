@@ -32,7 +32,13 @@ suspend_floor() {
 }
 
 held_is_short() { # FLOOR, and ckpt's JSON on standard input
-  awk -v floor="$1" '/"held_ms"/ {gsub(/[^0-9.]/, "", $3); print $3; if ($3 + 0 > 20 * floor) bad = 1} END {exit bad}'
+  awk -v floor="$1" '/"held_ms"/ {gsub(/[^0-9.]/, "", $3); print $3; disks++; if ($3 + 0 > 20 * floor) bad = 1} END {exit bad || disks != 2}'
+}
+
+flip_first_byte() { # DEVICE
+  local byte
+  byte=$(head -c 1 "$1" | od -An -tu1)
+  printf "\\x$(printf %x $((byte ^ 1)))" | dd of="$1" bs=1 count=1 conv=notrunc,fsync status=none
 }
 
 no_io_error() { ! grep -iE 'I/O error|Buffer I/O|EXT4-fs error' "/var/log/xen/console/guest-$1.log"; }
@@ -139,9 +145,16 @@ after_the_boot() { # KIND
   check "$kind had no error" no_io_error "$kind"
   guest_stop "$kind"
 
-  # With the guest gone, nobody writes past the pool: what LVM did is put right.
+  # With the guest gone, nobody writes past the pool, unless somebody does: the sums of the origin's blocks tell.
   check "LVM puts its own table back" lvchange --refresh vg0/web-root
-  check "and the pool ours" ckpt pool start
+  flip_first_byte /dev/vg0/web-root
+  check "one byte that was changed in the old volume is found" refuses 1 "was written to since it was adopted" ckpt pool start
+  check "and keeps epochs from being restored" \
+    refuses 1 "was written to since it was adopted" ckpt restore "$kind" 2 --yes --no-safety
+  check "by the recorded sums alone" eval '! grep was_passed_by /var/lib/ckpt/pools/main/catalog.json'
+  check "the old volume is not left active for a guest to start on" is_skipped vg0-web--root
+  lvchange -q -ay -K vg0/web-root && flip_first_byte /dev/vg0/web-root
+  check "the byte is put back, and the pool puts its own table" ckpt pool start
   check "$kind boots on it" start "$kind"
   check "$kind is taken" ckpt take "$kind"
   guest_stop "$kind"
@@ -169,7 +182,13 @@ replaced_while_it_runs() { # KIND
   check "$kind is adopted, and its configuration written" \
     ckpt adopt "$kind" xvdb --config "$state/$kind.cfg" --write-config
   check "which names the pool's device" grep "phy:/dev/mapper/ckpt-$kind-xvdb,xvdb" "$state/$kind.cfg"
-  check "$kind is adopted wholly" ckpt adopt "$kind"
+  check "$kind is adopted wholly, and all of its configuration written" \
+    ckpt adopt "$kind" --config "$state/$kind.cfg" --write-config
+  guest_stop "$kind"
+  cp "$state/$kind.cfg" /run/lab/
+  check "which names no volume of LVM" eval "! grep vg0 /run/lab/$kind.cfg"
+  check "$kind boots from what was written" guest_boot "$kind"
+  check "$kind is right" guest_is_right "$kind" "$(guest_nonce "$kind")"
   check "$kind is taken" ckpt take "$kind"
   check "LVM puts its own table over ours" lvchange --refresh vg0/web-data
   check "the doctor calls it a problem" \
@@ -181,7 +200,8 @@ replaced_while_it_runs() { # KIND
   guest_stop "$kind"
   check "the origin was written to" refuses 1 "was written to since it was adopted" ckpt pool start
   check "its epochs are guarded" refuses 1 "was written to since it was adopted" ckpt restore "$kind" 6 --yes
-  check "the volume is given up as it is" ckpt release "$kind" xvdb --discard --yes
+  check "the volume is given up as it is" \
+    ckpt release "$kind" xvdb --discard --yes --config "$state/$kind.cfg" --write-config
   check "the pool is well again" ckpt pool start
 }
 
@@ -189,7 +209,13 @@ replaced_while_it_runs() { # KIND
 pools_go() { # KIND
   local kind=$1 data metadata turn
   check "a pool with epochs stays" refuses 1 "ckpt remove $uuid " ckpt pool remove main --yes
-  check "$kind is released" ckpt release "$kind" --yes
+  check "$kind is released, and its configuration led back" \
+    ckpt release "$kind" --yes --config "$state/$kind.cfg" --write-config
+  cp "$state/$kind.cfg" /run/lab/
+  check "which names the volumes of LVM" test "$(grep -o 'phy:/dev/vg0/web-[a-z]*,xvd[ab]' "/run/lab/$kind.cfg" | xargs)" = \
+    "phy:/dev/vg0/web-root,xvda phy:/dev/vg0/web-data,xvdb"
+  check "$kind boots from what was written" guest_boot "$kind"
+  guest_stop "$kind"
   check "it is not removed unasked" refuses 12 "Say --yes" ckpt pool remove main
   check "an empty pool goes" ckpt pool remove main --yes
   check "with its device and its volumes" test -z "$(dmsetup ls | grep ckpt-)$(lvs --noheadings @ckpt-pool)"

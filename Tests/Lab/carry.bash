@@ -58,13 +58,26 @@ broken_off() { # KIND EPOCH: cut at random, and gone on with
   rm -f $carried/cut
 }
 
-spoil() { # what the second host is to refuse
-  local count place
-  for ((count = 1; count <= 4; count++)); do
-    place=$((RANDOM * 32768 + RANDOM)) place=$((place % $(size_of $carried/epoch-1)))
-    cp $carried/epoch-1 $carried/cut-$count
+# What an epoch has: memory and registers, and each disk. Takes no word of ckpt's for it.
+content_of() { # KIND EPOCH
+  local device vdev
+  ckpt export "$1" "$2" - --format core | sha256sum
+  for vdev in xvda xvdb; do
+    device=$(ckpt mount "$1" "$2" "$vdev" | tail -n 1)
+    dd if="$device" bs=1M iflag=direct status=none | sha256sum
+  done
+  ckpt umount --all >/dev/null
+}
+
+spoil() { # what the second host is to refuse: of the whole epoch, and of a change
+  local count place epoch
+  for count in 1 2 3 4 delta-1 delta-2 delta-3; do
+    epoch=1
+    [[ $count != delta-* ]] || epoch=3
+    place=$((RANDOM * 32768 + RANDOM)) place=$((place % $(size_of $carried/epoch-$epoch)))
+    cp $carried/epoch-$epoch $carried/cut-$count
     truncate -s $place $carried/cut-$count
-    cp $carried/epoch-1 $carried/flipped-$count
+    cp $carried/epoch-$epoch $carried/flipped-$count
     python3 - $carried/flipped-$count $place <<'PYTHON'
 import sys
 with open(sys.argv[1], "r+b") as file:
@@ -139,8 +152,11 @@ first_host() { # KIND: does not come back
     check "$kind bundle $epoch through a pipe is the same" eval "export_of $kind $epoch - | cmp - $carried/epoch-$epoch"
     check "$kind bundle $epoch is small: $(is_small $epoch)" is_small $epoch
     ((epoch == 1)) || check "$kind bundle $epoch has the blocks that changed" blocks_are_those_of_diff "$kind" $epoch
+    content_of "$kind" $epoch >$carried/content-$epoch
     check "$kind works on meanwhile" guest_goes_on "$kind"
   done
+  check "$kind the epochs have $last contents" \
+    eval 'cat $carried/content-* | tee /run/lab/contents && [[ $(head -qn 1 $carried/content-* | sort -u | wc -l) == $last ]]'
   check "$kind nothing is left of the exports" test "$(carry_devices)" = 0
   check "$kind the pool's metadata is nobody's" metadata_is_free
   broken_off "$kind" 3
@@ -168,6 +184,16 @@ refused_files() { # KIND
   check "$kind no device is" test "$(carry_devices)" = 0
 }
 
+refused_changes() { # KIND: epochs 1 and 2 are here
+  local kind=$1 file before
+  before=$(ckpt pool show main --json | json_number snapshots)
+  for file in $carried/cut-delta-? $carried/flipped-delta-?; do
+    check "$kind ${file##*/} is refused" refuses 1 'nothing was imported' ckpt import "$file"
+    check "$kind nothing of it is left" test "$(ckpt list "$kind" --json | grep -c '"epoch"')" = 2 -a \
+      "$(carry_devices) $(ckpt pool show main --json | json_number snapshots)" = "0 $before"
+  done
+}
+
 second_host() { # KIND
   local kind=$1 nonce epoch answer
   nonce=$(cat $carried/nonce)
@@ -176,6 +202,7 @@ second_host() { # KIND
   ckpt pool create main --data /dev/vdc --metadata /dev/vdd --yes >/dev/null
   refused_files "$kind"
   for ((epoch = 1; epoch <= last; epoch++)); do
+    ((epoch != 3)) || refused_changes "$kind"
     if ((epoch == 2)); then
       check "$kind bundle $epoch comes through a pipe" eval "cat $carried/epoch-$epoch | ckpt import -"
     else
@@ -184,6 +211,10 @@ second_host() { # KIND
   done
   check "$kind what is here already is told" eval "ckpt import $carried/epoch-3 | grep 'is here already'"
   check "$kind all are whole" ckpt verify "$kind" --full
+  for ((epoch = 1; epoch <= last; epoch++)); do
+    check "$kind epoch $epoch has the memory, registers and disks that it had there" \
+      eval "content_of $kind $epoch | diff - $carried/content-$epoch"
+  done
   check "$kind tags and notes came along" eval "ckpt show $kind second | grep 'carried along'"
   for epoch in $(seq "$last" | shuf --random-source=<(yes "$kind")); do
     check "$kind starts from epoch $epoch where it never was" ckpt restore "$kind" "$epoch" --yes --no-safety

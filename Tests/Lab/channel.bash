@@ -64,6 +64,8 @@ with_module() { # KIND
   check "$name starts" guest_start "$kind" "$name" module=1 area=32 disks="phy:$disk,xvda,w"
   nonce=$(guest_nonce "$name") domid=$(guest_domid "$name")
   check "$name offers its channel" until_true 20 offers "$name"
+  check "$name the doctor tells that it is asked through it" \
+    eval "ckpt doctor --json | grep -F '$name: asked through its suspend event channel'"
   port=$(channel "$name")
   check "$name is taken through it" taken_by "$name" event-channel
   check "$name again" taken_by "$name" event-channel

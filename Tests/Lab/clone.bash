@@ -51,11 +51,14 @@ breaks_off() { # SIGNAL PHASE
 }
 
 one_clone() { # KIND
-  local kind=$1
+  local kind=$1 time
   before=$(host_now)
   check "$kind: a clone is planned" eval 'ckpt restore web 1 --as copy --dry-run | tee /run/lab/plan | grep "ckpt-copy-xvda.* is made"'
+  check "$kind: which says what stays the original's inside" grep -q machine-id /run/lab/plan
   check "$kind: and nothing was changed" host_is_as_before
-  check "$kind: epoch 1 becomes a clone" ckpt restore web 1 --as copy
+  time=$(ckpt show web first --json | sed -n 's/^  "time" : "\(.*\)".*/\1/p')
+  time=@$(date -u -d "$time + 1 second" +%FT%TZ)
+  check "$kind: epoch 1, by a time ($time), becomes a clone" ckpt restore web "$time" --as copy
   check "$kind: it has a uuid of its own" differ "$(uuid_of web)" "$(uuid_of copy)"
   check "$kind: and a MAC address of Xen's range" eval 'differ "$(mac_of web)" "$(mac_of copy)" && [[ $(mac_of copy) == 00:16:3e:* ]]'
   check "$kind: the original is the same domain" test "$(guest_domid web)" = "$domid"

@@ -3,6 +3,8 @@
 # Debian's crash opens the core of an epoch with the kernel's symbols, and answers: that of Debian 12, and that of Debian 13, for the former
 # cannot read the tasks of Debian 12's kernel (Tools/lab/image/symbols.sh).
 
+. /lab/gdb.bash
+
 crash_says() { # DEBIAN COMMAND…: what its crash prints, one command after the other
   local crash=(crash)
   [[ $1 == 12 ]] || crash=(/root/crash/ld-linux-x86-64.so.2 --library-path /root/crash /root/crash/crash)
@@ -25,6 +27,7 @@ opens() { # KIND [at-random]
       check "$kind an older crash finds the probe in the list of tasks" grep -q 'comm = "probe' <<<"$text"
     fi
     sed 's/^/      | /' <<<"$text" | head -n 150
+    check "$kind the same core shows its registers to gdb" gdb_shows /run/lab/store/core
     check "$kind crash tells of the system in epoch $epoch" grep -q 'RELEASE: 6\.1\.' <<<"$text"
     check "$kind crash shows stacks" grep -qE '#[0-9]+ \[[0-9a-f]+\] (__schedule|do_suspend|xen_suspend|multi_cpu_stop|cpu_stopper_thread)' <<<"$text"
     check "$kind crash shows the kernel's log" grep -q 'Linux version 6\.1\.' <<<"$text"
@@ -57,7 +60,7 @@ zstd -dqc /lab/crash.tar.zst | tar -x -C /root
 ckpt pool create main --data /dev/vdc --metadata /dev/vdd --yes
 kind=$1
 disk=$(ckpt disk create "$kind" xvda --size 64M)
-words=(memory=256 area=16 rate=2 stamps=5 disks="phy:$disk,xvda,w")
+words=(memory=256 vcpus=2 area=16 rate=2 stamps=5 disks="phy:$disk,xvda,w")
 if [[ ${2:-} == at-random ]]; then
   check "$kind starts with its kernel at random" start_at_random "$kind" "${words[@]}"
 else

@@ -3,22 +3,12 @@
 # Looking inside epochs: a core file is what Xen itself dumps of the same instant; disks are shown read-only and mounted, and cleaned up; what
 # changed between two epochs is counted as it is.
 
-read_core() { python3 /lab/read-core.py "$@"; }
+. /lab/gdb.bash
 views() { dmsetup ls | grep -c -- '-epoch[0-9]' || true; }
 snapshots() { ckpt pool show main --json | json_number snapshots; }
 digest() { dd if="$1" bs=1M iflag=direct status=none | sha256sum; }
 sparse() { (($(du -k "$1" | cut -f1) * 1024 < $(stat -c %s "$1"))); }
 narrow() { awk 'length > 80 { bad = 1; print } END { exit bad }' <<<"$1"; }
-
-gdb_shows() { # CORE: rip and rsp of the first vCPU
-  local expected rip rsp text
-  expected=$(read_core registers "$1")
-  rip=$(answer_field "$expected" rip) rsp=$(answer_field "$expected" rsp)
-  text=$(gdb -batch -nx -ex 'info threads' -ex 'info registers' --core "$1" 2>&1)
-  echo "$expected"
-  echo "$text"
-  grep -q "^rip  *$rip" <<<"$text" && grep -q "^rsp  *$rsp" <<<"$text" && grep -q 'LWP 1' <<<"$text"
-}
 
 refuses_writes() { # DEVICE
   [[ $(blockdev --getro "$1") == 1 ]] && ! dd if=/dev/zero of="$1" bs=4k count=1 oflag=direct 2>/dev/null
@@ -92,6 +82,15 @@ mounts() { # KIND
   check "nothing at all" test "$(views) $(snapshots)" = "0 $held"
 }
 
+regions_are_those_of_cores() { # KIND: pages that changed, came or went, of each stretch of memory
+  ckpt diff "$1" 1 2 --json | python3 -c '
+import json, sys
+for region in json.load(sys.stdin)["memory"]["regions"]:
+    print(region["start"], region["bytes"], region["changed"] + region["added"] + region["removed"])' >/run/lab/regions
+  cat /run/lab/regions
+  read_core regions /run/lab/store/core-1 /run/lab/store/core-2 /run/lab/regions
+}
+
 differences() { # KIND
   local kind=$1 text pages content counted
   text=$(ckpt diff "$kind" 1 2)
@@ -100,6 +99,7 @@ differences() { # KIND
   pages=$(ckpt diff "$kind" 1 2 --json | sed -n '/"memory"/,/}/p' | json_number changed)
   check "$kind changed pages are counted as the cores differ ($pages)" \
     test "$pages" = "$(read_core changed /run/lab/store/core-1 /run/lab/store/core-2)"
+  check "$kind and so are those of each region" regions_are_those_of_cores "$kind"
   ckpt mount "$kind" 1 xvdb >/run/lab/first
   ckpt mount "$kind" 2 xvdb >/run/lab/second
   content=$(changed_blocks "$(cat /run/lab/first)" "$(cat /run/lab/second)")
@@ -119,7 +119,7 @@ look() { # KIND
   root=$(ckpt disk create "$kind" xvda --size 64M)
   data=$(ckpt disk create "$kind" xvdb --size 64M)
   mkfs.ext4 -q -F "$root"
-  guest_start "$kind" "$kind" memory=128 area=16 rate=2 stamps=20 disks="phy:$root,xvda,w;phy:$data,xvdb,w"
+  guest_start "$kind" "$kind" memory=128 vcpus=2 area=16 rate=2 stamps=20 disks="phy:$root,xvda,w;phy:$data,xvdb,w"
   nonce=$(guest_nonce "$kind")
   for epoch in 1 2; do
     check "$kind epoch $epoch" ckpt take "$kind"

@@ -2,6 +2,7 @@
 #   read-core.py registers CORE        rip and rsp of the first vCPU, from the note that debuggers read
 #   read-core.py same CORE XEN         the first vCPU's registers and all pages are those of Xen's dump of the same instant
 #   read-core.py changed CORE CORE     how many pages differ
+#   read-core.py regions CORE CORE FILE   FILE has the stretches where pages differ: start and bytes in it, how many, a line each
 import struct
 import sys
 
@@ -108,12 +109,18 @@ def same(ours, xens):
 
 
 if __name__ == "__main__":
-    command, cores = sys.argv[1], [Core(path) for path in sys.argv[2:]]
+    command, cores = sys.argv[1], [Core(path) for path in sys.argv[2:4]]
     if command == "registers":
         print("rip=%#x rsp=%#x" % (cores[0].registers["rip"], cores[0].registers["rsp"]))
-    elif command == "changed":
+    elif command in ("changed", "regions"):
         pfns = set(cores[0].places) | set(cores[1].places)
-        print(sum(cores[0].page(pfn) != cores[1].page(pfn) for pfn in pfns))
+        changed = [pfn for pfn in pfns if cores[0].page(pfn) != cores[1].page(pfn)]
+        if command == "changed":
+            print(len(changed))
+            sys.exit()
+        told = [tuple(map(int, line.split())) for line in open(sys.argv[4])]
+        counts = [sum(start <= pfn * PAGE < start + size for pfn in changed) for start, size, _ in told]
+        sys.exit(0 if len(told) > 1 and counts == [count for *_, count in told] and sum(counts) == len(changed) else 1)
     else:
         registers, other, missing = same(*cores)
         # What Xen and libxl make anew at a restore: the rings of store and console, start_info, shared pages, the p2m of a PV guest.

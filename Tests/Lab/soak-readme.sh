@@ -12,7 +12,6 @@ work=/var/tmp/reader # the folder that the reader stands in
 
 # COMMAND REASON: not run here, by the command's first words.
 not_here=(
-  "./Tools/demo" "it boots this lab, and runs Tools/lab/demo-in-dom0 in it"
   "./Tools/test" "it runs all tests, this one too"
   "Tools/package" "soak-package.sh needs what it makes"
   "apt install ./packages/" "soak-package.sh installs it"
@@ -22,10 +21,16 @@ not_here=(
   "install " "the programs are in this dom0 already; soak-package.sh looks at the places"
   "groupadd --system ckpt" "the package does it: soak-package.sh"
   "systemctl " "no systemd in this dom0; soak-systemd.sh does it where there is, and Tools/test package"
-  "ssh there " "there is no second host here; soak-carry-pv.sh and soak-carry-pvh.sh have one"
-  "ckpt export web 3 - --bundle --since 2 | ssh there " "the same"
-  "ckpt schedule set db --calendar " "systemd-analyze reads calendars, and there is no systemd; SchedulingTests have them"
+  "ssh there ckpt export " "the other host is one that takes in; soak-carry-pv.sh and soak-carry-pvh.sh have two"
 )
+
+# The other host: a store and a pool of its own.
+there=$work/there
+ssh() { # there COMMAND…
+  CKPT_SOCKET='' CKPT_STORE=$there "${@:2}"
+}
+export there
+export -f ssh
 
 # What the image lacks of curl, as far as the README uses it.
 curl() { # --unix-socket PATH URL [-d BODY]
@@ -142,6 +147,8 @@ two_devices() {
 # prepare COMMAND: what the reader has, or has done, before it; the text around the example says so.
 prepare() {
   case $1 in
+    # A checkout: the lab that it boots is this one.
+    "./Tools/demo") mkdir -p $work/Tools && printf '#!/bin/bash\nexec bash /lab/demo-in-dom0 pv\n' >$work/Tools/demo && chmod +x $work/Tools/demo ;;
     "ckpt pool create --vg "*) volume_group ;;
     "ckpt pool create fast "*) two_devices ;;
     "ckpt adopt web") runs_on_lvm ;;
@@ -152,6 +159,7 @@ prepare() {
     "ckpt take web"*) guest_runs ;;
     "ckpt show web 2") ckpt take web ;;
     "ckpt export web "*) has_epochs && until_true 60 eval 'ckpt show web 4 || ! ckpt take web' ;;
+    "ssh there ckpt import "*) mkdir -m 700 $there && CKPT_STORE=$there ckpt pool create there --file $there --size 512M ;;
     "ckpt import web-3.bundle") has_epochs && ckpt export web 1 $work/web-3.bundle --bundle ;;
     "ckpt import old.xlsave "*) guest_runs && xl save web $work/old.xlsave ;;
     "ckpt prune web "* | "ckpt remove web "*) has_epochs ;;
@@ -178,6 +186,7 @@ run_examples() { # FILE
     fi
     prepare "$words" >/run/lab/prepare.out 2>&1 || check "before: $words" eval 'cat /run/lab/prepare.out; false'
     check "$words" type_in "$command"
+    [[ $words != ./Tools/demo ]] || start_anew
   done
 }
 

@@ -24,6 +24,9 @@ leave() { # PHASE STATUS
 }
 
 are() { [[ $(systemctl is-active "${@:2}" | xargs) == "$1" ]] || { systemctl status --no-pager "${@:2}"; return 1; }; } # STATES UNIT…
+doctor_is_content() { # warnings about units and the service end with status 0 as well
+  ckpt doctor >/run/lab/doctor && ! grep -E '^(problem|warning) +(units|service|programs|libraries|kernel|pools)' /run/lab/doctor || { cat /run/lab/doctor; return 1; }
+}
 nothing_failed() { ! systemctl --failed --plain --no-legend | grep .; }
 host_is_up() { # WHEN
   check "$1: systemd has nothing against it" eval 'systemctl is-system-running || { systemctl --failed --no-pager; systemctl list-jobs --no-pager; false; }'
@@ -114,7 +117,7 @@ UNIT
   disk=$(ckpt disk create db xvda --size 64M | tail -n 1)
   check "a PV guest on a disk of the pool starts" make_guest pv db uuid=1ab0ad09-0000-4000-8000-000000000002 memory=128 area=32 rate=2 disks="phy:$disk,xvda,w"
   remember nonce-db "$(guest_nonce db)"
-  check "the doctor has nothing to mend" ckpt doctor
+  check "the doctor has nothing to mend" doctor_is_content
 }
 
 taking() {
@@ -201,7 +204,7 @@ came_back() { # WHEN
   check "$1: the pool's devices were taken down before LVM's" \
     said_in_the_last_boot 'Stopped ckpt-pools' 'Stopping blk-availability'
   check "$1: which had no trouble" eval '! journalctl -b -1 --no-pager -u blk-availability -u ckpt-pools | grep -iE "timed out|failed|kill"'
-  check "$1: the doctor has nothing to mend" ckpt doctor
+  check "$1: the doctor has nothing to mend" doctor_is_content
 }
 
 restarted() {

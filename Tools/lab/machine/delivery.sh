@@ -16,7 +16,7 @@ delivery_add_needs() {
         "$repo_dir/Tools/package" "$packages" >/dev/null
         delivery_add "$packages"
         ;;
-      examples) delivery_add "$repo_dir/README.md" "$repo_dir/Tools/packaging/man" ;;
+      examples) delivery_add "$repo_dir/README.md" "$repo_dir/Tools/packaging/man" "$lab_dir/demo-in-dom0" ;;
       *) die "$1: needs '$need', which is none of: packages, examples" ;;
     esac
   done

@@ -1,11 +1,9 @@
-#!/bin/bash
+# Sourced by soak-adopt-kinds-pv.sh and soak-adopt-kinds-pvh.sh with the kind of guest; each has a machine of its own.
+#
 # Volumes of LVM that are not linear: a striped one, and one in a thin pool of LVM's own. A running guest's are adopted, taken, restored,
 # made active anew as after a boot, and released; LVM's thin pool stays LVM's, and works.
-# time limit: 1200
-set -uo pipefail
-. /lab/lib.sh
 check "udevd starts" start_udevd
-kind=pvh
+kind=$1
 
 start() {
   guest_start $kind web uuid=1ab0ad09-0000-4000-8000-000000000002 disks="phy:/dev/vg0/striped,xvda,w;phy:/dev/vg0/thin,xvdb,w"

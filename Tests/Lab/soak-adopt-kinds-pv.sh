@@ -1,0 +1,5 @@
+#!/bin/bash
+# time limit: 1200
+set -uo pipefail
+. /lab/lib.sh
+. /lab/adopt-kinds.bash pv
