@@ -30,8 +30,9 @@ struct Ckptd: AsyncParsableCommand {
     // A client that goes away is an error of the write, not the end of the process; so is a file size limit.
     signal(SIGPIPE, SIG_IGN)
     signal(SIGXFSZ, SIG_IGN)
-    // Until somebody listens to it.
+    // Until somebody listens to them.
     signal(SIGHUP, SIG_IGN)
+    EarlySignals.hold()
     let manager = Manager.fromEnvironment()
     let logger = JournalLog.logger()
     do {

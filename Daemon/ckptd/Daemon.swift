@@ -49,7 +49,10 @@ struct Daemon: Sendable {
     ]
     if let pools { services.append(pools) }
     return ServiceGroup(
-      configuration: .init(services: services, gracefulShutdownSignals: signals, logger: logger))
+      configuration: .init(
+        services: [.init(service: EarlySignals(), successTerminationBehavior: .gracefullyShutdownGroup)]
+          + services.map { .init(service: $0) },
+        gracefulShutdownSignals: signals, logger: logger))
   }
 
   /// Reading the store and asking pools would hold a thread that answers clients.

@@ -55,9 +55,12 @@ final class Child {
   private let errors: Int32
 
   /// - Parameters:
+  ///   - source: its standard input from where it stands, instead of a pipe; the caller closes it.
   ///   - destination: gets what it prints, instead of the result; the caller closes it.
   ///   - inputBytes: what the pipe shall hold.
-  init(_ arguments: [String], output destination: Int32? = nil, inputBytes: Int32? = nil) throws {
+  init(
+    _ arguments: [String], input source: Int32? = nil, output destination: Int32? = nil, inputBytes: Int32? = nil
+  ) throws {
     name = arguments[0]
     var ends: [Int32] = [-1, -1]
     let output = try Child.unnamedFile(name)
@@ -80,7 +83,7 @@ final class Child {
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
     defer { posix_spawn_file_actions_destroy(&actions) }
-    posix_spawn_file_actions_adddup2(&actions, ends[0], 0)
+    posix_spawn_file_actions_adddup2(&actions, source ?? ends[0], 0)
     posix_spawn_file_actions_adddup2(&actions, destination ?? output, 1)
     posix_spawn_file_actions_adddup2(&actions, errors, 2)
     posix_spawn_file_actions_addclose(&actions, ends[0])

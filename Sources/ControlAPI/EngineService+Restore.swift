@@ -7,7 +7,7 @@ extension EngineService {
     let restore = try engine.restore(request.guest, epoch: request.epoch, options: request.options) {
       call.report(.step($0))
     }
-    try restore.prepare()
+    try restore.prepare(call.cancellation)
     let (plan, uuid) = (restore.plan, restore.manifest.uuid)
     func answer(_ outcome: Restore.Outcome?) -> RestoreAnswer {
       var told = plan
@@ -45,7 +45,8 @@ extension EngineService {
       before: restore, options: attendance.options, memory: attendance.memory, cancellation: call.cancellation,
       report: attendance.report)
     if let manifest { observer?.observe(manifest) }
-    try call.mayGoOn()
+    // Told to stop in that take's pause, it went on to its end; nothing is destroyed after it.
+    if call.cancellation.isWanted { throw CheckpointError.interrupted }
   }
 
   private func clone(_ request: RestoreRequest, as name: String, _ call: Call) throws -> RestoreAnswer {

@@ -28,9 +28,10 @@ struct RecordOrder {
   private static let repeatable: Set<RecordType> = [
     .x86PVP2MFrames, .pageData, .x86PVVCPUBasic, .x86PVVCPUExtended, .x86PVVCPUXSave, .x86PVVCPUMSRs,
   ]
-  /// What follows memory. HVM_PARAMS clears pages of the guest at once, so none of their data may come later.
+  /// What follows memory. HVM_PARAMS clears pages of the guest at once, so none of their data may come later. X86_TSC_INFO has no place of
+  /// its own: Xen before 4.6 wrote it before memory, and its converter leaves it there.
   private static let tail: Set<RecordType> = [
-    .x86TSCInfo, .sharedInfo, .x86PVVCPUBasic, .x86PVVCPUExtended, .x86PVVCPUXSave, .x86PVVCPUMSRs,
+    .sharedInfo, .x86PVVCPUBasic, .x86PVVCPUExtended, .x86PVVCPUXSave, .x86PVVCPUMSRs,
     .hvmContext, .hvmParams,
   ]
 

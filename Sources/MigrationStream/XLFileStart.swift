@@ -18,4 +18,13 @@ public struct XLFileStart: Sendable {
     (isLegacy, hasJSON) = (flags & 2 == 0, flags & 1 != 0)
     configLength = Int(min(bytes.little(UInt32.self, at: 48), UInt32(XLHeader.maximumConfigLength)))
   }
+
+  /// The same bytes before a stream of today's form.
+  ///
+  /// - Parameter start: those of a legacy file.
+  public static func modern(_ start: [UInt8]) -> [UInt8] {
+    var start = start
+    start[36] |= 2
+    return start
+  }
 }

@@ -1,8 +1,18 @@
 import Foundation
 import Testing
 
+@testable import ckpt
+
 @Suite("What a shell offers")
 struct CompletionTests {
+  @Test(
+    "A guest's name that a shell would read as more than a word is not offered; its uuid is",
+    arguments: ["$(reboot)", "`reboot`", "O'Brien", "a b", "a:b", "-r", "", "a\"b", "$HOME", "ä"])
+  func odd(name: String) {
+    #expect(GuestWord.of(name: name, uuid: "11111111-2222") == "11111111-2222")
+    #expect(GuestWord.of(name: "web-1.a_b+c", uuid: "11111111-2222") == "web-1.a_b+c")
+  }
+
   @Test("for files, folders, guests and pools")
   func kinds() throws {
     let help = try JSONDecoder().decode(Help.self, from: Data(ckpt(["--experimental-dump-help"]).output.utf8))

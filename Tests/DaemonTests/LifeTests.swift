@@ -5,6 +5,7 @@ import Foundation
 import ServiceLifecycle
 import Synchronization
 import Testing
+import UnixSignals
 import Xen
 
 @testable import ckpt
@@ -146,6 +147,21 @@ struct LifeTests {
     #expect(pauses.withLock { $0 } == [15, 15, 1, 1, 15].map { Duration.seconds($0) })
     #expect(manager.receive() == "WATCHDOG=1" && manager.receive() == "WATCHDOG=1")
     #expect(manager.receive(waiting: false) == nil)
+  }
+
+  @Test("that is told to end while it recovers ends when that is done", .timeLimit(.minutes(1)))
+  func toldEarly() async throws {
+    let folder = try TemporaryFolder()
+    EarlySignals.hold()
+    let service = ScriptedService(recovery: { _ in
+      kill(getpid(), SIGTERM)
+      return RecoverAnswer(devices: [], guests: [], logs: [], swept: [], failures: [])
+    })
+    let daemon = Daemon(
+      service: service, store: folder.path, configuration: try CurrentConfiguration(path: nil, logger: log.logger),
+      socket: try ListeningSocket.bound(to: folder.path + "/s", logger: log.logger), logger: log.logger)
+    try await daemon.makeGroup(signals: [.sigterm]).run()
+    #expect(log.all.contains { $0.contains("nothing to recover") })
   }
 
   @Test("takes a good configuration over and keeps the old one when the new one is bad")

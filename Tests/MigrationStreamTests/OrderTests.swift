@@ -35,6 +35,22 @@ struct OrderTests {
     Case(testDescription: name, kind: .hvm, steps: steps, fault: fault)
   }
 
+  @Test("The clock may come before memory, as in what was saved by Xen before 4.6", arguments: [DomainKind.pv, .hvm])
+  func earlyClock(kind: DomainKind) throws {
+    let end: [Step] = kind == .pv ? [Self.shared, Self.vcpu0, .end] : [Self.context, Self.params, .end]
+    let head = kind == .pv ? Self.pvStatic + [Self.p2m] : [Self.hvmMemory[0]]
+    var writer = StreamWriter(MemorySink())
+    try writer.beginLibxc(kind: kind, xenMajor: 4, xenMinor: 17)
+    var raw = RawStream.libxc(kind.rawValue)
+    for step in head + [Self.tsc, .page(5), .page(6)] + end {
+      try write(step, to: &writer)
+      append(step, to: &raw)
+    }
+    #expect(raw.bytes == writer.sink.bytes)
+    var reader = StreamReader(MemorySource(raw.bytes), startingAt: .libxc)
+    while try reader.next() != nil {}
+  }
+
   @Test(arguments: [
     pv(
       "static end without PV info", [.record(.staticDataEnd)],

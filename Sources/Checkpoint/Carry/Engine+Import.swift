@@ -63,7 +63,7 @@ extension Engine {
         return DiskHistory(pools, guestUUID: uuid)
       }, cancellation: cancellation, progress: progress)
     guard save.isLegacy else { return try reading.run(PrefixedSource(start, descriptor, cancellation)) }
-    return try importLegacy(reading, save, descriptor, file: file, tools: tools, cancellation)
+    return try importLegacy(reading, start, save, descriptor, file: file, tools: tools, cancellation)
   }
 
   private func importBundle(
@@ -110,16 +110,19 @@ extension Engine {
   }
 
   private func importLegacy(
-    _ reading: SaveImport, _ save: XLFileStart, _ descriptor: Int32, file: String, tools: [String],
-    _ cancellation: TakeCancellation
+    _ reading: SaveImport, _ start: [UInt8], _ save: XLFileStart, _ descriptor: Int32, file: String,
+    tools: [String], _ cancellation: TakeCancellation
   ) throws -> ImportedEpoch {
     guard isRegular(descriptor) else {
       throw CarryError.legacy(file: file, "it cannot come through a pipe; name the file")
     }
-    let stream = try LegacyStream(
-      "/proc/\(getpid())/fd/\(descriptor)", isPV: Self.isPV(descriptor, save, file: file),
-      tools: tools)
-    let read = Result { try reading.run(PrefixedSource([], stream.output, cancellation)) }
+    let config = try Self.configuration(descriptor, save, file: file)
+    guard lseek(descriptor, off_t(XLFileStart.length + save.configLength), SEEK_SET) >= 0 else {
+      throw PoolError.io(operation: "read", path: file, errno: errno)
+    }
+    let stream = try LegacyStream(descriptor, file: file, isPV: Self.isPV(config, file: file), tools: tools)
+    let head = XLFileStart.modern(start) + config
+    let read = Result { try reading.run(PrefixedSource(head, stream.output, cancellation)) }
     let end = try stream.finish()
     // What we refuse ends the tool as well, which then is not the cause.
     guard case .failure = read, reading.wasBroken, end.status != 0 else { return try read.get() }
@@ -127,15 +130,19 @@ extension Engine {
       file: file, "\(stream.tool) failed with status \(end.status): \(Command.firstLines(end.errors))")
   }
 
-  /// The kind of guest in a legacy file, by its configuration.
-  private static func isPV(_ descriptor: Int32, _ save: XLFileStart, file: String) throws -> Bool {
+  /// All of a legacy file's configuration.
+  private static func configuration(_ descriptor: Int32, _ save: XLFileStart, file: String) throws -> [UInt8] {
     guard save.hasJSON else {
       throw CarryError.legacy(file: file, "its configuration is older than libxl's JSON; restore it with that Xen")
     }
     var json = [UInt8](repeating: 0, count: save.configLength)
     let count = json.withUnsafeMutableBytes { pread(descriptor, $0.baseAddress, $0.count, off_t(XLFileStart.length)) }
-    let text = json.prefix(max(0, count)).prefix { $0 != 0 }
-    do { return try XLConfig(json: Array(text)).type == .pv } catch {
+    guard count == json.count else { throw CarryError.nonsense(file: file, "it ends in its configuration") }
+    return json
+  }
+
+  private static func isPV(_ config: [UInt8], file: String) throws -> Bool {
+    do { return try XLConfig(json: Array(config.prefix { $0 != 0 })).type == .pv } catch {
       throw CarryError.nonsense(file: file, "\(error)")
     }
   }

@@ -2,7 +2,10 @@ import CLinux
 import Glibc
 import MigrationStream
 
-/// A file that `xl save` of a Xen before 4.6 wrote, turned into today's form by Xen's own tool, through a pipe.
+/// What libxl has in a file that `xl save` of a Xen before 4.6 wrote, turned into today's form by Xen's own tool, through a pipe.
+///
+/// The tool could read xl's header and configuration before it as well (`-x`); of 4.17 and later, it fails there: it runs in Python 3, and
+/// compares text with bytes (tools/python/xen/migration/xl.py).
 final class LegacyStream {
   /// Where Debian has the tool, and where Xen's own build puts it.
   static let tools = ["/usr/lib/xen-4.17/bin/convert-legacy-stream", "/usr/lib/xen/bin/convert-legacy-stream"]
@@ -14,13 +17,14 @@ final class LegacyStream {
   private let child: Child
 
   /// - Parameters:
-  ///   - path: of the file; the tool reads it itself.
+  ///   - descriptor: a file, behind its configuration; the tool reads it from there.
+  ///   - file: what to call it in messages.
   ///   - isPV: the kind of guest in it.
   /// - Throws: ``CarryError/legacy(file:_:)`` when the tool is not there.
-  init(_ path: String, isPV: Bool, tools: [String] = LegacyStream.tools) throws {
+  init(_ descriptor: Int32, file: String, isPV: Bool, tools: [String] = LegacyStream.tools) throws {
     guard let tool = tools.first(where: { access($0, X_OK) == 0 }) else {
       throw CarryError.legacy(
-        file: path,
+        file: file,
         "\(tools[0]) turns it into today's form, and is not here: install xen-utils, or import it on a Xen host")
     }
     self.tool = tool
@@ -29,8 +33,9 @@ final class LegacyStream {
     defer { close(ends[1]) }
     do {
       // What was saved so long ago was saved by 64-bit tools, or it is beyond us.
-      let words = ["-i", path, "-o", "/dev/stdout", "-w", "64", "-g", isPV ? "pv" : "hvm", "-f", "libxl", "-x"]
-      child = try Child(["/usr/bin/env", "PYTHONPATH=\(Self.modules(of: tool))", tool] + words, output: ends[1])
+      let words = ["-i", "0", "-o", "/dev/stdout", "-w", "64", "-g", isPV ? "pv" : "hvm", "-f", "libxl"]
+      child = try Child(
+        ["/usr/bin/env", "PYTHONPATH=\(Self.modules(of: tool))", tool] + words, input: descriptor, output: ends[1])
     } catch {
       close(ends[0])
       throw error

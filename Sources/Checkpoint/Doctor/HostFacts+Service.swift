@@ -13,7 +13,7 @@ extension HostFacts {
 
   private func finding(_ unit: UnitState) -> Finding? {
     let name = unit.name
-    // Without pools it has nothing to do, and systemd does not start it.
+    // Without pools it has nothing to do.
     if name == Self.poolsUnit, !hasPools, !unit.hasFailed { return nil }
     guard unit.isInstalled else {
       return Finding(
@@ -22,7 +22,8 @@ extension HostFacts {
     }
     if unit.hasFailed {
       return Finding(
-        .problem, .units, of: name, "\(name) has failed", fix: "journalctl -u \(name); systemctl restart \(name)")
+        .problem, .units, of: name, "\(name) has failed",
+        fix: "journalctl -u \(name); systemctl reset-failed \(name); systemctl restart \(name)")
     }
     guard unit.isEnabled, unit.isActive else {
       let state = unit.isEnabled ? "does not run" : "is not started at boot"
@@ -44,7 +45,8 @@ extension HostFacts {
       return [
         Finding(
           .warning, .service, "ckptd, process \(process), works on another store: \(path)",
-          fix: "say --store \(path), or change --store in ckptd.service: systemctl edit ckptd")
+          fix: "say --store \(path), or change --store in ckptd.service, and the folder in ckpt-pools.service: "
+            + "systemctl edit --full")
       ]
     case .answers(let process, _) where serviceIsOld:
       return [

@@ -57,11 +57,13 @@ public final class Restore {
   }
 
   /// Verifies the whole epoch and everything else that can be known before the old guest is touched.
-  public func prepare() throws {
+  ///
+  /// - Throws: ``CheckpointError/interrupted`` as well.
+  public func prepare(_ cancellation: TakeCancellation = TakeCancellation()) throws {
     lock = try folder.lock(.exclusive)
     let reader = try folder.open(epoch: epoch)
     manifest = reader.manifest
-    try steps.step("verify") { try reader.verify(threads: EpochStore.processors) }
+    try steps.step("verify") { try reader.verify(cancellation) }
     let stream = try EpochStream(reader)
     self.stream = stream
     let domains = try hypervisor.domains()
@@ -324,5 +326,17 @@ public final class Restore {
   private func note(_ text: String) {
     steps.tell(text)
     notes.append(text)
+  }
+}
+
+extension EpochReader {
+  /// - Throws: ``CheckpointError/interrupted``, and `StoreError`.
+  fileprivate func verify(_ cancellation: TakeCancellation) throws {
+    do throws(StoreError) {
+      try verify(threads: EpochStore.processors, shouldStop: { cancellation.isCancelled })
+    } catch {
+      guard case .stopped = error else { throw error }
+      throw CheckpointError.interrupted
+    }
   }
 }

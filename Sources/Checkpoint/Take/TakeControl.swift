@@ -30,6 +30,11 @@ public final class TakeCancellation: Sendable {
       || isBeforePause.load(ordering: .sequentiallyConsistent) && !pauseHasBegun.load(ordering: .relaxed)
   }
 
+  /// Somebody wants it to stop, whether or not what is at work does: what comes after that need not begin.
+  public var isWanted: Bool {
+    isAtOnce.load(ordering: .relaxed) || isBeforePause.load(ordering: .sequentiallyConsistent)
+  }
+
   /// The last moment to stop before the guest is asked.
   func beginPause() throws {
     try check()

@@ -10,11 +10,16 @@ extension EpochReader {
   /// - Parameters:
   ///   - threads: how many to work with, 1...64.
   ///   - progress: gets the bytes done, growing up to about the bytes of all frames and records.
-  public func verify(threads: Int = 1, progress: ((Int) -> Void)? = nil) throws(StoreError) {
+  ///   - shouldStop: asked before each piece of some MiB, by any thread; `stopped` is thrown then.
+  public func verify(
+    threads: Int = 1, progress: ((Int) -> Void)? = nil, shouldStop: @Sendable () -> Bool = { false }
+  ) throws(StoreError) {
     var extents = extents()
     Extent.sort(&extents)
     try checkTiles(extents)
-    try check(extents, threads: threads, progress: progress) { _, error, _ throws(StoreError) in throw error }
+    try check(extents, threads: threads, progress: progress, shouldStop: shouldStop) {
+      _, error, _ throws(StoreError) in throw error
+    }
   }
 
   /// Looks at the epoch as thoroughly as `method` says and collects what is damaged, instead of stopping at the first.
