@@ -118,7 +118,7 @@ saved_by_an_old_xl() { # KIND NONCE
   check "$kind is taken" ckpt take "$kind"
   check "$kind goes back to that" ckpt restore "$kind" latest --yes --no-safety
   check "$kind is right" guest_is_right "$kind" "$2"
-  check "$kind what is cut short is refused" eval "truncate -s -5000 $carried/legacy && refuses 1 '' ckpt import $carried/legacy"
+  check "$kind what is cut short is refused" eval "truncate -s -5000 $carried/legacy && refuses 12 'failed with status' ckpt import $carried/legacy"
   rm -f $carried/saved $carried/legacy
 }
 
