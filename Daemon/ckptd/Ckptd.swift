@@ -32,7 +32,7 @@ struct Ckptd: AsyncParsableCommand {
     signal(SIGXFSZ, SIG_IGN)
     // Until somebody listens to them.
     signal(SIGHUP, SIG_IGN)
-    EarlySignals.hold()
+    let early = EarlySignals.held()
     let manager = Manager.fromEnvironment()
     let logger = JournalLog.logger()
     do {
@@ -59,7 +59,7 @@ struct Ckptd: AsyncParsableCommand {
         pools: PoolService(
           PoolKeeper(engine), first: { engine.endRestoresOfRunning() },
           options: { configuration.value.options(for: "") }, logger: logger),
-        logger: logger)
+        early: early, logger: logger)
       DomainKeeper.start(memories, logger: logger)
       try await daemon.makeGroup(signals: [.sigterm, .sigint]).run()
       logger.notice("ended")

@@ -20,6 +20,8 @@ struct Daemon: Sendable {
   var whenChanged: @Sendable () -> Void = {}
   /// Looks after the pools; nil for a store that can have none.
   var pools: PoolService?
+  /// What was told while it recovered.
+  var early = EarlySignals { false }
   let logger: Logger
 
   /// Recovers, then serves. The group runs until it is told to end.
@@ -50,7 +52,7 @@ struct Daemon: Sendable {
     if let pools { services.append(pools) }
     return ServiceGroup(
       configuration: .init(
-        services: [.init(service: EarlySignals(), successTerminationBehavior: .gracefullyShutdownGroup)]
+        services: [.init(service: early, successTerminationBehavior: .gracefullyShutdownGroup)]
           + services.map { .init(service: $0) },
         gracefulShutdownSignals: signals, logger: logger))
   }

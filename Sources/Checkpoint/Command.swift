@@ -34,6 +34,11 @@ package enum Command {
     return (result.status, String(decoding: result.output, as: UTF8.self), result.errors)
   }
 
+  /// The last words of a tool: those of a program in Python, behind the way to them.
+  static func lastLine(_ text: String) -> String {
+    text.split(separator: "\n").last.map { Printable.line(String($0.prefix(1000))) } ?? "it said nothing"
+  }
+
   /// The words of a tool on one line. libxl tells the cause first and then, at length, what followed from it.
   static func firstLines(_ text: String) -> String {
     let lines = text.split(separator: "\n").map { $0.trimmingPrefix { $0 == " " } }

@@ -5,7 +5,6 @@ import Foundation
 import ServiceLifecycle
 import Synchronization
 import Testing
-import UnixSignals
 import Xen
 
 @testable import ckpt
@@ -152,15 +151,16 @@ struct LifeTests {
   @Test("that is told to end while it recovers ends when that is done", .timeLimit(.minutes(1)))
   func toldEarly() async throws {
     let folder = try TemporaryFolder()
-    EarlySignals.hold()
+    let isTold = Mutex(false)
     let service = ScriptedService(recovery: { _ in
-      kill(getpid(), SIGTERM)
+      isTold.withLock { $0 = true }
       return RecoverAnswer(devices: [], guests: [], logs: [], swept: [], failures: [])
     })
     let daemon = Daemon(
       service: service, store: folder.path, configuration: try CurrentConfiguration(path: nil, logger: log.logger),
-      socket: try ListeningSocket.bound(to: folder.path + "/s", logger: log.logger), logger: log.logger)
-    try await daemon.makeGroup(signals: [.sigterm]).run()
+      socket: try ListeningSocket.bound(to: folder.path + "/s", logger: log.logger),
+      early: EarlySignals { isTold.withLock(\.self) }, logger: log.logger)
+    try await daemon.makeGroup(signals: []).run()
     #expect(log.all.contains { $0.contains("nothing to recover") })
   }
 

@@ -127,7 +127,7 @@ extension Engine {
     // What we refuse ends the tool as well, which then is not the cause.
     guard case .failure = read, reading.wasBroken, end.status != 0 else { return try read.get() }
     throw CarryError.legacy(
-      file: file, "\(stream.tool) failed with status \(end.status): \(Command.firstLines(end.errors))")
+      file: file, "\(stream.tool) failed with status \(end.status): \(Command.lastLine(end.errors))")
   }
 
   /// All of a legacy file's configuration.

@@ -160,9 +160,9 @@ struct SaveImportTests {
         + "test \"${PYTHONPATH%%:*}\" = '\(there.pool.store)/../lib/python' || exit 7\nexec cat \(modern)")
     #expect(try importing(legacy, into: there, tools: [tool]).manifest.guest == "web")
     #expect(try there.content(1).pages == here.content(1).pages)
-    try script("head -c 5000 \(modern); echo 'it is broken error' >&2; exit 2")
+    try script("head -c 5000 \(modern); echo 'Stream Error:' >&2; echo 'it is broken' >&2; exit 2")
     let failed = #expect(throws: CarryError.self) { try importing(legacy, into: there, tools: [tool]) }
-    #expect(failed?.description.contains("\(tool) failed with status 2: it is broken error") == true)
+    #expect(failed?.description.contains("\(tool) failed with status 2: it is broken;") == true)
     // The tool that is there is the one that is told of.
     let second = #expect(throws: CarryError.self) {
       try importing(legacy, into: there, tools: ["/nowhere/convert", tool])
