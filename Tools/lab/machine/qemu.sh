@@ -78,14 +78,17 @@ machine_start() {
 # machine_hear WORD SECONDS: waits for a line from dom0 that starts with WORD and leaves the rest of it in $heard.
 # Fails when the emulator ends or the time is over.
 machine_hear() {
-  local word=$1 deadline=$((SECONDS + $2)) line
+  local word=$1 deadline=$((SECONDS + $2)) line= part
   while ((SECONDS < deadline)); do
-    if IFS= read -r -t 1 -u "$machine_says" line; then
-      [[ $line == "$word"* ]] || continue
+    # When its second ends in the middle of a line, read has taken the beginning.
+    if IFS= read -r -t 1 -u "$machine_says" part; then
+      line+=$part
+      [[ $line == "$word"* ]] || { line=; continue; }
       heard=${line#"$word"}
       heard=${heard# }
       return 0
     fi
+    line+=$part
     kill -0 "$machine_pid" 2>/dev/null || { machine_report "the emulator ended by itself"; return 1; }
   done
   machine_report "no '$word' from dom0 within $2 s"
