@@ -16,7 +16,10 @@ pvcreate -q /dev/vdc /dev/vde && vgcreate -q vg0 /dev/vdc /dev/vde
 check "a mirrored volume" lvcreate -qy --type raid1 -m 1 -L 64M -n mirror vg0
 if [[ $kind == pv ]]; then
   what="a partition" whole=/dev/vdd
-  echo 'size=64MiB, type=83' | sfdisk -q $whole && udevadm settle
+  # A partition table as of old: one partition of 64 MiB, 1 MiB behind the start.
+  python3 -c 'import struct
+open("/dev/vdd", "r+b").write(bytes(446) + struct.pack("<4xB3xII", 0x83, 2048, 131072) + bytes(48) + b"\x55\xaa")'
+  blockdev --rereadpt $whole && udevadm settle
   old=${whole}1
 else
   what="a loop device" whole=/var/tmp/part
