@@ -15,14 +15,14 @@ no_copy_is_left() { [[ -z $(dmsetup ls | grep -e '-copy') && $(ckpt disk list --
 pvcreate -q /dev/vdc /dev/vde && vgcreate -q vg0 /dev/vdc /dev/vde
 check "a mirrored volume" lvcreate -qy --type raid1 -m 1 -L 64M -n mirror vg0
 if [[ $kind == pv ]]; then
-  what="a partition" whole=/dev/vdd
+  what="a partition" whole=/dev/vdd on_whole="a disk of domain"
   # A partition table as of old: one partition of 64 MiB, 1 MiB behind the start.
   python3 -c 'import struct
 open("/dev/vdd", "r+b").write(bytes(446) + struct.pack("<4xB3xII", 0x83, 2048, 131072) + bytes(48) + b"\x55\xaa")'
   blockdev --rereadpt $whole && udevadm settle
   old=${whole}1
 else
-  what="a loop device" whole=/var/tmp/part
+  what="a loop device" whole=/var/tmp/part on_whole="stands on it"
   raw_disk $whole 64
   old=$(losetup -f --show $whole)
 fi
@@ -34,7 +34,7 @@ check "$what is not adopted" refuses 12 "ckpt disk create web xvda --from $old" 
 check "nor a mirrored volume" refuses 12 "ckpt disk create web xvdb --from /dev/vg0/mirror" ckpt adopt web xvdb
 check "$what is not copied under the guest" refuses 11 "shut the guest down" ckpt disk create web xvda --from "$old"
 check "nor a mirrored volume" refuses 11 "shut the guest down" ckpt disk create web xvdb --from /dev/vg0/mirror
-check "nor what $what lies on" refuses 11 "" ckpt disk create web xvda --from $whole
+check "nor what $what lies on" refuses 11 "$on_whole" ckpt disk create web xvda --from $whole
 check "nothing was made" no_copy_is_left 0
 check "the guest is right" guest_is_right web "$nonce"
 guest_stop web

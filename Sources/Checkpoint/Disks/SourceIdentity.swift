@@ -23,14 +23,14 @@ enum SourceIdentity: Equatable {
     }
   }
 
-  /// The domains of which this is a disk. None where there is no Xen.
+  /// The domains of which this is a disk, or a part of one, or one a part of it. None where there is no Xen.
   var domains: [UInt32] {
     get throws {
       guard Hypervisor.isThere else { return [] }
       let served = try GuestDevices.served(XenStore())
       let named = served.filter { (try? SourceIdentity($0.path)) == self }.map { $0.domain }
       guard case .device(let number) = self else { return named }
-      return try PoolBacking.domains(using: number) + named
+      return try number.sharing().flatMap(PoolBacking.domains) + named
     }
   }
 }
