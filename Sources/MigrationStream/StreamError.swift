@@ -72,7 +72,7 @@ extension StreamError: CustomStringConvertible {
     case .writeFailed(let errno):
       "writing the migration stream failed (errno \(errno))"
     case .receiverGone:
-      "the receiver of the migration stream closed its end; see the message of xl restore"
+      "the receiver of the migration stream closed its end; see what it said"
     }
   }
 }

@@ -16,17 +16,10 @@ extension CompletionKind {
 }
 
 enum GuestWord {
-  /// What stands for a guest in a shell: its name, or its uuid where the name has more than letters, digits and `._+-`. bash expands each
-  /// word that it is offered (compgen -W), as root: `$(…)` in the name of a guest that was imported would run. zsh parts words at `:`.
+  /// What stands for a guest in a shell: its name, or its uuid where we would give nobody that name. bash expands each word that it is
+  /// offered (compgen -W), as root: `$(…)` in the name of a guest that was imported would run. zsh parts words at `:`.
   static func of(name: String, uuid: String) -> String {
-    let plain = name.utf8.allSatisfy { byte in
-      switch byte {
-      case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-        UInt8(ascii: "0")...UInt8(ascii: "9"):
-        true
-      default: "._+-".utf8.contains(byte)
-      }
-    }
-    return plain && !name.isEmpty && !name.hasPrefix("-") ? name : uuid
+    do { try GuestName.check(name) } catch { return uuid }
+    return name
   }
 }

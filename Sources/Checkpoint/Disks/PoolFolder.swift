@@ -19,17 +19,8 @@ struct PoolFolder: Sendable {
 
   /// The pools of a store, by their folders.
   static func all(store: String) -> [PoolFolder] {
-    guard let folder = opendir("\(store)/pools") else { return [] }
-    defer { closedir(folder) }
-    var result: [PoolFolder] = []
-    while let entry = readdir(folder) {
-      let name = withUnsafePointer(to: &entry.pointee.d_name) {
-        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-      }
-      let pool = PoolFolder(store: store, name: name)
-      if !name.hasPrefix("."), pool.exists { result.append(pool) }
-    }
-    return result.sorted { $0.name < $1.name }
+    HostFiles.names(in: "\(store)/pools").filter { !$0.hasPrefix(".") }.sorted()
+      .map { PoolFolder(store: store, name: $0) }.filter(\.exists)
   }
 
   /// Makes the folder, mode 0700, with its parents inside the store.

@@ -18,7 +18,7 @@ struct StableName {
   func of(_ path: String) throws -> String {
     guard path.hasPrefix("/") else { throw PoolError.unusable(device: path, why: "name a device by its whole path") }
     guard !path.hasPrefix(links + "/"), Self.changes(node(path) ?? path), let wanted = number(path) else { return path }
-    let names = Self.names(in: links).filter { number("\(links)/\($0)") == wanted }
+    let names = HostFiles.names(in: links).filter { number("\(links)/\($0)") == wanted }
     return Self.best(of: names).map { "\(links)/\($0)" } ?? path
   }
 
@@ -42,18 +42,5 @@ struct StableName {
     guard let real = realpath(path, nil) else { return nil }
     defer { free(real) }
     return String(cString: real)
-  }
-
-  private static func names(in folder: String) -> [String] {
-    guard let folder = opendir(folder) else { return [] }
-    defer { closedir(folder) }
-    var names: [String] = []
-    while let entry = readdir(folder) {
-      names.append(
-        withUnsafePointer(to: &entry.pointee.d_name) {
-          $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-        })
-    }
-    return names
   }
 }

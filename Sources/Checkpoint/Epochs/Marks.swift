@@ -45,8 +45,9 @@ extension Engine {
 
 /// What guests may be called: a name must not be taken for a domain's number or a uuid, and goes into messages, into xl's
 /// configuration and, changed, into device names.
-enum GuestName {
-  static func check(_ name: String) throws {
+public enum GuestName {
+  /// - Throws: ``CheckpointError/badName(_:_:)``.
+  public static func check(_ name: String) throws {
     func refuse(_ why: String) -> CheckpointError { .badName(name, why) }
     let bytes = Array(name.utf8)
     guard 1...64 ~= bytes.count, bytes.allSatisfy({ isPlain($0) || "._+-".utf8.contains($0) }), isPlain(bytes[0]) else {

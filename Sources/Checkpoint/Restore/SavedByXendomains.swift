@@ -25,13 +25,8 @@ struct XendomainsSave {
   }
 
   private static func files(in folder: String) -> [File] {
-    guard let entries = opendir(folder) else { return [] }
-    defer { closedir(entries) }
     var files: [File] = []
-    while let entry = readdir(entries) {
-      let name = withUnsafePointer(to: &entry.pointee.d_name) {
-        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-      }
+    for name in HostFiles.names(in: folder) {
       let path = "\(folder)/\(name)"
       var status = stat()
       guard stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { continue }

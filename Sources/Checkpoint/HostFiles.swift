@@ -54,18 +54,27 @@ enum HostFiles {
     }
   }
 
-  /// Files and folders below a folder that others than their owner can read or write.
-  static func exposed(below folder: String) -> Int {
-    guard let entries = opendir(folder) else { return 0 }
+  /// What is in a folder, in any order; nothing where it cannot be read.
+  static func names(in folder: String) -> [String] {
+    guard let entries = opendir(folder) else { return [] }
     defer { closedir(entries) }
-    var count = 0
+    var names: [String] = []
     while let entry = readdir(entries) {
       let name = withUnsafePointer(to: &entry.pointee.d_name) {
         $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
       }
+      if name != ".", name != ".." { names.append(name) }
+    }
+    return names
+  }
+
+  /// Files and folders below a folder that others than their owner can read or write.
+  static func exposed(below folder: String) -> Int {
+    var count = 0
+    for name in names(in: folder) {
       let path = "\(folder)/\(name)"
       var status = stat()
-      guard name != ".", name != "..", lstat(path, &status) == 0 else { continue }
+      guard lstat(path, &status) == 0 else { continue }
       let kind = status.st_mode & S_IFMT
       if kind == S_IFDIR || kind == S_IFREG, status.st_mode & 0o077 != 0 { count += 1 }
       if kind == S_IFDIR { count += exposed(below: path) }
