@@ -50,10 +50,12 @@ extension EngineService {
   }
 
   private func clone(_ request: RestoreRequest, as name: String, _ call: Call) throws -> RestoreAnswer {
-    let clone = try engine.clone(request.guest, epoch: request.epoch, as: name, options: request.options) {
+    let clone = try engine.clone(
+      request.guest, epoch: request.epoch, as: name, options: request.options, isPerformed: request.dryRun != true
+    ) {
       call.report(.step($0))
     }
-    try clone.prepare(isPerformed: request.dryRun != true)
+    try clone.prepare()
     try call.mayGoOn()
     let plan = clone.plan
     if request.dryRun != true { call.begins() }

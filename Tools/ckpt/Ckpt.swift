@@ -2,6 +2,8 @@ import ArgumentParser
 import Checkpoint
 import Glibc
 
+/// Every command and subcommand says its name, though the parser would make the same of the type's: it does so by reflection, for the
+/// whole tree at each start, which takes longer than all else that a start does.
 @main
 struct Ckpt: ParsableCommand {
   static let configuration = CommandConfiguration(

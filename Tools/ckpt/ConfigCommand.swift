@@ -9,7 +9,7 @@ struct ConfigCommand: ParsableCommand {
 
   struct Check: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Tell everything that is wrong with a configuration file, by line.",
+      commandName: "check", abstract: "Tell everything that is wrong with a configuration file, by line.",
       discussion: """
         Exit status 12 when something is. ckptd checks the same when it reloads; when it starts, it only warns of programs \
         that cannot be run.
@@ -46,7 +46,7 @@ struct ConfigCommand: ParsableCommand {
 
   struct Reload: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Have ckptd read its configuration anew; with a fault, the old one stays.",
+      commandName: "reload", abstract: "Have ckptd read its configuration anew; with a fault, the old one stays.",
       discussion: "Exit status 12 when it has faults.")
 
     @Flag(help: "Print JSON.") var json = false

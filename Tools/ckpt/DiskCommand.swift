@@ -7,6 +7,7 @@ struct DiskCommand: ParsableCommand {
 
   struct Create: ParsableCommand {
     static let configuration = CommandConfiguration(
+      commandName: "create",
       abstract: "Make a disk, empty or a copy; the last line printed is its device path for the xl config.",
       discussion: """
         With --from it gets the content of a partition, a disk, a volume or a raw file, which `ckpt adopt` cannot bring in. The guest must \
@@ -61,7 +62,7 @@ struct DiskCommand: ParsableCommand {
   }
 
   struct List: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "List the disks in all pools.")
+    static let configuration = CommandConfiguration(commandName: "list", abstract: "List the disks in all pools.")
 
     @OptionGroup var common: CommonOptions
 
@@ -81,7 +82,7 @@ struct DiskCommand: ParsableCommand {
 
   struct Remove: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Remove a guest's disks for good: all, or one.",
+      commandName: "remove", abstract: "Remove a guest's disks for good: all, or one.",
       discussion: "Refused while something uses one, and while epochs of the guest are restored to it (ckpt remove).")
 
     @Argument(help: "Name of the guest.", completion: .guests) var vm: String

@@ -9,7 +9,7 @@ struct PoolCommand: ParsableCommand {
 
   struct Create: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Make a pool in a volume group, on two devices, or in files for a trial.",
+      commandName: "create", abstract: "Make a pool in a volume group, on two devices, or in files for a trial.",
       discussion: """
         In a volume group it makes the volumes ckpt-NAME-data, ckpt-NAME-meta and ckpt-NAME-spare. The last is one extent for the \
         day on which the metadata are full: lvremove it, lvextend ckpt-NAME-meta by one extent, then ckpt pool grow NAME.
@@ -78,7 +78,7 @@ struct PoolCommand: ParsableCommand {
 
   struct Show: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Show pools and the room in them.",
+      commandName: "show", abstract: "Show pools and the room in them.",
       discussion: """
         A pool takes no epoch while less than 2 % of its data (64 MiB at least) or 5 % of its metadata (1 MiB at least) are free, nor \
         one in files while their file system has less than that for data. It warns from 85 % of the data or 75 % of the metadata used \
@@ -100,7 +100,7 @@ struct PoolCommand: ParsableCommand {
 extension PoolCommand {
   struct Grow: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Make a pool larger while guests use it.",
+      commandName: "grow", abstract: "Make a pool larger while guests use it.",
       discussion: """
         A trial pool's files get the sizes that you say. Devices are enlarged first, as lvextend does; the pool then takes in \
         what they have. A pool cannot shrink. Metadata in files that run low are grown by ckptd, and by the next take.
@@ -123,7 +123,7 @@ extension PoolCommand {
 
   struct Start: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Make the devices of all pools and disks again, after the host was booted.",
+      commandName: "start", abstract: "Make the devices of all pools and disks again, after the host was booted.",
       discussion: """
         Disks that a killed take left suspended run on. Does nothing to what is there already.
         Exit status of start: that of the first pool or disk that does not start; the others are tried all the same.
@@ -142,6 +142,7 @@ extension PoolCommand {
 
   struct Stop: ParsableCommand {
     static let configuration = CommandConfiguration(
+      commandName: "stop",
       abstract: "Take away the devices of pools and disks that nobody uses, as before the host shuts down.",
       discussion: """
         Guests that run keep theirs, and no data are touched: `ckpt pool start` makes the devices again. The unit ckpt-pools does it when the \
@@ -160,7 +161,7 @@ extension PoolCommand {
 
   struct Remove: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Remove a pool in which nothing is.",
+      commandName: "remove", abstract: "Remove a pool in which nothing is.",
       discussion: """
         Refused while it has disks, or epochs of them. With it go the volumes that were made in a volume group, or a trial pool's files. \
         Devices are wiped at their starts and free for another pool. A removal that was broken off is ended by the same command.

@@ -21,7 +21,7 @@ struct ScheduleCommand: ParsableCommand {
 
   struct Set: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Set a guest's schedule, in place of the one it had.",
+      commandName: "set", abstract: "Set a guest's schedule, in place of the one it had.",
       discussion: """
         After each take the epochs that no rule keeps are removed, as by `ckpt prune`, and before it where room is short; \
         without a rule all stay. The guest need not exist yet.
@@ -85,7 +85,7 @@ struct ScheduleCommand: ParsableCommand {
 
   struct List: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Show schedules, the next runs, and what came of the last ones.")
+      commandName: "list", abstract: "Show schedules, the next runs, and what came of the last ones.")
 
     @Argument(help: "Name or uuid of a guest; all schedules when left out.", completion: .guests) var vm: String?
     @OptionGroup var common: CommonOptions
@@ -97,7 +97,8 @@ struct ScheduleCommand: ParsableCommand {
   }
 
   struct Pause: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Take no more epochs by schedule until it is resumed.")
+    static let configuration = CommandConfiguration(
+      commandName: "pause", abstract: "Take no more epochs by schedule until it is resumed.")
 
     @Argument(help: "Name or uuid of the guest.", completion: .guests) var vm: String
     @OptionGroup var common: CommonOptions
@@ -106,7 +107,8 @@ struct ScheduleCommand: ParsableCommand {
   }
 
   struct Resume: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Go on with a schedule that was paused.")
+    static let configuration = CommandConfiguration(
+      commandName: "resume", abstract: "Go on with a schedule that was paused.")
 
     @Argument(help: "Name or uuid of the guest.", completion: .guests) var vm: String
     @OptionGroup var common: CommonOptions
@@ -121,7 +123,8 @@ struct ScheduleCommand: ParsableCommand {
   }
 
   struct Remove: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Remove a guest's schedule; its epochs stay.")
+    static let configuration = CommandConfiguration(
+      commandName: "remove", abstract: "Remove a guest's schedule; its epochs stay.")
 
     @Argument(help: "Name or uuid of the guest.", completion: .guests) var vm: String
     @OptionGroup var common: CommonOptions

@@ -107,15 +107,18 @@ extension OpenPool {
   /// The catalogue knows of the volume before the guest writes to it: whatever is lost by a crash or a power cut from then on, the thin
   /// volume over the old one's data is the newest content.
   func adopt(_ disk: Candidate) throws -> AdoptedDisk {
-    var id: ThinID = 0
-    try change { id = try $0.takeThinID() }
     let origin = AdoptedOrigin(
       volume: "\(disk.volume)", device: disk.old.name, uuid: disk.old.uuid, path: disk.path, state: .adopting)
-    let volume = PoolCatalog.Volume(
-      guest: disk.guest, vdev: disk.vdev, thinID: id, sizeSectors: disk.sectors, device: disk.device, origin: origin)
+    var volume = PoolCatalog.Volume(
+      guest: disk.guest, vdev: disk.vdev, thinID: 0, sizeSectors: disk.sectors, device: disk.device, origin: origin)
     var held: UInt64 = 0
     do {
-      try perform(.createVolume(volume: volume)) { try operations.createThin(pool: device, id: id) }
+      try perform { catalog in
+        volume.thinID = try catalog.takeThinID()
+        return .createVolume(volume: volume)
+      } _: {
+        try operations.createThin(pool: device, id: volume.thinID)
+      }
       try lvm(origin) { try operations.markAsOrigin($0) }
       let signals = HeldSignals()
       defer { signals.release() }

@@ -48,15 +48,15 @@ extension Disks {
   ) throws -> [PoolCatalog.Volume] {
     for snapshot in snapshots { try pool.requireUsableEpochs(of: snapshot.device) }
     var volumes: [PoolCatalog.Volume] = []
-    try pool.change { catalog in
+    try pool.perform { catalog in
       volumes = try snapshots.map { snapshot in
         let device = try freeDevice(for: clone, snapshot)
         return PoolCatalog.Volume(
           guest: clone, vdev: snapshot.vdev, thinID: try catalog.takeThinID(), sizeSectors: snapshot.sizeSectors,
           device: device, standsOn: catalog.adopted(under: snapshot.device)?.device)
       }
-    }
-    try pool.perform(.cloneEpoch(volumes: volumes)) {
+      return .cloneEpoch(volumes: volumes)
+    } _: {
       for (snapshot, volume) in zip(snapshots, volumes) {
         try pool.operations.createSnapshot(pool: pool.device, id: volume.thinID, of: snapshot.thinID)
       }
@@ -76,15 +76,16 @@ extension Disks {
   /// - Throws: `DiskError.exists`; `DiskError.badName` when imported epochs, whose disk was not made yet, will be restored to it: that
   ///   would put away what the guest has on it.
   func requireFree(_ device: String, for guest: String) throws {
-    guard try isFree(device) else { throw DiskError.exists(device: device) }
-    if try pools.catalogs().contains(where: { $0.epochs.contains { $0.device == device } }) {
+    let catalogs = try pools.catalogs()
+    guard try isFree(device, catalogs) else { throw DiskError.exists(device: device) }
+    if catalogs.contains(where: { $0.epochs.contains { $0.device == device } }) {
       throw DiskError.badName(guest, why: "epochs of another guest are restored to \(device); call this one otherwise")
     }
   }
 
   /// No disk is called so, in any pool, nor any other device.
-  func isFree(_ device: String) throws -> Bool {
-    let taken = try pools.catalogs().contains { $0.volumes.contains { $0.device == device } }
+  func isFree(_ device: String, _ catalogs: [PoolCatalog]) throws -> Bool {
+    let taken = catalogs.contains { $0.volumes.contains { $0.device == device } }
     return try !taken && pools.operations.info(device) == nil
   }
 

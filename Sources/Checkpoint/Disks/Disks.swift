@@ -57,10 +57,11 @@ public struct Disks: Sendable {
     try PoolReserve.checkHealth(pool.catalog, pool.operations.poolStatus(pool.device))
 
     var id: ThinID = 0
-    try pool.change { id = try $0.takeThinID() }
-    let volume = PoolCatalog.Volume(
-      guest: guest, vdev: vdev, thinID: id, sizeSectors: sectors, device: device)
-    try pool.perform(.createVolume(volume: volume)) {
+    try pool.perform { catalog in
+      id = try catalog.takeThinID()
+      return .createVolume(
+        volume: PoolCatalog.Volume(guest: guest, vdev: vdev, thinID: id, sizeSectors: sectors, device: device))
+    } _: {
       try pool.operations.createThin(pool: pool.device, id: id)
     }
     return "/dev/mapper/\(device)"

@@ -7,7 +7,7 @@ extension DiskHistory {
     guard snapshot.device.hasPrefix(DeviceName.namePrefix),
       !catalog.volumes.contains(where: { $0.device == snapshot.device })
     else { return false }
-    return try Disks(pools).isFree(snapshot.device)
+    return try Disks(pools).isFree(snapshot.device, pools.catalogs())
   }
 
   /// Makes them show the epoch.
@@ -15,15 +15,15 @@ extension DiskHistory {
     let missing = try snapshots.filter { try isMissing($0, in: pool.catalog) }
     guard !missing.isEmpty else { return }
     var volumes: [PoolCatalog.Volume] = []
-    try pool.change { catalog in
+    try pool.perform { catalog in
       volumes = try missing.map { snapshot in
         let names = Self.names(in: snapshot.device)
         return PoolCatalog.Volume(
           guest: names.guest, vdev: names.vdev, thinID: try catalog.takeThinID(), sizeSectors: snapshot.sizeSectors,
           device: snapshot.device)
       }
-    }
-    try pool.perform(.cloneEpoch(volumes: volumes)) {
+      return .cloneEpoch(volumes: volumes)
+    } _: {
       for (snapshot, volume) in zip(missing, volumes) {
         try pool.operations.createSnapshot(pool: pool.device, id: volume.thinID, of: snapshot.thinID)
       }

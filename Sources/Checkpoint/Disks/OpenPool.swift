@@ -79,7 +79,14 @@ final class OpenPool {
 
   /// Runs a whole change; takes it back when it fails.
   func perform(_ change: PoolCatalog.Intent.Change, _ work: () throws -> Void) throws {
-    try begin { _ in change }
+    try perform({ _ in change }, work)
+  }
+
+  /// The same for a change that needs thin ids, which it takes as ``begin(_:)`` says.
+  func perform(
+    _ change: (inout PoolCatalog) throws -> PoolCatalog.Intent.Change, _ work: () throws -> Void
+  ) throws {
+    try begin(change)
     do {
       try work()
       try commit()

@@ -1,12 +1,12 @@
 public import EpochStore
 import FoundationEssentials
 import MigrationStream
-public import Xen
+import Xen
 
 /// Starts an epoch as a guest of its own, beside the one that it was taken of: another name, uuid and MAC addresses, and disks that
 /// are thin snapshots of the epoch's.
 ///
-/// ``prepare(isPerformed:)`` changes nothing, and neither step touches the original. Its folder is locked for readers only, so that clones of one
+/// ``prepare()`` changes nothing, and neither step touches the original. Its folder is locked for readers only, so that clones of one
 /// epoch can be made side by side; a take of it has to wait.
 public final class Clone {
   private let hypervisor: Hypervisor
@@ -26,9 +26,11 @@ public final class Clone {
   public private(set) var manifest: EpochManifest
 
   /// - Throws: `StoreError.notFound` for an unknown epoch, ``CheckpointError/badName(_:_:)``.
-  public init(
+  ///
+  /// - Parameter restorer: nil when only the plan is wanted.
+  init(
     _ hypervisor: Hypervisor, _ store: XenStore, disks: Disks, in folder: GuestFolder, epoch: Int, as name: String,
-    options: RestoreOptions = RestoreOptions(), report: @escaping (String) -> Void = { _ in }
+    options: RestoreOptions, by restorer: XLRestore?, report: @escaping (String) -> Void
   ) throws {
     try GuestName.check(name)
     self.hypervisor = hypervisor
@@ -38,19 +40,16 @@ public final class Clone {
     self.epoch = epoch
     self.name = name
     self.options = options
+    self.restorer = restorer
     steps = RestoreSteps(report)
     manifest = try folder.manifest(epoch)
   }
 
   /// Finds out what can be known before something is made. The pages are not read here: each is proven on its way to xl, and there is
   /// no old guest that a damaged one could cost. Whether the memory fits is for xl to say, which can take some from dom0.
-  ///
-  /// - Parameter isPerformed: ``perform()`` will follow. xl is loaded meanwhile; it makes nothing before it is told the clone's
-  ///   configuration.
-  public func prepare(isPerformed: Bool) throws {
+  public func prepare() throws {
     lock = try folder.lock(.shared)
     let reader = try folder.open(epoch: epoch)
-    if isPerformed { restorer = try XLRestore(paused: options.start == .paused) }
     manifest = reader.manifest
     let stream = try EpochStream(reader)
     if let obstacle = stream.config.obstacleToClone ?? Self.obstacle(manifest) {
@@ -73,7 +72,7 @@ public final class Clone {
     }
   }
 
-  /// What ``perform()`` will do. Call ``prepare(isPerformed:)`` first.
+  /// What ``perform()`` will do. Call ``prepare()`` first.
   public var plan: RestorePlan {
     var plan = RestorePlan(manifest, start: options.start)
     (plan.clone, plan.cloneUUID) = (name, uuid)

@@ -15,15 +15,18 @@ extension Engine {
   }
 
   /// A clone that has not begun; see ``Clone``.
+  ///
+  /// - Parameter isPerformed: not only its plan is wanted. xl is loaded meanwhile, which takes as long as all that has to be found out.
   public func clone(
     _ guest: String, epoch: EpochReference, as name: String, options: RestoreOptions = RestoreOptions(),
-    report: @escaping (String) -> Void = { _ in }
+    isPerformed: Bool, report: @escaping (String) -> Void = { _ in }
   ) throws -> Clone {
     let hypervisor = try Hypervisor()
+    let restorer = isPerformed ? try XLRestore(paused: options.start == .paused) : nil
     let folder = try folder(of: guest)
     return try Clone(
       hypervisor, XenStore(), disks: Disks(patientPools()), in: folder, epoch: resolve(epoch, in: folder, of: guest),
-      as: name, options: options, report: report)
+      as: name, options: options, by: restorer, report: report)
   }
 
   /// A neighbour in its pause has the pool for a while: a restore waits for it before the guest's end, a clone before it makes anything.

@@ -64,6 +64,13 @@ static bool holds_ext4(const char *device) {
   return yes;
 }
 
+// A guest that was destroyed between a file's appearance and its rename leaves the temporary name to the next one on this disk.
+static void clear_temporary(const struct disk *disk) {
+  char temporary[64];
+  snprintf(temporary, sizeof temporary, "%s/temporary", disk->folder);
+  if (unlink(temporary) && errno != ENOENT) die("%s: %s", temporary, strerror(errno));
+}
+
 static void open_disk(const char *name) {
   char device[32], path[64], flag = '0';
   snprintf(device, sizeof device, "/dev/%s", name);
@@ -79,6 +86,7 @@ static void open_disk(const char *name) {
     snprintf(disk->folder, sizeof disk->folder, "/disk-%s", name);
     mkdir(disk->folder, 0755);
     if (mount(device, disk->folder, "ext4", 0, NULL)) die("mounting %s: %s", device, strerror(errno));
+    clear_temporary(disk);
   }
   open_rings(disk, device);
 }
