@@ -1,7 +1,7 @@
 # Sourced by soak-look-pv.sh and soak-look-pvh.sh with the kind of guest; each has a machine of its own.
 #
-# Looking inside epochs: a core file is what Xen itself dumps in the take's pause, and after a restore; disks are shown read-only and mounted, and cleaned up; what
-# changed between two epochs is counted as it is.
+# Looking inside epochs: a core file is what Xen itself dumps in the take's pause, and after a restore; disks are shown read-only and
+# mounted, and cleaned up; what changed between two epochs is counted as it is.
 
 . /lab/gdb.bash
 views() { dmsetup ls | grep -c -- '-epoch[0-9]' || true; }
