@@ -53,7 +53,7 @@ final class ImportedDisks {
       guard known == nil || known == home, pool == nil || pool == home else {
         throw refused(device, "epochs of it are in pool \(known ?? home), where it has to go too")
       }
-      if known == nil, try !Disks(pools).isFree(device, pools.catalogs()) {
+      if known == nil, try !Disks(pools).isFree(device, in: pools.catalogs()) {
         throw refused(device, "there is such a device already")
       }
       result[one.number] = try make(one, device, in: home)

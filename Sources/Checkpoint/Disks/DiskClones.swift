@@ -77,14 +77,14 @@ extension Disks {
   ///   would put away what the guest has on it.
   func requireFree(_ device: String, for guest: String) throws {
     let catalogs = try pools.catalogs()
-    guard try isFree(device, catalogs) else { throw DiskError.exists(device: device) }
+    guard try isFree(device, in: catalogs) else { throw DiskError.exists(device: device) }
     if catalogs.contains(where: { $0.epochs.contains { $0.device == device } }) {
       throw DiskError.badName(guest, why: "epochs of another guest are restored to \(device); call this one otherwise")
     }
   }
 
-  /// No disk is called so, in any pool, nor any other device.
-  func isFree(_ device: String, _ catalogs: [PoolCatalog]) throws -> Bool {
+  /// No disk is called so in any of the pools' catalogues, nor any other device.
+  func isFree(_ device: String, in catalogs: [PoolCatalog]) throws -> Bool {
     let taken = catalogs.contains { $0.volumes.contains { $0.device == device } }
     return try !taken && pools.operations.info(device) == nil
   }

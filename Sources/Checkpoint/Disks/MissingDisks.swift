@@ -7,7 +7,7 @@ extension DiskHistory {
     guard snapshot.device.hasPrefix(DeviceName.namePrefix),
       !catalog.volumes.contains(where: { $0.device == snapshot.device })
     else { return false }
-    return try Disks(pools).isFree(snapshot.device, pools.catalogs())
+    return try Disks(pools).isFree(snapshot.device, in: pools.catalogs())
   }
 
   /// Makes them show the epoch.

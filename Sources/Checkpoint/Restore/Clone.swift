@@ -25,9 +25,8 @@ public final class Clone {
   public let uuid = UUID().uuidString.lowercased()
   public private(set) var manifest: EpochManifest
 
-  /// - Throws: `StoreError.notFound` for an unknown epoch, ``CheckpointError/badName(_:_:)``.
-  ///
   /// - Parameter restorer: nil when only the plan is wanted.
+  /// - Throws: `StoreError.notFound` for an unknown epoch, ``CheckpointError/badName(_:_:)``.
   init(
     _ hypervisor: Hypervisor, _ store: XenStore, disks: Disks, in folder: GuestFolder, epoch: Int, as name: String,
     options: RestoreOptions, by restorer: XLRestore?, report: @escaping (String) -> Void
